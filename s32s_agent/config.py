@@ -1,0 +1,398 @@
+"""Turn the text of the config file into `Settings`, or say everything that is wrong with it at once.
+
+Opens no file and looks nothing up: whether a user, a profile or a directory exists shows when it is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import TypeVar
+
+from s32s_agent.documents import (
+    Fields,
+    boolean,
+    capped,
+    expected,
+    is_number,
+    load_yaml,
+    matching,
+    one_of,
+    optional,
+    plain_text,
+    printable,
+    text_as,
+)
+from s32s_agent.errors import ConfigError
+from s32s_agent.locations import normal_directory, normal_endpoint, parse_location
+from s32s_agent.model import Location, Role
+
+ALWAYS_ALLOWED_DELETES = 10
+"""A guard that holds back the ordinary removal of a few files would soon be switched off."""
+MAX_WORKERS = 256
+MAX_SECONDS = 366 * 86400.0
+"""A longer duration is a slip, and no clock function has to cope with it."""
+MAX_DAYS = 36500
+MAX_BANDWIDTH = 10**15
+MAX_PERMISSIONS = 0o777
+"""Setuid, setgid and sticky bits never come from a config."""
+MAP_SUFFIXES = (".json", ".yaml", ".yml")
+UNAVAILABLE = "not available in this version"
+
+T = TypeVar("T")
+
+
+class Symlinks(Enum):
+    """What a master does with a symbolic link."""
+
+    SKIP = "skip"
+    FOLLOW = "follow"
+
+
+@dataclass(frozen=True, slots=True)
+class MapsLocation:
+    """Where the map files are."""
+
+    location: Location
+    single: bool
+    """The location is one map file, not a prefix with map files below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaxDelete:
+    """How many deletions one pass may make; one of the two is set."""
+
+    percent: float | None = None
+    """Of the target's entries."""
+    count: int | None = None
+
+    def allowed(self, entries: int) -> int:
+        """Return the number of deletions that pass at a target with that many entries."""
+        limit = (
+            self.count if self.count is not None else int(entries * (self.percent or 0) / 100)
+        )
+        return max(ALWAYS_ALLOWED_DELETES, limit)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """How S3 is reached; what is None comes from the usual AWS chain."""
+
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    """Without a slash at its end."""
+    allow_http: bool = False
+    addressing_style: str = "auto"
+    """`auto`, `path` or `virtual`."""
+    ca_bundle: str | None = None
+    requester_pays: bool = False
+    expected_bucket_owner: str | None = None
+    server_side_encryption: str | None = None
+    """`AES256` or `aws:kms`."""
+    kms_key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncSettings:
+    """How a mapping is carried out."""
+
+    workers: int = 16
+    max_bandwidth: int | None = None
+    """Bytes a second, all workers together."""
+    max_delete: MaxDelete = MaxDelete(percent=25.0)
+    allow_empty_source: bool = False
+    durable: bool = True
+    trash_days: float = 7.0
+    """0 keeps nothing."""
+    file_mode: int = 0o644
+    dir_mode: int = 0o755
+    owner: str | None = None
+    """`user[:group]`, names or numbers."""
+    symlinks: Symlinks = Symlinks.SKIP
+    run_timeout: float | None = None
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged, and how it looks."""
+
+    level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
+    format: str = "auto"
+    """`auto`, `json`, `logfmt`, `console` or `journal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoringSettings:
+    """Whom a pass reports to."""
+
+    metrics_file: str | None = None
+    ping_url: str | None = None
+    report: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """Commands around a pass, each a list of words."""
+
+    before: tuple[tuple[str, ...], ...] = ()
+    on_change: tuple[tuple[str, ...], ...] = ()
+    after: tuple[tuple[str, ...], ...] = ()
+    on_failure: tuple[tuple[str, ...], ...] = ()
+    timeout: float = 60.0
+    """Seconds, for each command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The config file, checked."""
+
+    role: Role
+    maps: MapsLocation
+    roots: tuple[str, ...]
+    """Local directories in normal form; a map may name them and what is below them."""
+    state_dir: str = "/var/lib/s32s-agent"
+    s3: S3Settings = S3Settings()
+    sync: SyncSettings = SyncSettings()
+    log: LogSettings = LogSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    hooks: HookSettings = HookSettings()
+
+
+def parse(text: str, place: str) -> Settings:
+    """Turn the text of a config file into settings.
+
+    Args:
+        text: YAML.
+        place: what messages call the file.
+
+    Raises:
+        ConfigError: with every problem of the text, each with its path.
+    """
+    problems: list[str] = []
+    try:
+        document = load_yaml(text)
+    except ValueError as error:
+        raise ConfigError(printable(place), [str(error)]) from error
+    settings = _settings(Fields(document, problems, known=_names(Settings)))
+    if settings is None or problems:
+        raise ConfigError(printable(place), capped(problems))
+    return settings
+
+
+def _names(settings: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(settings))
+
+
+def _settings(top: Fields) -> Settings | None:
+    """Read everything, so that every problem is found; None when a needed key is missing or wrong."""
+    role = top.need("role", lambda value: Role(_role(value)), "master or slave")
+    maps = top.need("maps", _maps, "bucket/prefix")
+    # The maps of a master may say c:/..., so its roots may too. With a wrong role nothing is held against a path.
+    directory = text_as(
+        lambda text: normal_directory(text, windows_ok=role is not Role.SLAVE),
+    )
+    roots = top.need_list("roots", directory, "a list of local directories")
+    state_dir = top.take("state_dir", directory, "/var/lib/s32s-agent")
+    s3 = _s3(top.section("s3", _names(S3Settings)), directory)
+    sync = _sync(top.section("sync", _names(SyncSettings)))
+    log = _log(top.section("log", _names(LogSettings)))
+    monitoring = _monitoring(top.section("monitoring", _names(MonitoringSettings)))
+    hooks = _hooks(top.section("hooks", _names(HookSettings)))
+    if role is None or maps is None or roots is None:
+        return None
+    return Settings(role, maps, roots, state_dir, s3, sync, log, monitoring, hooks)
+
+
+def _s3(section: Fields, directory: Callable[[object], str]) -> S3Settings:
+    default = S3Settings()
+    allow_http = section.take("allow_http", boolean, default.allow_http)
+    encryption = section.take(
+        "server_side_encryption", optional(one_of("AES256", "aws:kms")), None
+    )
+    key_id = section.take("kms_key_id", optional(plain_text), None)
+    if key_id is not None and encryption != "aws:kms":
+        section.report("kms_key_id", "expected server_side_encryption to be aws:kms beside it")
+    return S3Settings(
+        profile=section.take("profile", optional(plain_text), None),
+        region=section.take("region", optional(_REGION), None),
+        endpoint_url=section.take(
+            "endpoint_url", optional(_endpoint(allow_http=allow_http)), None
+        ),
+        allow_http=allow_http,
+        addressing_style=section.take("addressing_style", _STYLE, default.addressing_style),
+        ca_bundle=section.take("ca_bundle", optional(directory), None),
+        requester_pays=section.take("requester_pays", boolean, default.requester_pays),
+        expected_bucket_owner=section.take("expected_bucket_owner", optional(_ACCOUNT), None),
+        server_side_encryption=encryption,
+        kms_key_id=key_id,
+    )
+
+
+def _sync(section: Fields) -> SyncSettings:
+    default = SyncSettings()
+    take = section.take
+    return SyncSettings(
+        workers=take("workers", _workers, default.workers),
+        max_bandwidth=take("max_bandwidth", optional(_bandwidth), None),
+        max_delete=take("max_delete", _max_delete, default.max_delete),
+        allow_empty_source=take("allow_empty_source", boolean, default.allow_empty_source),
+        durable=take("durable", boolean, default.durable),
+        trash_days=take("trash_days", _days, default.trash_days),
+        file_mode=take("file_mode", _permissions, default.file_mode),
+        dir_mode=take("dir_mode", _permissions, default.dir_mode),
+        owner=take("owner", optional(_OWNER), None),
+        symlinks=take("symlinks", lambda value: Symlinks(_symlinks(value)), default.symlinks),
+        run_timeout=take("run_timeout", optional(_seconds), None),
+    )
+
+
+def _log(section: Fields) -> LogSettings:
+    default = LogSettings()
+    return LogSettings(
+        section.take("level", one_of("debug", "info", "warning", "error"), default.level),
+        section.take(
+            "format", one_of("auto", "json", "logfmt", "console", "journal"), default.format
+        ),
+    )
+
+
+def _monitoring(section: Fields) -> MonitoringSettings:
+    return MonitoringSettings(
+        metrics_file=section.take("metrics_file", optional(_later(plain_text)), None),
+        ping_url=section.take("ping_url", optional(_later(plain_text)), None),
+        report=section.take("report", optional(_later(text_as(parse_location))), None),
+    )
+
+
+def _hooks(section: Fields) -> HookSettings:
+    default = HookSettings()
+
+    def timeout(value: object) -> float:
+        seconds = _seconds(value)
+        return seconds if seconds == default.timeout else _later(_seconds)(value)
+
+    return HookSettings(
+        before=section.take("before", _commands, ()),
+        on_change=section.take("on_change", _commands, ()),
+        after=section.take("after", _commands, ()),
+        on_failure=section.take("on_failure", _commands, ()),
+        timeout=section.take("timeout", timeout, default.timeout),
+    )
+
+
+def _later(check: Callable[[object], T]) -> Callable[[object], T]:
+    """Make a check that refuses a right value too, so that nobody relies on what does nothing yet."""
+
+    def refuse(value: object) -> T:
+        check(value)
+        raise ValueError(UNAVAILABLE)
+
+    return refuse
+
+
+def _commands(value: object) -> tuple[tuple[str, ...], ...]:
+    if not isinstance(value, list) or not all(isinstance(words, list) for words in value):
+        raise expected('a list of commands, each a list of words such as ["/bin/true"]', value)
+    for words in value:
+        if not words or not all(isinstance(word, str) and "\0" not in word for word in words):
+            raise ValueError("expected every command to be a list of words")
+    if value:
+        raise ValueError(UNAVAILABLE)
+    return ()
+
+
+_role = one_of("master", "slave")
+_symlinks = one_of("skip", "follow")
+_REGION = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "the name of a region")
+_STYLE = one_of("auto", "path", "virtual")
+_ACCOUNT = matching("[0-9]{12}", "an account number of 12 digits in quotes")
+_OWNER = matching(
+    r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})(?::(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10}))?",
+    "user or user:group",
+)
+
+
+def _maps(value: object) -> MapsLocation:
+    location = text_as(parse_location)(value)
+    return MapsLocation(location, location.prefix.lower().endswith(MAP_SUFFIXES))
+
+
+def _endpoint(*, allow_http: bool) -> Callable[[object], str]:
+    return lambda value: normal_endpoint(plain_text(value), allow_http=allow_http)
+
+
+def _workers(value: object) -> int:
+    if not isinstance(value, int) or not is_number(value) or not 1 <= value <= MAX_WORKERS:
+        raise expected(f"a count from 1 to {MAX_WORKERS}", value)
+    return value
+
+
+_KILO = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+_UNITS = {"B": 1, **_KILO, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([kKMG]?i?B)", re.ASCII)
+
+
+def _bandwidth(value: object) -> int:
+    """Read bytes; 0 is refused, because nobody can tell whether it means none or all."""
+    size = value if isinstance(value, int) and is_number(value) else 0
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match and match[2] in _UNITS:
+        size = int(float(match[1]) * _UNITS[match[2]])
+    if not 1 <= size <= MAX_BANDWIDTH:
+        raise expected('bytes per second such as "20MB" or "512KiB"', value)
+    return size
+
+
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%", re.ASCII)
+
+
+def _max_delete(value: object) -> MaxDelete:
+    if isinstance(value, int) and is_number(value) and value >= 0:
+        return MaxDelete(count=value)
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if not match or float(match[1]) > 100:  # noqa: PLR2004 - per cent
+        raise expected("a count or a percentage", value)
+    return MaxDelete(percent=float(match[1]))
+
+
+def _days(value: object) -> float:
+    if (
+        not isinstance(value, int | float)
+        or not is_number(value)
+        or not 0 <= value <= MAX_DAYS
+    ):
+        raise expected(f"a number of days from 0 to {MAX_DAYS}", value)
+    return float(value)
+
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([smhd])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(value: object) -> float:
+    seconds = float(value) if isinstance(value, int) and is_number(value) else 0.0
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds <= MAX_SECONDS:
+        raise expected('a duration such as "90s", "30m" or "1h", or seconds', value)
+    return seconds
+
+
+_OCTAL = 'octal digits in quotes such as "0644"'
+
+
+def _permissions(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        # YAML has read 0644 as octal and 644 as decimal by now; the number no longer says which.
+        raise ValueError(f"expected {_OCTAL}, got a number without quotes")  # noqa: TRY004
+    if not isinstance(value, str) or not re.fullmatch("[0-7]{3,5}", value, re.ASCII):
+        raise expected(_OCTAL, value)
+    if int(value, 8) > MAX_PERMISSIONS:
+        raise expected("no bits but those of 0777", value)
+    return int(value, 8)

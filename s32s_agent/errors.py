@@ -1,0 +1,168 @@
+"""What can go wrong, and the exit status that says so. No imports, so that everything may import it.
+
+    AgentError                    status 1   partial
+    ├── UsageError                2          the command line
+    ├── DeletesRefused            3          a safety guard held deletes back
+    ├── ListingInconsistent       3          a listing contradicts itself: absence proves nothing
+    ├── MapError                  65         a map file or one of its mappings
+    ├── StoreUnavailable          69         S3 cannot be reached or answers nonsense
+    ├── DirectoryError            73         the local directory cannot be read or written
+    │   └── DiskFull
+    ├── LockHeld                  75         another pass is at work
+    ├── AccessDenied              77         credentials missing, expired or denied
+    ├── ConfigError               78         the config file
+    ├── EntryError                1          one entry could not be mirrored
+    │   ├── IntegrityError                   bytes that are not what the ETag or length promised
+    │   ├── SourceChanged                    another version than the listed one
+    │   └── EntryUnreadable                  there, but not to be had (archived, special file)
+    └── Stopped                   1          the pass ended early
+        ├── Interrupted           130, 143   SIGINT, SIGTERM
+        └── TimeIsUp                         run_timeout
+
+Names end in "Error" unless they name a state. Messages: the subject first, then the fact, then
+what was expected; the command line adds the remedy. Never a credential.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AgentError(Exception):
+    """The base of everything that this package raises on purpose."""
+
+    exit_status = 1
+    """What the process exits with when this alone went wrong."""
+    cause = "partial"
+    """The name of that status, for logs."""
+    remedy = ""
+    """What the operator can do, one sentence, empty when the message says it."""
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        if remedy:
+            self.remedy = remedy
+
+
+class UsageError(AgentError):
+    """The command line does not fit together."""
+
+    exit_status = 2
+    cause = "usage"
+
+
+class DeletesRefused(AgentError):
+    """A safety guard held deletes back."""
+
+    exit_status = 3
+    cause = "refused"
+
+
+class ListingInconsistent(AgentError):
+    """A listing breaks a rule of completeness, so what it leaves out may still be there."""
+
+    exit_status = 3
+    cause = "refused"
+    remedy = "nothing was changed; run again, and report it to the store's vendor if it stays"
+
+
+class InvalidInput(AgentError):
+    """A text that people write is wrong; every problem is named, each with its place."""
+
+    def __init__(self, place: str, problems: Sequence[str], *, remedy: str = "") -> None:
+        super().__init__(f"{place}: " + "; ".join(problems), remedy=remedy)
+        self.place = place
+        self.problems = tuple(problems)
+
+
+class MapError(InvalidInput):
+    """A map file, or one mapping in it, cannot be used."""
+
+    exit_status = 65
+    cause = "dataerr"
+
+
+class ConfigError(InvalidInput):
+    """The config file cannot be used."""
+
+    exit_status = 78
+    cause = "config"
+
+
+class StoreUnavailable(AgentError):
+    """S3 cannot be reached, or something that is not S3 answers."""
+
+    exit_status = 69
+    cause = "unavailable"
+    remedy = "check the network, s3.endpoint_url and the proxy settings"
+
+
+class DirectoryError(AgentError):
+    """A local directory cannot be read or written."""
+
+    exit_status = 73
+    cause = "cantcreat"
+
+
+class DiskFull(DirectoryError):
+    """The disk, its inodes or a quota are used up."""
+
+    remedy = "free space on the disk or raise the quota; the old files are untouched"
+
+
+class LockHeld(AgentError):
+    """Another pass is at work."""
+
+    exit_status = 75
+    cause = "tempfail"
+
+
+class AccessDenied(AgentError):
+    """Credentials are missing, expired, or do not allow the request."""
+
+    exit_status = 77
+    cause = "noperm"
+    remedy = "check the credentials and the bucket policy (samples are in etc/iam)"
+
+
+class EntryError(AgentError):
+    """One entry could not be mirrored; the others go on."""
+
+
+class IntegrityError(EntryError):
+    """The bytes that came are not the bytes that were promised."""
+
+
+class SourceChanged(EntryError):
+    """The source holds another version than the listed one, or none."""
+
+    remedy = "the next pass takes the new version"
+
+
+class EntryUnreadable(EntryError):
+    """The entry is there but cannot be read now; its copy at the target stays."""
+
+
+class Stopped(AgentError):
+    """The pass ended before its work did; what was done is whole, and the next pass goes on."""
+
+    cause = "stopped"
+
+
+class Interrupted(Stopped):
+    """A signal asked the pass to end.
+
+    Args:
+        signal_number: 2 or 15; the exit status is 128 more.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.exit_status = 128 + signal_number
+
+
+class TimeIsUp(Stopped):
+    """`run_timeout` ran out."""
+
+    cause = "timeout"
+    remedy = "raise run_timeout, or let the next pass go on"

@@ -1,0 +1,137 @@
+"""What an ETag proves.
+
+An ETag is an opaque version name. It is the MD5 of the bytes, or of the MD5s of its parts,
+only when computing it from the bytes gives it: a match is proof, a mismatch alone proves
+nothing (hazards R6, E1-E12).
+Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_MULTIPART = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
+_HEX = re.compile(r"[0-9A-Fa-f]{32}(?:-[0-9]+)?")
+
+_MIB = 1 << 20
+_USUAL_PART_SIZES = (
+    *(size * _MIB for size in (8, 5, 15, 16, 50, 64, 100, 128, 10, 20, 25, 32, 40, 48, 80)),
+    *(size * _MIB for size in (256, 512, 1024, 2048, 4096, 5120)),
+    *(size * 1_000_000 for size in (5, 8, 10, 15, 16, 20, 25, 50, 64, 100, 128, 250, 500)),
+)
+"""aws and boto3 8, rclone 5, s3cmd 15, minio 16 and 64, s5cmd 50; then what people configure."""
+
+
+def normal(raw: str) -> str:
+    """Bring an ETag into the form in which two spellings of one version are equal.
+
+    Stores quote it, leave it bare, or mark it as weak; hex digits come in both cases (hazard
+    E9).
+    """
+    etag = raw.strip()
+    etag = etag.removeprefix("W/").strip('"')
+    return etag.lower() if _HEX.fullmatch(etag) else etag
+
+
+def is_md5(etag: str) -> bool:
+    """Tell whether a normal ETag has the form of an MD5."""
+    return _MD5.fullmatch(etag) is not None
+
+
+def part_count(etag: str) -> int:
+    """Give the number of parts that a multipart ETag names, 0 when it is not one."""
+    found = _MULTIPART.fullmatch(etag)
+    return int(found.group(1)) if found else 0
+
+
+def may_name_same_bytes(one: str, other: str) -> bool:
+    """Tell whether two different ETags can belong to the same bytes.
+
+    Two MD5s cannot; a multipart ETag depends on the part size, and a copy may change it
+    (hazard E5).
+    """
+    return not (is_md5(one) and is_md5(other))
+
+
+def candidate_part_sizes(size: int, parts: int) -> tuple[int, ...]:
+    """List the usual part sizes that cut `size` bytes into `parts` parts, the likeliest first.
+
+    A part size P fits when ceil(size / parts) <= P <= (size - 1) // (parts - 1) (hazard E2).
+    """
+    if parts < 1 or size < 1:
+        return ()
+    if parts == 1:
+        return (size,)
+    lowest, highest = -(-size // parts), (size - 1) // (parts - 1)
+    rounded = -(-lowest // _MIB) * _MIB
+    fitting = (
+        each for each in (*_USUAL_PART_SIZES, rounded, lowest) if lowest <= each <= highest
+    )
+    return tuple(dict.fromkeys(fitting))
+
+
+class Digest:
+    """The ETag of bytes that pass, computed as S3 computes it.
+
+    Args:
+        part_size: bytes of every part but the last; None for an object that was uploaded in
+        one piece.
+    """
+
+    def __init__(self, part_size: int | None = None) -> None:
+        self._part_size = part_size
+        self._room = part_size or 0
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._parts: list[bytes] = []
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        if self._part_size is None:
+            self._part.update(chunk)
+            return
+        view = memoryview(chunk)
+        while view:
+            if not self._room:
+                self._close_part(self._part_size)
+            taken = view[: self._room]
+            self._part.update(taken)
+            self._room -= len(taken)
+            view = view[len(taken) :]
+
+    def _close_part(self, part_size: int) -> None:
+        self._parts.append(self._part.digest())
+        self._part = hashlib.md5(usedforsecurity=False)
+        self._room = part_size
+
+    def etag(self) -> str:
+        """Give the ETag of all bytes, in normal form."""
+        if self._part_size is None:
+            return self._part.hexdigest()
+        digests = [*self._parts, self._part.digest()]
+        whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
+        return f"{whole.hexdigest()}-{len(digests)}"
+
+
+def best_digest(size: int, etag: str, part_sizes: Iterable[int] = ()) -> Digest | None:
+    """Choose the computation that can prove an ETag while the bytes pass; None when none can.
+
+    Args:
+        size: bytes of the object.
+        etag: its ETag in normal form.
+        part_sizes: sizes of its parts that are known or likely, the likeliest first.
+    """
+    if is_md5(etag):
+        return Digest()
+    sizes = (*part_sizes, *candidate_part_sizes(size, part_count(etag)))
+    return Digest(sizes[0]) if sizes and part_count(etag) else None
+
+
+def proves(chunks: Iterable[bytes], etag: str, part_size: int | None) -> bool:
+    """Tell whether bytes have an ETag, given how they were cut into parts."""
+    digest = Digest(part_size)
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.etag() == etag

@@ -1,0 +1,180 @@
+"""What the agent remembers of entries that both sides held alike: a cache in SQLite, never the truth.
+
+Losing it costs the time of hashing, never data: a row only counts together with the store's listing and the file's
+stamp, and both must agree with it. A file that is not a sound index is put aside and begun anew (hazard F43).
+One thread uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from s32s_agent.errors import DirectoryError
+from s32s_agent.model import IndexRow, Stamp
+
+_APPLICATION_ID = int.from_bytes(b"S32S")
+_VERSION = 1
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_VERSION};
+CREATE TABLE mapping (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, unordered INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE entry (
+    mapping INTEGER NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    PRIMARY KEY (mapping, key)
+) WITHOUT ROWID;
+"""
+
+
+class Index:
+    """The index of all mappings.
+
+    Args:
+        path: the database file; its directory exists.
+        read_only: never write, for a pass that touches nothing; a missing file is an empty index.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
+        self._read_only = read_only
+        self.damaged = ""
+        """What was wrong with the file that was found, "" when it was sound."""
+        self._connection = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._read_only:
+            return self._connect_reading()
+        try:
+            return _open_or_create(self._path)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise DirectoryError(f"{self._path}: {error}") from error
+            self.damaged = str(error)
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            return _open_or_create(self._path)
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        try:
+            uri = f"{self._path.absolute().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+            _check(connection)
+        except sqlite3.DatabaseError as error:
+            if self._path.exists():
+                self.damaged = str(error)
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            connection.executescript(_SCHEMA)
+        return connection
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def of_mapping(self, identity: str) -> MappingIndex:
+        """Open the part of one mapping.
+
+        Args:
+            identity: everything that makes its rows meaningless elsewhere: endpoint, prefix, directory.
+        """
+        cursor = self._connection.execute(
+            "SELECT id FROM mapping WHERE identity = ?", [identity]
+        )
+        row = cursor.fetchone()
+        if row is None and not self._read_only:
+            insert = "INSERT INTO mapping (identity) VALUES (?) RETURNING id"
+            row = self._connection.execute(insert, [identity]).fetchone()
+        return MappingIndex(self._connection, row[0] if row else 0, read_only=self._read_only)
+
+
+class MappingIndex:
+    """The rows of one mapping."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, number: int, *, read_only: bool = False
+    ) -> None:
+        self._connection = connection
+        self._number = number
+        self._read_only = read_only
+
+    def rows(self) -> Iterator[IndexRow]:
+        """Yield every row in key order."""
+        query = (
+            "SELECT key, etag, size, mtime_ns, ctime_ns, inode FROM entry"
+            " WHERE mapping = ? ORDER BY key"
+        )
+        for key, etag, *stamp in self._connection.execute(query, [self._number]):
+            yield IndexRow(key, etag, Stamp(*stamp))
+
+    def remember(self, rows: Iterable[IndexRow]) -> None:
+        """Write rows, all of them or none, durably."""
+        self._write(
+            "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((self._number, row.key, row.etag, *row.stamp) for row in rows),
+        )
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop rows, all of them or none."""
+        self._write(
+            "DELETE FROM entry WHERE mapping = ? AND key = ?",
+            ((self._number, key) for key in keys),
+        )
+
+    def _write(self, statement: str, values: Iterable[tuple[object, ...]]) -> None:
+        if self._read_only:
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(statement, values)
+            self._connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise DirectoryError(f"index: {error}") from error
+
+    @property
+    def unordered(self) -> bool:
+        """Whether an earlier pass saw that the store does not list in key order."""
+        query = "SELECT unordered FROM mapping WHERE id = ?"
+        row = self._connection.execute(query, [self._number]).fetchone()
+        return bool(row and row[0])
+
+    def note_unordered(self) -> None:
+        """Remember that the store does not list in key order, so that the next pass sorts at once."""
+        self._write("UPDATE mapping SET unordered = 1 WHERE id = ?", [(self._number,)])
+
+
+def _open_or_create(path: Path) -> sqlite3.Connection:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    new = os.fstat(descriptor).st_size == 0
+    os.close(descriptor)
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        # A rollback journal, so that a read-only pass can read without writing beside the file.
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA synchronous = FULL")
+        if new:
+            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION_ID or version != _VERSION:
+        raise sqlite3.DatabaseError("not an index of this version")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Tell damage of the file from trouble around it, such as a full disk, a lock or a lost permission."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)

@@ -1,0 +1,112 @@
+"""S3 keys as relative paths: which of them a file system can hold, and which of them a mapping concerns.
+
+This is the security boundary: a key that passes `unmappable` names a file below the mapping's
+directory and nothing else. Keys are refused or taken as they are, never repaired: two keys
+must not become one path
+(hazards F1-F9). Pure: nothing here touches a disk or a network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+TRASH = ".s32s"
+"""The agent's own directory at the top of a local directory."""
+TEMPORARY = ".s32s-tmp."
+"""How the names of files begin that are still being written."""
+
+_NAME_BYTES = 255
+"""NAME_MAX of every Linux file system in use but eCryptfs."""
+_KEY_BYTES = 1024
+"""The longest key of S3, its prefix included."""
+
+_SUSPECT = re.compile(r"(?:^|/)(?:\.{0,2}/|\.{1,2}$|\.s32s)|\x00|[\ud800-\udfff\ufffd]")
+"""A cheap test that every harmless key fails."""
+
+
+def unmappable(key: str) -> str | None:
+    """Say why no file below a directory can have this key, or None when one can.
+
+    A directory's key ends in `/`; "" is the directory of the mapping itself.
+    """
+    if len(key) < _NAME_BYTES // 4 and not _SUSPECT.search(key):
+        return None
+    return next(_objections(key), None)
+
+
+def _objections(key: str) -> Iterator[str]:
+    if "\x00" in key:
+        yield "a file name cannot hold NUL"
+    if "\ufffd" in key:
+        yield "the name is not valid UTF-8, so it cannot be told from others"
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        yield "the name is not valid UTF-8"
+        return
+    if len(encoded) > _KEY_BYTES:
+        yield f"{len(encoded)} bytes are more than the {_KEY_BYTES} of S3"
+    parts = key.removesuffix("/").split("/")
+    yield from _part_objections(parts, encoded)
+
+
+def _part_objections(parts: list[str], encoded: bytes) -> Iterator[str]:
+    if encoded and "" in parts:
+        yield "an empty part (`//` or a leading `/`) names no file"
+    if "." in parts or ".." in parts:
+        yield "`.` and `..` are not names of files"
+    if parts[0] == TRASH or any(part.startswith(TEMPORARY) for part in parts):
+        yield f"`{TRASH}` and `{TEMPORARY}*` are the agent's own names"
+    longest = max(len(part) for part in encoded.split(b"/"))
+    if longest > _NAME_BYTES:
+        yield f"a part of {longest} bytes is more than the {_NAME_BYTES} of a file name"
+
+
+def ancestors(key: str) -> Iterator[str]:
+    """Yield the keys of the directories above a key, outermost first, each with its slash."""
+    position = key.find("/")
+    while -1 < position < len(key) - 1:
+        yield key[: position + 1]
+        position = key.find("/", position + 1)
+
+
+def parent(key: str) -> str:
+    """Give the key of the directory that holds a key; "" is the top."""
+    return key[: key.removesuffix("/").rfind("/") + 1]
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Compile wildcard patterns over whole keys into one predicate.
+
+    `*` stands for any characters, `/` too; every other character stands for itself. Matching
+    is linear in the key's length whatever the pattern, since patterns come from a bucket. A
+    directory is tried with
+    and without its slash.
+    """
+    split = tuple(tuple(pattern.split("*")) for pattern in patterns)
+    if not split:
+        return lambda _key: False
+
+    def matches(key: str) -> bool:
+        bare = key.removesuffix("/")
+        return any(_wildcard(parts, key) or _wildcard(parts, bare) for parts in split)
+
+    return matches
+
+
+def _wildcard(parts: tuple[str, ...], text: str) -> bool:
+    first, last = parts[0], parts[-1]
+    if len(parts) == 1:
+        return text == first
+    if len(text) < len(first) + len(last) or not text.startswith(first):
+        return False
+    if not text.endswith(last):
+        return False
+    position, end = len(first), len(text) - len(last)
+    for part in parts[1:-1]:
+        found = text.find(part, position, end)
+        if found < 0:
+            return False
+        position = found + len(part)
+    return True

@@ -1,0 +1,163 @@
+"""Fold what became of each action into counts, and the counts into an exit status. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from s32s_agent.errors import AgentError, DeletesRefused, EntryError, Interrupted
+from s32s_agent.model import Mapping, Outcome, Plan, Status
+
+KEPT_ERRORS = 50
+"""How many single errors a report keeps; the log has them all."""
+
+
+@dataclass(slots=True)
+class MappingReport:
+    """What a pass did to one mapping; grows while it runs."""
+
+    name: str
+    s3: str = ""
+    directory: str = ""
+    copied: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: int = 0
+    withheld: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    error: AgentError | None = None
+    """What ended the mapping before its work was done."""
+    codes: set[int] = field(default_factory=set)
+    causes: set[str] = field(default_factory=set)
+    errors: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, mapping: Mapping) -> MappingReport:
+        """Begin the report of a mapping."""
+        return cls(mapping.name, str(mapping.location), mapping.directory)
+
+    def add_plan(self, plan: Plan) -> None:
+        """Count what is settled before the first action."""
+        self.unchanged += plan.unchanged + len(plan.adopted)
+        for problem in plan.skipped:
+            self.skipped += 1
+            if not problem.expected:
+                self._blame(EntryError(problem.reason), problem.key)
+        for withheld in plan.withheld:
+            self.add_withheld(withheld.count, withheld.reason)
+
+    def add_withheld(self, count: int, reason: str) -> None:
+        """Count deletes that a guard held back."""
+        self.withheld += count
+        self._blame(DeletesRefused(f"{count} deletes withheld: {reason}"), "")
+
+    def add(self, outcome: Outcome) -> None:
+        """Count what became of an action."""
+        match outcome.status:
+            case Status.COPIED:
+                self.copied += 1
+                self.bytes += outcome.size
+            case Status.DELETED:
+                self.deleted += 1
+            case Status.SKIPPED:
+                self.skipped += 1
+            case Status.FAILED:
+                self.failed += 1
+        if outcome.error is not None:
+            self._blame(outcome.error, outcome.key)
+
+    def fail(self, error: AgentError) -> None:
+        """Note what ended the mapping."""
+        self.error = error
+        self._blame(error, "")
+
+    def _blame(self, error: Exception, key: str) -> None:
+        known = error if isinstance(error, AgentError) else AgentError(str(error))
+        self.codes.add(known.exit_status)
+        self.causes.add(known.cause)
+        if len(self.errors) < KEPT_ERRORS:
+            about = {"mapping": self.name, "key": key, "error": str(error)}
+            self.errors.append({**about, "remedy": known.remedy})
+
+    @property
+    def exit_code(self) -> int:
+        """The status that this mapping alone would give."""
+        return one_code(self.codes)
+
+    @property
+    def cause(self) -> str:
+        """The name of that status; "" when the mapping is in sync."""
+        return (
+            next(iter(self.causes)) if len(self.causes) == 1 else "partial" * bool(self.causes)
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Give the counters by the names that log events use."""
+        names = ("copied", "deleted", "unchanged", "skipped", "failed", "bytes")
+        return {name: getattr(self, name) for name in names}
+
+    def document(self) -> dict[str, object]:
+        """Give the report as it stands in `last_run.json`."""
+        return {
+            "name": self.name,
+            "s3": self.s3,
+            "directory": self.directory,
+            "exit_code": self.exit_code,
+            "cause": self.cause,
+            "error": str(self.error) if self.error else "",
+            **self.counts(),
+            "withheld": self.withheld,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def one_code(codes: set[int]) -> int:
+    """Give the exit status of several failures: their own when they agree, else 1."""
+    if not codes:
+        return 0
+    return next(iter(codes)) if len(codes) == 1 else 1
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What a pass did."""
+
+    mappings: list[MappingReport] = field(default_factory=list)
+    error: AgentError | None = None
+    """What ended the whole pass."""
+
+    @property
+    def exit_code(self) -> int:
+        """The status to exit with: a signal's comes before all others."""
+        if isinstance(self.error, Interrupted):
+            return self.error.exit_status
+        codes = set().union(*(mapping.codes for mapping in self.mappings))
+        return one_code(codes | ({self.error.exit_status} if self.error else set()))
+
+    @property
+    def cause(self) -> str:
+        """The name of that status; "" when everything is in sync."""
+        if isinstance(self.error, Interrupted):
+            return self.error.cause
+        causes = set().union(*(mapping.causes for mapping in self.mappings))
+        causes |= {self.error.cause} if self.error else set()
+        return next(iter(causes)) if len(causes) == 1 else "partial" * bool(causes)
+
+    def totals(self) -> dict[str, int]:
+        """Add up the mappings, by the names that `run.finished` uses."""
+        totals = dict.fromkeys(MappingReport("").counts(), 0)
+        for mapping in self.mappings:
+            for name, count in mapping.counts().items():
+                totals[name] += count
+        failed = sum(1 for mapping in self.mappings if mapping.exit_code)
+        return {"mappings": len(self.mappings), "failed_mappings": failed, **totals}
+
+    def errors(self) -> list[dict[str, str]]:
+        """List the first errors, the one that ended the pass before all."""
+        first = []
+        if self.error is not None:
+            about = {"mapping": "", "key": "", "error": str(self.error)}
+            first.append({**about, "remedy": self.error.remedy})
+        of_mappings = [error for mapping in self.mappings for error in mapping.errors]
+        return (first + of_mappings)[:KEPT_ERRORS]

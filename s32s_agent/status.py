@@ -1,0 +1,313 @@
+"""Keep what the last pass did in `last_run.json`, and tell people.
+
+Needs no network and no lock, and never decides an exit status. A pass that found the lock held writes another file, so
+that it cannot overwrite the result of the pass that it met.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from s32s_agent.documents import printable
+from s32s_agent.errors import (
+    AccessDenied,
+    DirectoryError,
+    DiskFull,
+    StoreUnavailable,
+)
+
+SCHEMA_VERSION = 1
+LAST_RUN = "last_run.json"
+LAST_SKIPPED = "last_skipped.json"
+MAX_ERRORS = 50
+"""Errors that the document keeps."""
+MAX_SHOWN_ERRORS = 10
+"""Errors that people are shown."""
+
+_COUNTS = ("copied", "deleted", "unchanged", "skipped", "failed", "withheld")
+_REMEDIES = {
+    "partial": "the next pass tries again; the log says more",
+    "refused": "look at the plan with --dry-run; --allow-deletes lifts the delete guard for one pass",
+    "dataerr": "correct the map file; --check names every problem",
+    "unavailable": StoreUnavailable.remedy,
+    "software": "this is a bug; please report it with the traceback from the log",
+    "cantcreat": "check the directory's owner, its free space, and the unit's ReadWritePaths=",
+    "noperm": AccessDenied.remedy,
+    "config": "correct the config file; --check names every problem",
+}
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_AGES = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+def last_run_document(
+    previous: Mapping[str, object] | None, *, run: Mapping[str, object]
+) -> dict[str, Any]:
+    """Make the document of a pass that ended, however it ended.
+
+    Args:
+        previous: The document before, for what is carried over; None at the first pass.
+        run: `agent_version, run_id, role, started, finished, seconds, exit_code, cause, mappings, totals, errors`;
+            plain values, times in ISO 8601.
+    """
+    before = previous or {}
+    succeeded = run.get("exit_code") == 0
+    failures = before.get("consecutive_failures")
+    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_plain(run)}
+    document["errors"] = _records(document.get("errors"))[:MAX_ERRORS]
+    document["last_success"] = (
+        document.get("finished") if succeeded else before.get("last_success")
+    )
+    document["consecutive_failures"] = 0 if succeeded else 1 + _whole(failures)
+    if "last_skipped" in before:
+        document["last_skipped"] = before["last_skipped"]
+    return document
+
+
+def note_skipped(
+    previous: Mapping[str, object] | None, when_iso: str, holder: Mapping[str, object]
+) -> dict[str, Any]:
+    """Add to a document that a pass found the lock held; the last result stays as it was.
+
+    Args:
+        previous: The document so far; None when no pass has ended yet.
+        when_iso: When the lock was found held, ISO 8601.
+        holder: Who held it, as `lock.read_holder` says.
+    """
+    document = dict(previous) if previous else {"schema_version": SCHEMA_VERSION}
+    document["last_skipped"] = _plain({"when": when_iso, "holder": holder})
+    return document
+
+
+def write_last_run(state_dir: str, document: Mapping[str, object]) -> None:
+    """Replace `last_run.json`; a reader sees the old document or the new one, whole.
+
+    Raises:
+        DirectoryError: `state_dir` cannot be written; `DiskFull` when it is full. The old document stays.
+    """
+    _replace(Path(state_dir, LAST_RUN), document)
+
+
+def write_last_skipped(state_dir: str, when_iso: str, holder: Mapping[str, object]) -> None:
+    """Remember that a pass found the lock held; `read_last_run` adds it to the last result.
+
+    Raises:
+        DirectoryError: `state_dir` cannot be written; `DiskFull` when it is full.
+    """
+    _replace(Path(state_dir, LAST_SKIPPED), {"when": when_iso, "holder": dict(holder)})
+
+
+def read_last_run(state_dir: str) -> dict[str, Any] | None:
+    """Read what the last pass did, and the last time that one found the lock held; None when there was neither.
+
+    Raises:
+        DirectoryError: A file is there but cannot be read, or is not what this program writes.
+    """
+    document = _read(Path(state_dir, LAST_RUN))
+    skipped = _read(Path(state_dir, LAST_SKIPPED))
+    if skipped is None:
+        return document
+    return note_skipped(document, str(skipped.get("when")), _record(skipped.get("holder")))
+
+
+def render_status(document: Mapping[str, object] | None, now: datetime) -> str:
+    """Write the last result for people; any document will do, also one of another version.
+
+    Args:
+        document: As `read_last_run` gives it.
+        now: With a time zone.
+    """
+    return "\n".join(_lines(document or {}, now)) + "\n"
+
+
+def _lines(document: Mapping[str, object], now: datetime) -> Iterator[str]:
+    if "exit_code" in document:
+        yield from _result(document, now)
+        yield from map(_mapping_line, _records(document.get("mappings")))
+        yield from _error_lines(document)
+    else:
+        yield "no pass has ended yet"
+    if skipped := _record(document.get("last_skipped")):
+        holder = _record(skipped.get("holder"))
+        who = ", ".join(f"{_word(name)} {_word(value)}" for name, value in holder.items())
+        yield f"last skipped: {_when(skipped.get('when'), now)}, another pass held the lock"
+        if who:
+            yield f"              {who}"
+
+
+def _result(document: Mapping[str, object], now: datetime) -> Iterator[str]:
+    role, seconds = _word(document.get("role")), _decimal(document.get("seconds"))
+    yield f"last pass:    {_when(document.get('finished'), now)}, {role}, took {seconds} s"
+    result = _outcome(document)
+    failures = _whole(document.get("consecutive_failures"))
+    yield f"result:       {result}" + (
+        f", {failures} failures in a row" if failures > 1 else ""
+    )
+    if document["exit_code"] != 0:
+        success = document.get("last_success")
+        yield f"last success: {_when(success, now) if success else 'never'}"
+    yield f"in all:       {_counts(_record(document.get('totals')))}"
+
+
+def _mapping_line(mapping: Mapping[str, object]) -> str:
+    line = f"  {_word(mapping.get('name'))}: {_outcome(mapping)}: {_counts(mapping)}"
+    error = mapping.get("error")
+    return f"{line}: {_word(error)}" if error else line
+
+
+def _error_lines(document: Mapping[str, object]) -> Iterator[str]:
+    errors = _records(document.get("errors"))
+    if errors:
+        yield "errors:"
+    for error in errors[:MAX_SHOWN_ERRORS]:
+        where = f' "{_word(error["key"])}"' if error.get("key") else ""
+        yield f"  {_word(error.get('mapping'))}:{where} {_word(error.get('error'))}"
+        if error.get("remedy"):
+            yield f"    {_word(error['remedy'])}"
+    if len(errors) > MAX_SHOWN_ERRORS:
+        yield f"  and {len(errors) - MAX_SHOWN_ERRORS} more in {LAST_RUN}"
+    causes = (*_records(document.get("mappings")), document)
+    remedies = (_REMEDIES.get(_word(record.get("cause"))) for record in causes)
+    for remedy in dict.fromkeys(filter(None, remedies)):
+        yield f"what to do:   {remedy}"
+
+
+def _outcome(record: Mapping[str, object]) -> str:
+    code = record.get("exit_code")
+    return (
+        "in sync" if code == 0 else f"{_word(record.get('cause'))} (exit status {_word(code)})"
+    )
+
+
+def _counts(record: Mapping[str, object]) -> str:
+    counts = [f"{_whole(record.get(name)):,} {name}" for name in _COUNTS if record.get(name)]
+    return ", ".join((*counts, f"{_whole(record.get('bytes')):,} bytes"))
+
+
+def _when(value: object, now: datetime) -> str:
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return _word(value)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    written = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{written} ({_age((now - moment).total_seconds())})"
+
+
+def _age(seconds: float) -> str:
+    if seconds < 0:
+        return "in the future: is the clock right?"
+    for unit, length in _AGES:
+        count = int(seconds // length)
+        if count:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _word(value: object) -> str:
+    return "?" if value is None else printable(str(value))
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _decimal(value: object) -> str:
+    return f"{value:.1f}" if isinstance(value, (int, float)) else "?"
+
+
+def _record(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _records(value: object) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list):
+        return []
+    return [record for record in value if isinstance(record, Mapping)]
+
+
+def _plain(value: object) -> Any:
+    """Copy a value into dicts and lists, its texts printable: the file is read on terminals too."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {printable(str(name)): _plain(content) for name, content in value.items()}
+    if isinstance(value, Collection):
+        return [_plain(element) for element in value]
+    return value
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    remedy = "remove the file; the next pass writes a new one"
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        message = f"{_quoted(path)}: cannot be read: {error.strerror}"
+        raise DirectoryError(
+            message, remedy="run it as the agent's user, or as root"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        message = f"{_quoted(path)}: not JSON, expected what a pass wrote"
+        raise DirectoryError(message, remedy=remedy) from error
+    if not isinstance(document, dict):
+        message = f"{_quoted(path)}: no object, expected what a pass wrote"
+        raise DirectoryError(message, remedy=remedy)
+    return document
+
+
+def _replace(path: Path, document: Mapping[str, object]) -> None:
+    data = (json.dumps(_plain(document), ensure_ascii=False, indent=2) + "\n").encode()
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".s32s-tmp.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            _write(descriptor, data)
+            # mkstemp keeps it from others, but `--status` needs no rights.
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _settle(path.parent)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with open(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _settle(directory: Path) -> None:
+    """Put the new name on the disk; Windows cannot, and needs not."""
+    if sys.platform != "win32":  # pragma: no branch - tests run on Linux
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _not_written(path: Path, error: OSError) -> DirectoryError:
+    message = f"{_quoted(path)}: cannot be written: {error.strerror}"
+    if error.errno in _DISK_FULL:
+        return DiskFull(message)
+    return DirectoryError(
+        message, remedy="state_dir must exist and belong to the user that runs the agent"
+    )
+
+
+def _quoted(path: Path) -> str:
+    return f'"{printable(str(path))}"'

@@ -1,0 +1,1 @@
+"""The two sides of a pass, behind one contract (`base.py`)."""

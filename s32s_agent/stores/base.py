@@ -1,0 +1,137 @@
+"""The contract that every store keeps, so that a pass does not know which side is S3.
+
+One thread scans a store and publishes; `open`, `put`, `delete` and `confirm_absent` may be
+called from many threads at once, each for another key. `tests/contract/` holds the suite that
+every store passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from s32s_agent.model import Copy, Entry, Problem, Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What travels beside the bytes of an entry."""
+
+    mtime_ns: int | None = None
+    mode: int | None = None
+    """Permission bits, masked to 0o777."""
+
+
+class Content(Protocol):
+    """The bytes of one entry of a source, read once."""
+
+    @property
+    def attributes(self) -> Attributes:
+        """The entry's attributes."""
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The local file's stamp as of opening; None where the source is not local."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes in order, exactly once.
+
+        Raises:
+            IntegrityError: after the last chunk, when length or digest are not what the entry
+            promised. SourceChanged: the source holds another version, or changed while it was
+            read.
+            AgentError: the store failed.
+        """
+
+    @property
+    def verified(self) -> str:
+        """What proved the bytes, once `chunks` has ended: `md5`, `multipart` or `length`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """An entry whose bytes the target has, but does not show yet."""
+
+    copy: Copy
+    verified: str
+    etag: str
+    """The version in S3, in normal form."""
+    stamp: Stamp | None
+    """Of the local file, where the source is local; a local target gives it when it publishes."""
+    token: str = ""
+    """The target's own name for what is staged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The target shows the entry now, or could not be made to."""
+
+    staged: Staged
+    stamp: Stamp | None
+    """Of the local file, on whichever side it is; None when an edit could hide in the clock's granularity."""
+    error: Exception | None = None
+
+
+class Source(Protocol):
+    """The store that is right."""
+
+    def scan(self) -> Iterator[Entry | Problem]:
+        """Yield every entry in key order, strictly increasing by code point, with the problems in between.
+
+        Ends without an exception only when nothing was left out that is not named by a problem.
+
+        Raises:
+            ListingInconsistent: the store contradicts itself.
+            StoreUnavailable: the store did not answer, or something else did.
+            AccessDenied: the store refused.
+            DirectoryError: the directory itself cannot be read.
+        """
+
+    def open(self, entry: Entry) -> AbstractContextManager[Content]:
+        """Open the version of the entry that was scanned, and no other.
+
+        Raises:
+            SourceChanged: there is another version now, or none.
+            EntryUnreadable: it is there, but cannot be read.
+        """
+
+    def fresh(self, entry: Entry) -> Entry | None:
+        """Give the version that may be taken in place of one that has changed; None when there is none."""
+
+    def confirm_absent(self, key: str) -> bool:
+        """Ask the store itself, past any listing, whether the key is gone."""
+
+
+class Target(Protocol):
+    """The store that is made equal to the source."""
+
+    def scan(self) -> Iterator[Entry | Problem]:
+        """Yield every entry, as a source does."""
+
+    def put(self, copy: Copy, content: Content) -> Staged:
+        """Take the bytes and prove them; nothing shows before `publish`, nothing stays after an exception.
+
+        A directory has no bytes: its content yields nothing.
+
+        Raises:
+            DiskFull: there is no room; `make_room` may help.
+            DirectoryError: it cannot be written.
+            EntryError: this entry cannot; the others may.
+        """
+
+    def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
+        """Show the staged entries, each of them whole, and durably where that was asked for."""
+
+    def discard(self, staged: Staged) -> None:
+        """Forget a staged entry that will not be published."""
+
+    def delete(self, entry: Entry) -> bool:
+        """Remove an entry; absent already is done already. False: a directory that is not empty stays."""
+
+    def sweep(self) -> int:
+        """Remove what a killed pass left unfinished; give the number."""
+
+    def make_room(self) -> bool:
+        """Give up what can be done without, since the store is full; tell whether there was any."""

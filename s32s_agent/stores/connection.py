@@ -1,0 +1,342 @@
+"""How S3 is reached, by boto3 and by obstore, and what their errors mean.
+
+boto3 is the control plane: credentials, endpoints, LIST, HEAD, the maps. obstore moves the bytes. Both are imported
+only when a pass needs them, and their errors are translated here, once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from s32s_agent.config import S3Settings
+from s32s_agent.errors import (
+    AccessDenied,
+    AgentError,
+    ConfigError,
+    EntryUnreadable,
+    SourceChanged,
+    StoreUnavailable,
+)
+from s32s_agent.locations import normal_endpoint
+from s32s_agent.stores.listing import NotAListing, Page, parse_page
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from obstore.store import S3Store as ByteStore
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_ATTEMPTS = 5
+_PAGE_ATTEMPTS = 3
+"""How often a page is asked for that comes torn or is no listing."""
+_CREDENTIAL_SECONDS = 600
+"""How long obstore may use credentials before it asks for them again; botocore renews them in time."""
+
+_DENIED = {
+    "AccessDenied", "AllAccessDisabled", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
+    "InvalidToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired", "AuthorizationHeaderMalformed",
+    "401", "403", "Forbidden", "UnrecognizedClientException", "InvalidClientTokenId",
+}  # fmt: skip
+_OTHER_VERSION = {
+    "NoSuchKey", "404", "NotFound", "NoSuchVersion",
+    "PreconditionFailed", "ConditionalRequestConflict", "412",
+}  # fmt: skip
+_NO_CREDENTIALS = (
+    "no credentials were found: set s3.profile, the AWS_* variables, or an instance role"
+)
+
+
+class Connection:
+    """How S3 is reached: one boto3 client for everything but the bytes.
+
+    Thread-safe, as boto3 clients are.
+
+    Args:
+        settings: the `s3` section of the config.
+        workers: how many requests may run at once.
+
+    Raises:
+        AccessDenied: there are no credentials.
+        ConfigError: the profile or the endpoint cannot be used.
+    """
+
+    def __init__(self, settings: S3Settings, workers: int) -> None:
+        import boto3  # noqa: PLC0415 (0.5 s, which --version and --status need not pay)
+        from botocore.config import Config  # noqa: PLC0415
+
+        self._settings = settings
+        self._config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            max_pool_connections=workers,
+            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            s3={"addressing_style": cast("Any", settings.addressing_style)},
+            user_agent_extra="s32s-agent",
+        )
+        with border("the S3 settings"):
+            self._session = boto3.Session(
+                profile_name=settings.profile, region_name=settings.region
+            )
+            if self._session.get_credentials() is None:
+                raise AccessDenied(_NO_CREDENTIALS)
+            self.client = self._client(None)
+            self.custom_endpoint = self._check_endpoint()
+            if self.custom_endpoint:
+                # Compatible stores know neither the new checksums nor trailers (hazards K1, K2).
+                required = Config(
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                )
+                self._config = self._config.merge(required)
+                self.client = self._client(None)
+
+    def _client(self, region: str | None) -> S3Client:
+        settings = self._settings
+        default = "us-east-1" if not self._session.region_name else None
+        client = self._session.client(
+            "s3",
+            region_name=region or default,
+            endpoint_url=settings.endpoint_url,
+            verify=settings.ca_bundle,
+            config=self._config,
+        )
+        client.meta.events.register("before-parse.s3.ListObjectsV2", _keep_raw_page)
+        return client
+
+    def _check_endpoint(self) -> bool:
+        """Tell whether the endpoint is not one of AWS, wherever it was set.
+
+        Raises:
+            ConfigError: it is plain http to another machine, and that was not allowed.
+        """
+        url = self.client.meta.endpoint_url
+        if (urlsplit(url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            return False
+        try:
+            normal_endpoint(url, allow_http=self._settings.allow_http)
+        except ValueError as error:
+            raise ConfigError("s3.endpoint_url", [str(error)]) from error
+        return True
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's URL."""
+        return str(self.client.meta.endpoint_url)
+
+    def common(self, bucket: str) -> dict[str, Any]:
+        """Give the parameters that every request carries."""
+        parameters: dict[str, Any] = {"Bucket": bucket}
+        if self._settings.requester_pays:
+            parameters["RequestPayer"] = "requester"
+        if self._settings.expected_bucket_owner:
+            parameters["ExpectedBucketOwner"] = self._settings.expected_bucket_owner
+        return parameters
+
+    def page(self, bucket: str, **parameters: Any) -> tuple[Page, str]:
+        """Fetch one page of a listing; also give the bucket's region, "" when it was not told.
+
+        Raises:
+            StoreUnavailable: no listing came, not even after some tries.
+            ListingInconsistent: its entries lack what every entry has.
+        """
+        for attempt in range(_PAGE_ATTEMPTS):
+            with border(f'listing "{bucket}"'):
+                answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
+            meta = answer["ResponseMetadata"]
+            raw = answer.get("RawPage")
+            try:
+                if not isinstance(raw, bytes) or meta["HTTPStatusCode"] != 200:  # noqa: PLR2004
+                    code = meta["HTTPStatusCode"]
+                    raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
+                return parse_page(raw), meta["HTTPHeaders"].get("x-amz-bucket-region", "")
+            except NotAListing:
+                if attempt + 1 == _PAGE_ATTEMPTS:
+                    raise
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError
+
+    def fetch(self, bucket: str, key: str, known_etag: str = "") -> tuple[bytes, str] | None:
+        """Fetch a small object whole; None when it still has the known ETag.
+
+        Returns:
+            Its bytes, and its ETag as the store wrote it.
+
+        Raises:
+            SourceChanged: it is not there.
+            StoreUnavailable: what came is not whole.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
+        subject = f'"{bucket}/{key}"'
+        try:
+            with border(subject):
+                answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
+                data = answer["Body"].read()
+        except NotModified:
+            return None
+        if len(data) != answer["ContentLength"]:
+            raise StoreUnavailable(
+                f"{subject}: got {len(data)} of {answer['ContentLength']} bytes"
+            )
+        return data, answer.get("ETag", "")
+
+    def byte_store(self, bucket: str, region: str) -> ByteStore:
+        """Open obstore on a bucket, addressed exactly as botocore would.
+
+        Args:
+            bucket: its name, or an access point's ARN.
+            region: where it is, "" when that is not known.
+        """
+        from obstore.store import S3Store as Bytes  # noqa: PLC0415
+
+        client = self.client
+        if region and not self.custom_endpoint and region != client.meta.region_name:
+            client = self._client(region)
+        url = urlsplit(
+            client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+        )
+        virtual = url.path == "/k"
+        name = re.sub(r"[^a-z0-9.-]", "-", bucket.lower()) if virtual else bucket
+        options: dict[str, Any] = {
+            "allow_http": url.scheme == "http",
+            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+            "read_timeout": timedelta(seconds=_READ_SECONDS),
+            "timeout": timedelta(days=7),  # the read timeout is what finds a stalled transfer
+            "user_agent": "s32s-agent",
+        }
+        if bundle := self._ca_bundle():
+            options["root_certificate"] = bundle
+        return Bytes(
+            name,
+            endpoint=f"{url.scheme}://{url.netloc}{url.path.removesuffix('/k').removesuffix('/' + bucket)}",
+            region=client.meta.region_name or "us-east-1",
+            virtual_hosted_style_request=virtual,
+            request_payer=self._settings.requester_pays,
+            client_options=options,  # type: ignore[arg-type]
+            retry_config={
+                "max_retries": _ATTEMPTS - 1,
+                "retry_timeout": timedelta(seconds=120),
+            },
+            credential_provider=self._credentials,  # type: ignore[arg-type]
+        )
+
+    def _credentials(self) -> dict[str, object]:
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise AccessDenied(_NO_CREDENTIALS)
+        frozen = credentials.get_frozen_credentials()
+        return {
+            "access_key_id": frozen.access_key,
+            "secret_access_key": frozen.secret_key,
+            "token": frozen.token,
+            "expires_at": datetime.now(UTC) + timedelta(seconds=_CREDENTIAL_SECONDS),
+        }
+
+    def _ca_bundle(self) -> bytes | None:
+        verify = self._settings.ca_bundle or self._session._session.get_config_variable(
+            "ca_bundle"
+        )
+        if not verify:
+            return None
+        try:
+            with open(verify, "rb") as bundle:
+                return bundle.read()
+        except OSError as error:
+            raise ConfigError("s3.ca_bundle", [str(error)]) from error
+
+
+class NotModified(AgentError):
+    """304: the known version is the current one."""
+
+
+def _keep_raw_page(
+    response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
+) -> None:
+    """Take the body of a listing away from botocore's parser, which needs 100 ms a page and forgives everything."""
+    body = response_dict["body"]
+    if response_dict["status_code"] == 200 and b"<ListBucketResult" in body[:1024]:  # noqa: PLR2004
+        customized_response_dict["RawPage"] = body
+        response_dict["body"] = b""
+
+
+@contextlib.contextmanager
+def border(subject: str) -> Iterator[None]:
+    """Translate what boto3, obstore and what is below them raise; the subject begins the message."""
+    try:
+        yield
+    except (AgentError, GeneratorExit, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise _translated(error, subject) from error
+
+
+def _translated(error: Exception, subject: str) -> AgentError:
+    module = type(error).__module__
+    if module.startswith("botocore"):
+        return _from_botocore(error, subject)
+    if module.startswith("obstore") or isinstance(error, FileNotFoundError):
+        return _from_obstore(error, subject)
+    if isinstance(error, (OSError, RecursionError)) or module.startswith("urllib3"):
+        # A redirect that leads back to itself ends in RecursionError (hazard L16).
+        return StoreUnavailable(f"{subject}: {_first_line(error)}")
+    raise error
+
+
+def _from_botocore(error: Exception, subject: str) -> AgentError:
+    name = type(error).__name__
+    response: dict[str, Any] = getattr(error, "response", {})
+    if not response:
+        message = f"{subject}: {_first_line(error)}"
+        if "Credential" in name or "Token" in name or "SSO" in name:
+            return AccessDenied(message)
+        if name in ("ProfileNotFound", "InvalidRegionError", "ConfigParseError"):
+            return ConfigError("s3", [_first_line(error)])
+        return StoreUnavailable(message)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(response.get("Error", {}).get("Code", status))
+    return _from_code(
+        code, status, f"{subject}: {code}: {response['Error'].get('Message', '')}"
+    )
+
+
+_KINDS: dict[str, tuple[type[AgentError], str]] = {
+    **dict.fromkeys(_DENIED, (AccessDenied, "")),
+    "InvalidObjectState": (EntryUnreadable, "restore the archived object"),
+    "RequestTimeTooSkewed": (AccessDenied, "set this computer's clock"),
+    "NoSuchBucket": (StoreUnavailable, "check the bucket's name and the endpoint"),
+    **dict.fromkeys(_OTHER_VERSION, (SourceChanged, "")),
+}
+
+
+def _from_code(code: str, status: int, message: str) -> AgentError:
+    if status == 304:  # noqa: PLR2004
+        return NotModified(message)
+    denied = status in (401, 403)
+    kind, remedy = _KINDS.get(code, (AccessDenied if denied else StoreUnavailable, ""))
+    return kind(message, remedy=remedy)
+
+
+def _from_obstore(error: Exception, subject: str) -> AgentError:
+    text, name = str(error), type(error).__name__
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    if code and code[1] != "Error":
+        return _from_code(code[1], 0, f"{subject}: {code[1]}")
+    message = f"{subject}: {_first_line(error)}"
+    if isinstance(error, FileNotFoundError) or name in (
+        "PreconditionError",
+        "NotModifiedError",
+    ):
+        return SourceChanged(message)
+    if name in ("PermissionDeniedError", "UnauthenticatedError"):
+        return AccessDenied(message)
+    return StoreUnavailable(message)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,260 @@
+"""An S3 prefix as a store."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from s32s_agent.errors import AgentError, IntegrityError, SourceChanged
+from s32s_agent.etags import best_digest, candidate_part_sizes, is_md5, normal, part_count
+from s32s_agent.model import Entry, Location, Problem, Stamp
+from s32s_agent.stores.base import Attributes, Content
+from s32s_agent.stores.connection import Connection, border
+from s32s_agent.stores.listing import Listing
+from s32s_agent.stores.spool import in_key_order
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store as ByteStore
+
+_CHUNK = 1 << 20
+_ONE_PIECE = 4 << 20
+"""Bytes up to which an object is taken in one piece: fewer hand-overs between threads."""
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f]|//|^/|/$|(?:^|/)\.{1,2}(?:/|$)")
+"""Keys that obstore would change or refuse; measured with obstore 0.12."""
+
+
+class S3Store:
+    """A prefix of a bucket.
+
+    Args:
+        connection: how S3 is reached; it outlives the store.
+        location: the prefix.
+    """
+
+    def __init__(self, connection: Connection, location: Location) -> None:
+        self._connection = connection
+        self._bucket = location.bucket
+        self._prefix = f"{location.prefix}/" if location.prefix else ""
+        self._region = ""
+        self._bytes: ByteStore | None = None
+        self.sort = False
+        """Set when the store is known not to list in key order: a scan then sorts, on disk."""
+
+    def close(self) -> None:
+        """Release nothing: the connection belongs to the pass."""
+
+    @property
+    def may_be_unordered(self) -> bool:
+        """Whether disorder is a habit of the store rather than a sign of trouble."""
+        return self._connection.custom_endpoint or self._bucket.endswith("--x-s3")
+
+    def scan(self) -> Iterator[Entry | Problem]:
+        """List the prefix, flat and to its end, under every rule of completeness."""
+        entries = self._list()
+        return in_key_order(entries) if self.sort else entries
+
+    def _list(self) -> Iterator[Entry | Problem]:
+        listing = Listing(
+            self._bucket, self._prefix, strictly_ordered=not self.may_be_unordered
+        )
+        parameters = {"Prefix": self._prefix}
+        while True:
+            page, region = self._connection.page(self._bucket, **parameters)
+            self._region = region or self._region
+            yield from listing.take(page)
+            token = listing.next_token(page)
+            if token is None:
+                return
+            parameters["ContinuationToken"] = token
+
+    @contextlib.contextmanager
+    def open(self, entry: Entry) -> Iterator[Content]:
+        """Ask for the version that was listed, and accept no other (hazard R5)."""
+        digest_sizes = self.part_sizes(entry) if part_count(entry.etag or "") else ()
+        if _UNNAMEABLE.search(self._prefix + entry.key):
+            yield _Download(self, entry, self._open_with_boto3(entry), digest_sizes)
+        else:
+            yield _Download(self, entry, self._open_with_obstore(entry), digest_sizes)
+
+    def _condition(self, entry: Entry) -> str | None:
+        etag = entry.etag or ""
+        if etag.startswith("modified "):
+            return None
+        return entry.raw_etag or f'"{etag}"'
+
+    def _open_with_obstore(self, entry: Entry) -> _Body:
+        import obstore  # noqa: PLC0415
+
+        if self._bytes is None:
+            self._bytes = self._connection.byte_store(self._bucket, self._region)
+        key = self._prefix + entry.key
+        with border(f'"{entry.key}"'):
+            options = {"if_match": self._condition(entry)}
+            result = obstore.get(self._bytes, key, options=options)  # type: ignore[arg-type]
+            meta = result.meta
+            start, end = result.range
+        if (start, end) != (0, meta["size"]):
+            raise IntegrityError(
+                f'"{entry.key}": asked for all of it, got bytes {start} to {end}'
+            )
+        metadata = {str(name): value for name, value in result.attributes.items()}
+
+        def chunks() -> Iterator[bytes]:
+            if entry.size <= _ONE_PIECE:
+                yield bytes(result.bytes())
+            else:
+                yield from result.stream(min_chunk_size=_CHUNK)
+
+        return _Body(
+            meta["e_tag"] or "", meta["size"], meta["last_modified"], metadata, chunks
+        )
+
+    def _open_with_boto3(self, entry: Entry) -> _Body:
+        parameters = self._connection.common(self._bucket)
+        if condition := self._condition(entry):
+            parameters["IfMatch"] = condition
+        with border(f'"{entry.key}"'):
+            answer = self._connection.client.get_object(
+                **parameters, Key=self._prefix + entry.key
+            )
+        body = answer["Body"]
+
+        def chunks() -> Iterator[bytes]:
+            # Drained to its end, since only then does botocore check what it can (hazard 0.4).
+            with contextlib.closing(body):
+                while chunk := body.read(_CHUNK):
+                    yield chunk
+
+        return _Body(
+            answer.get("ETag", ""),
+            answer["ContentLength"],
+            answer["LastModified"],
+            answer.get("Metadata", {}),
+            chunks,
+        )
+
+    def part_sizes(self, entry: Entry) -> tuple[int, ...]:
+        """List the sizes that the object's parts may have, the likeliest first; () for one that has no parts."""
+        parts = part_count(entry.etag or "")
+        if not parts:
+            return ()
+        candidates = candidate_part_sizes(entry.size, parts)
+        with contextlib.suppress(AgentError):
+            head = self._head(entry.key, PartNumber=1)
+            if head.get("PartsCount") == parts and head["ContentLength"] > 0:
+                return tuple(dict.fromkeys((head["ContentLength"], *candidates)))
+        return candidates
+
+    def is_encrypted(self, key: str) -> bool:
+        """Tell whether the object's encryption makes its ETag something else than an MD5 (hazard E3)."""
+        head = self._head(key)
+        kms = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
+        return kms or "SSECustomerAlgorithm" in head
+
+    def fresh(self, entry: Entry) -> Entry | None:
+        """Give the version that is there now."""
+        try:
+            head = self._head(entry.key)
+        except SourceChanged:
+            return None
+        raw = head.get("ETag", "")
+        etag = normal(raw)
+        if not etag:
+            return None
+        raw_etag = "" if raw == f'"{etag}"' else raw
+        return entry._replace(size=head["ContentLength"], etag=etag, raw_etag=raw_etag)
+
+    def confirm_absent(self, key: str) -> bool:
+        """Ask for the key itself."""
+        try:
+            self._head(key)
+        except SourceChanged:
+            return True
+        return False
+
+    def _head(self, key: str, **parameters: Any) -> dict[str, Any]:
+        with border(f'"{key}"'):
+            common = self._connection.common(self._bucket)
+            answer = self._connection.client.head_object(
+                **common, Key=self._prefix + key, **parameters
+            )
+        return dict(answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """An answer to GET, whichever library gave it."""
+
+    raw_etag: str
+    size: int
+    modified: datetime
+    metadata: dict[str, str]
+    chunks: Callable[[], Iterator[bytes]]
+
+
+class _Download:
+    """The bytes of an object, checked while they pass."""
+
+    stamp: Stamp | None = None
+
+    def __init__(
+        self, store: S3Store, entry: Entry, body: _Body, part_sizes: tuple[int, ...]
+    ) -> None:
+        self._store = store
+        self._entry = entry
+        self._body = body
+        self._digest = best_digest(entry.size, entry.etag or "", part_sizes)
+        self.attributes = _attributes(body)
+        self.verified = ""
+        etag = normal(body.raw_etag)
+        if etag and etag != entry.etag and not (entry.etag or "").startswith("modified "):
+            raise SourceChanged(f'"{entry.key}": got version {etag}, expected {entry.etag}')
+        if body.size != entry.size:
+            raise IntegrityError(
+                f'"{entry.key}": got {body.size} bytes, expected {entry.size}'
+            )
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes, then judge them."""
+        count = 0
+        with border(f'"{self._entry.key}"'):
+            for chunk in self._body.chunks():
+                if self._digest is not None:
+                    self._digest.update(chunk)
+                count += len(chunk)
+                if count > self._entry.size:
+                    break
+                yield chunk
+        if count != self._entry.size:
+            raise IntegrityError(
+                f'"{self._entry.key}": got {count} bytes, expected {self._entry.size}'
+            )
+        self.verified = self._judge()
+
+    def _judge(self) -> str:
+        """Say what proved the bytes; an MD5 that differs is only believed where nothing but an MD5 can be meant."""
+        etag = self._entry.etag or ""
+        if self._digest is None:
+            return "length"
+        computed = self._digest.etag()
+        if computed == etag:
+            return "md5" if is_md5(etag) else "multipart"
+        if is_md5(etag) and not self._store.is_encrypted(self._entry.key):
+            raise IntegrityError(f'"{self._entry.key}": got MD5 {computed}, expected {etag}')
+        return "length"
+
+
+def _attributes(body: _Body) -> Attributes:
+    """Read what rclone and this agent write beside an object: `mtime` in seconds, `mode` in octal."""
+    metadata = {name.lower(): value for name, value in body.metadata.items()}
+    mtime_ns = int(body.modified.timestamp()) * 1_000_000_000
+    if found := re.fullmatch(r"(-?\d{1,11})(?:\.(\d{1,9})\d*)?", metadata.get("mtime", "")):
+        mtime_ns = int(found[1]) * 1_000_000_000 + int((found[2] or "").ljust(9, "0") or 0)
+    mode = None
+    if re.fullmatch(r"0?[0-7]{3,6}", metadata.get("mode", "")):
+        mode = int(metadata["mode"], 8) & 0o777
+    return Attributes(mtime_ns, mode)

@@ -1,0 +1,213 @@
+"""Reach what is below one directory, and nothing else, whatever anybody does to the tree meanwhile.
+
+Every path is walked from a held descriptor, one part at a time, following no symbolic link and entering no other file
+system (hazards R4, F14-F19). It knows nothing of S3 and decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from s32s_agent.errors import AgentError, DirectoryError, DiskFull, EntryError
+from s32s_agent.model import Stamp
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+
+
+class Owner(NamedTuple):
+    """Who new files belong to; -1 leaves that half alone."""
+
+    user: int = -1
+    group: int = -1
+
+
+ANYBODY = Owner()
+
+
+class NewDirectories(NamedTuple):
+    """How directories are made that a walk finds missing."""
+
+    mode: int
+    owner: Owner = ANYBODY
+
+
+def translated(error: OSError, key: str) -> AgentError:
+    """Name what an operating system error means for an entry."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DiskFull(f'"{key}": {reason}')
+    if error.errno in _IN_THE_WAY:
+        return EntryError(f'"{key}": a link, file or directory of that name stands in the way')
+    if error.errno == errno.EXDEV:
+        return EntryError(f'"{key}": another file system is mounted on the way to it')
+    if error.errno == errno.EROFS:
+        remedy = "the file system is read-only; under systemd, add it to ReadWritePaths="
+        return DirectoryError(f'"{key}": {reason}', remedy=remedy)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        remedy = "give the agent's user the right to it; an immutable file needs chattr -i"
+        return DirectoryError(f'"{key}": {reason}', remedy=remedy)
+    return DirectoryError(f'"{key}": {reason}')
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Take from a stat what tells whether the content may have been touched."""
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+class Tree:
+    """One directory, held open.
+
+    Args:
+        path: the directory, its symbolic links resolved already.
+
+    Raises:
+        OSError: it is not a directory that can be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.fd = os.open(path, _DIRECTORY)
+        self.device = os.fstat(self.fd).st_dev
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        os.close(self.fd)
+
+    @contextlib.contextmanager
+    def directory(self, key: str, create: NewDirectories | None = None) -> Iterator[int]:
+        """Open the directory of a key, "" for the top, as a descriptor that is closed on leaving.
+
+        Raises:
+            OSError: ENOENT when it is absent and may not be made, ELOOP or ENOTDIR when something else is on the
+                way, EXDEV when a mount is.
+        """
+        fd = os.dup(self.fd)
+        try:
+            for name in key.split("/"):
+                if name:
+                    fd = self._enter(fd, name, create)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _enter(self, fd: int, name: str, create: NewDirectories | None) -> int:
+        """Exchange a directory's descriptor for that of a directory in it."""
+        try:
+            inner = os.open(name, _DIRECTORY, dir_fd=fd)
+        except FileNotFoundError:
+            if create is None:
+                raise
+            inner = _make_directory(fd, name, create)
+        if os.fstat(inner).st_dev != self.device:
+            os.close(inner)
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+        os.close(fd)
+        return inner
+
+    @contextlib.contextmanager
+    def parent(
+        self, key: str, create: NewDirectories | None = None
+    ) -> Iterator[tuple[int, str]]:
+        """Open the directory that holds a key; yield its descriptor and the key's last part."""
+        above, _, name = key.removesuffix("/").rpartition("/")
+        with self.directory(above, create) as fd:
+            yield fd, name
+
+    def read(self, key: str) -> int:
+        """Open a regular file for reading; the caller closes the descriptor.
+
+        Raises:
+            OSError: it cannot be opened, or it is a link (ELOOP).
+            EntryError: it is not a regular file.
+        """
+        with self.parent(key) as (directory, name):
+            fd = os.open(name, _READ, dir_fd=directory)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise EntryError(f'"{key}" is not a regular file any more')
+        return fd
+
+
+def _make_directory(fd: int, name: str, create: NewDirectories) -> int:
+    with contextlib.suppress(FileExistsError):  # another worker may have made it
+        os.mkdir(name, 0o700, dir_fd=fd)
+    inner = os.open(name, _DIRECTORY, dir_fd=fd)
+    try:
+        if create.owner != ANYBODY:
+            os.fchown(inner, *create.owner)
+        os.fchmod(inner, create.mode)  # past the umask
+    except BaseException:
+        os.close(inner)
+        raise
+    return inner
+
+
+def create_file(directory: int, name: str) -> int:
+    """Create a file that was not there, readable by its owner only; the caller closes the descriptor."""
+    return os.open(name, _CREATE, 0o600, dir_fd=directory)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write every byte; `write` may take fewer than it was given (hazard F25)."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def reserve(fd: int, size: int) -> None:
+    """Claim disk space now, so that a full disk shows before the transfer does."""
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+
+
+def sync_directory(fd: int) -> None:
+    """Make the names in a directory durable; some file systems have no such thing (hazard F40)."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+
+
+def sync_file_system(fd: int) -> bool:
+    """Make everything on the file system of `fd` durable in one go; False where the system has no such call."""
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return True
+
+
+def remove_tree(directory: int, name: str) -> None:
+    """Remove a directory and what is in it, but nothing on another file system (hazard F19)."""
+    fd = os.open(name, _DIRECTORY, dir_fd=directory)
+    try:
+        device = os.fstat(fd).st_dev
+        if device != os.fstat(directory).st_dev:
+            return
+        for inner in os.listdir(fd):
+            status = os.stat(inner, dir_fd=fd, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                remove_tree(fd, inner)
+            else:
+                os.unlink(inner, dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=directory)

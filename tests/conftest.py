@@ -1,0 +1,59 @@
+"""The fixtures that all tests share. What they hand out is in `support`."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.agents import Agent
+from support.buckets import IDENTITIES, Bucket, open_client_as
+from support.scripted import ScriptedS3
+
+from s32s_agent.seaweedfs import S3Server, seaweedfs
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server, one for each test process; it knows the identities of `support.buckets`."""
+    directory = tmp_path_factory.mktemp("seaweedfs")
+    with seaweedfs(directory, IDENTITIES) as server:
+        yield server
+    # pytest keeps the directories of three sessions, and this one may hold gigabytes.
+    shutil.rmtree(directory / "data")
+
+
+@pytest.fixture(scope="session")
+def admin_client(seaweedfs_server: S3Server) -> Iterator[S3Client]:
+    """The admin's client: making one for each test would take longer than most tests."""
+    with open_client_as(seaweedfs_server) as client:
+        yield client
+
+
+@pytest.fixture
+def bucket(seaweedfs_server: S3Server, admin_client: S3Client) -> Bucket:
+    """A new, empty bucket. It goes with the server."""
+    name = f"test-{uuid.uuid4().hex[:16]}"
+    admin_client.create_bucket(Bucket=name)
+    return Bucket(name, admin_client, seaweedfs_server)
+
+
+@pytest.fixture
+def agent(tmp_path: Path, seaweedfs_server: S3Server) -> Agent:
+    """The agent as a process, with its files in `tmp_path/agent`."""
+    directory = tmp_path / "agent"
+    directory.mkdir()
+    return Agent(directory, seaweedfs_server)
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedS3]:
+    """A scripted S3 server with the empty bucket `bucket`."""
+    with ScriptedS3() as server:
+        yield server

@@ -1,0 +1,162 @@
+"""The agent as users run it: a process with a config file, an exit status and log lines.
+
+Nothing of the package is called in this process, so that a test sees what cron would see.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import s32s_agent
+from s32s_agent.seaweedfs import S3Server
+
+TIMEOUT_SECONDS = 120.0
+USAGE_STATUS = 2
+PACKAGE_ROOT = Path(s32s_agent.__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRun:
+    """What came out of one run."""
+
+    exit_code: int
+    events: list[dict[str, Any]]
+    """The log lines, parsed; empty when the command line was refused."""
+    stdout: str
+    stderr: str
+
+    def named(self, event: str) -> list[dict[str, Any]]:
+        """Pick the events of one name, in their order."""
+        return [line for line in self.events if line.get("event") == event]
+
+    @property
+    def finished(self) -> dict[str, Any]:
+        """The one `run.finished` event."""
+        (event,) = self.named("run.finished")
+        return event
+
+
+@dataclass(slots=True)
+class Agent:
+    """Writes config files and runs the agent with them, all below one directory."""
+
+    directory: Path
+    server: S3Server
+    config_file: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.config_file = self.directory / "config.yaml"
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the agent keeps its index."""
+        return self.directory / "state"
+
+    def configure(
+        self, *, role: str = "slave", maps: str, roots: Sequence[Path], **sections: Any
+    ) -> Path:
+        """Write the config file; returns its path.
+
+        Args:
+            role: `slave` or `master`.
+            maps: bucket/prefix or bucket/key of the map files.
+            roots: local directories that a map may name.
+            **sections: other top-level keys; `s3` is merged with the server's address, so that
+                `s3={"endpoint_url": ...}` points the agent somewhere else.
+        """
+        s3 = {
+            "endpoint_url": self.server.endpoint_url,
+            "region": self.server.region,
+            "addressing_style": "path",
+            **sections.pop("s3", {}),
+        }
+        settings = {
+            "role": role,
+            "maps": maps,
+            "roots": [str(root) for root in roots],
+            "state_dir": str(self.state_dir),
+            "s3": s3,
+            **sections,
+        }
+        self.config_file.touch(mode=0o600)
+        self.config_file.chmod(0o600)
+        self.config_file.write_text(
+            yaml.safe_dump(settings, sort_keys=False), encoding="utf-8"
+        )
+        return self.config_file
+
+    def command(self, *arguments: str) -> list[str]:
+        """Give the full command line; the config file and JSON logs unless the arguments say otherwise."""
+        command = [sys.executable, "-m", "s32s_agent", *arguments]
+        if "--config" not in arguments and self.config_file.exists():
+            command += ["--config", str(self.config_file)]
+        if "--log-format" not in arguments:
+            command += ["--log-format", "json"]
+        return command
+
+    def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """Give a clean environment with the admin's keys; a change to None takes a variable away."""
+        variables: dict[str, str | None] = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.directory),
+            "PYTHONPATH": str(PACKAGE_ROOT),
+            "AWS_ACCESS_KEY_ID": self.server.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
+            # Without keys the AWS chain would ask the network for some, and wait.
+            "AWS_EC2_METADATA_DISABLED": "true",
+            **(changes or {}),
+        }
+        return {name: value for name, value in variables.items() if value is not None}
+
+    def run(
+        self,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> AgentRun:
+        """Run the agent to its end.
+
+        Raises:
+            AssertionError: a line on stderr is not a JSON object. Not checked where the command line
+                was refused, or the test asked for another log format.
+        """
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.directory,
+            env=self.environment(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+        stderr = done.stderr.decode("utf-8", errors="backslashreplace")
+        prose = done.returncode == USAGE_STATUS or "--log-format" in arguments
+        return AgentRun(
+            exit_code=done.returncode,
+            events=[] if prose else parse_events(stderr),
+            stdout=done.stdout.decode("utf-8", errors="backslashreplace"),
+            stderr=stderr,
+        )
+
+
+def parse_events(stderr: str) -> list[dict[str, Any]]:
+    """Parse log lines; whatever is no event fails the test, with everything that was written."""
+    events = []
+    # Not splitlines: a key may hold U+2028, which ends no line of a log.
+    for line in stderr.removesuffix("\n").split("\n") if stderr else []:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        assert isinstance(event, dict), f"not an event: {line!r}, in:\n{stderr}"
+        events.append(event)
+    return events

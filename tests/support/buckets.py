@@ -1,0 +1,107 @@
+"""Buckets on a real server, as a test sees them: put, look, delete. No assertion is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+from s32s_agent.seaweedfs import ADMIN, Identity, S3Server
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+READER = "reader"
+LISTER = "lister"
+ONE_BUCKET = "one-bucket"
+ONE_BUCKET_NAME = "the-one-bucket"
+
+IDENTITIES = {
+    READER: Identity("reader-key", "reader-secret", ("Read", "List")),
+    LISTER: Identity("lister-key", "lister-secret", ("List",)),
+    ONE_BUCKET: Identity(
+        "one-bucket-key",
+        "one-bucket-secret",
+        tuple(f"{action}:{ONE_BUCKET_NAME}" for action in ("Read", "Write", "List")),
+    ),
+}
+"""Whom every test server knows besides its admin."""
+
+
+@contextmanager
+def open_client(
+    endpoint_url: str, access_key: str = "any", secret_key: str = "any"
+) -> Iterator[S3Client]:
+    """Give a client that takes nothing from outside and does not retry for long."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
+        config=Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"total_max_attempts": 2, "mode": "standard"},
+            proxies={},
+            s3={"addressing_style": "path"},
+        ),
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def open_client_as(server: S3Server, name: str = ADMIN) -> Iterator[S3Client]:
+    """Give a client that signs as one of the server's identities."""
+    identity = server.identities[name]
+    with open_client(server.endpoint_url, identity.access_key, identity.secret_key) as client:
+        yield client
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One bucket and the means to fill it; the admin owns the client."""
+
+    name: str
+    client: S3Client
+    server: S3Server
+
+    def put(self, key: str, data: bytes, **settings: Any) -> str:
+        """Write an object in one request; returns its ETag as received, in quotes."""
+        return self.client.put_object(Bucket=self.name, Key=key, Body=data, **settings)["ETag"]
+
+    def put_multipart(self, key: str, data: bytes, part_size: int) -> str:
+        """Write an object in parts of that many bytes; returns its ETag as received."""
+        address: Any = {"Bucket": self.name, "Key": key}
+        address["UploadId"] = self.client.create_multipart_upload(**address)["UploadId"]
+        parts = []
+        for number, offset in enumerate(range(0, max(len(data), 1), part_size), 1):
+            part = self.client.upload_part(
+                **address, PartNumber=number, Body=data[offset : offset + part_size]
+            )
+            parts.append({"PartNumber": number, "ETag": part["ETag"]})
+        done = self.client.complete_multipart_upload(
+            **address, MultipartUpload={"Parts": parts}
+        )
+        return done["ETag"]
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole."""
+        with self.client.get_object(Bucket=self.name, Key=key)["Body"] as body:
+            return body.read()
+
+    def keys(self) -> list[str]:
+        """List all keys in the server's order."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        return [row["Key"] for page in pages for row in page.get("Contents", [])]
+
+    def delete(self, key: str) -> None:
+        """Remove an object, whether it is there or not."""
+        self.client.delete_object(Bucket=self.name, Key=key)

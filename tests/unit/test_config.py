@@ -1,0 +1,422 @@
+"""The config file: what it may say, and what it is told when it is wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from s32s_agent.config import (
+    HookSettings,
+    LogSettings,
+    MapsLocation,
+    MaxDelete,
+    MonitoringSettings,
+    S3Settings,
+    Settings,
+    Symlinks,
+    SyncSettings,
+    parse,
+)
+from s32s_agent.errors import ConfigError
+from s32s_agent.model import Location, Role
+
+SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
+NEEDED = "role: slave\nmaps: bucket/maps\nroots: [/srv/www]\n"
+DEFAULTS = Settings(
+    Role.SLAVE, MapsLocation(Location("bucket", "maps"), single=False), ("/srv/www",)
+)
+
+
+def problems_of(text: str) -> tuple[str, ...]:
+    """Parse a config that is wrong."""
+    with pytest.raises(ConfigError) as raised:
+        parse(text, "config.yaml")
+    return raised.value.problems
+
+
+def with_option(path: str, value: str) -> str:
+    """Write a config with one more option."""
+    section, _, key = path.rpartition(".")
+    return (
+        f"{NEEDED}{section}:\n  {key}: {value}\n" if section else f"{NEEDED}{key}: {value}\n"
+    )
+
+
+def test_three_keys_are_enough() -> None:
+    """Role, maps and roots make a config, and the rest has its documented defaults."""
+    actual = parse(NEEDED, "config.yaml")
+
+    assert actual == DEFAULTS
+    assert actual.state_dir == "/var/lib/s32s-agent"
+    assert actual.s3 == S3Settings(None, None, None, allow_http=False)
+    assert actual.sync == SyncSettings(
+        16,
+        None,
+        MaxDelete(25.0, None),
+        False,
+        True,
+        7.0,
+        0o644,
+        0o755,
+        None,
+        Symlinks.SKIP,
+        None,
+    )
+    assert actual.log == LogSettings("info", "auto")
+    assert actual.monitoring == MonitoringSettings(None, None, None)
+    assert actual.hooks == HookSettings((), (), (), (), 60.0)
+
+
+def test_the_sample_shows_the_defaults() -> None:
+    """The sample config names every option with the value that it has when it is left out."""
+    text = SAMPLE.read_text(encoding="utf-8")
+    actual = parse(text, str(SAMPLE))
+
+    assert (
+        replace(actual, role=DEFAULTS.role, maps=DEFAULTS.maps, roots=DEFAULTS.roots)
+        == DEFAULTS
+    )
+    for settings in (S3Settings, SyncSettings, LogSettings, MonitoringSettings, HookSettings):
+        for name in settings.__dataclass_fields__:
+            assert re.search(rf"^  {name}:", text, re.MULTILINE), name
+
+
+def test_a_master_with_windows_paths() -> None:
+    """A master's directories may be those of Windows, in either spelling."""
+    text = "role: master\nmaps: s3://b-1/m.yaml\nroots: ['c:\\path\\', d:/x]\nstate_dir: \"c:/state\"\n"
+    actual = parse(text, "config.yaml")
+
+    assert actual == Settings(
+        Role.MASTER,
+        MapsLocation(Location("b-1", "m.yaml"), single=True),
+        ("c:/path", "d:/x"),
+        state_dir="c:/state",
+    )
+
+
+@pytest.mark.parametrize(
+    ("maps", "single"),
+    [("bucket/a", False), ("bucket/a.JSON", True), ("bucket/a.yml/", True), ("bucket", False)],
+)
+def test_one_map_file_or_many(maps: str, single: bool) -> None:  # noqa: FBT001 - a table
+    """A location with the suffix of a map file is one file."""
+    actual = parse(f"role: slave\nmaps: {maps}\nroots: [/srv]", "config.yaml").maps
+
+    assert actual.single == single
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("state_dir", "//var/state/", "/var/state"),
+        ("s3.profile", "backup", "backup"),
+        ("s3.region", "eu-west-1", "eu-west-1"),
+        ("s3.endpoint_url", "http://localhost:8333/", "http://localhost:8333"),
+        ("s3.addressing_style", "path", "path"),
+        ("s3.ca_bundle", "/etc/ssl/ca.pem", "/etc/ssl/ca.pem"),
+        ("s3.requester_pays", "true", True),
+        ("s3.expected_bucket_owner", "'012345678901'", "012345678901"),
+        ("s3.server_side_encryption", "AES256", "AES256"),
+        ("sync.workers", "256", 256),
+        ("sync.max_bandwidth", "20MB", 20_000_000),
+        ("sync.max_bandwidth", "512KiB", 524_288),
+        ("sync.max_bandwidth", "1.5 GB", 1_500_000_000),
+        ("sync.max_bandwidth", "1000", 1000),
+        ("sync.max_delete", "12.5%", MaxDelete(percent=12.5)),
+        ("sync.max_delete", "0", MaxDelete(count=0)),
+        ("sync.trash_days", "0", 0.0),
+        ("sync.trash_days", "0.5", 0.5),
+        ("sync.file_mode", "'600'", 0o600),
+        ("sync.dir_mode", "'0777'", 0o777),
+        ("sync.owner", "www-data:www-data", "www-data:www-data"),
+        ("sync.owner", "1000:1000", "1000:1000"),
+        ("sync.symlinks", "follow", Symlinks.FOLLOW),
+        ("sync.run_timeout", "30m", 1800.0),
+        ("sync.run_timeout", "90s", 90.0),
+        ("sync.run_timeout", "1h", 3600.0),
+        ("sync.run_timeout", "45", 45.0),
+        ("log.level", "debug", "debug"),
+        ("log.format", "journal", "journal"),
+        ("hooks.timeout", "1m", 60.0),
+    ],
+)
+def test_an_option(path: str, text: str, value: object) -> None:
+    """Each option takes its documented spellings."""
+    actual: object = parse(with_option(path, text), "config.yaml")
+    for name in path.split("."):
+        actual = getattr(actual, name)
+
+    assert actual == value
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "problem"),
+    [
+        ("sync.max_delete", "lots", 'expected a count or a percentage, got "lots"'),
+        ("sync.max_delete", "101%", 'expected a count or a percentage, got "101%"'),
+        ("sync.max_delete", "-1", "expected a count or a percentage, got -1"),
+        ("sync.max_delete", "true", "expected a count or a percentage, got true"),
+        ("sync.max_delete", "0.5", "expected a count or a percentage, got 0.5"),
+        ("sync.max_delete", "", "expected a count or a percentage, got null"),
+        ("sync.workers", "0", "expected a count from 1 to 256, got 0"),
+        ("sync.workers", "257", "expected a count from 1 to 256, got 257"),
+        ("sync.workers", "yes", "expected a count from 1 to 256, got true"),
+        ("sync.workers", "'16'", 'expected a count from 1 to 256, got "16"'),
+        ("sync.workers", "[1]", "expected a count from 1 to 256, got a list"),
+        ("sync.durable", "1", "expected true or false, got 1"),
+        ("sync.trash_days", "-1", "expected a number of days from 0 to 36500, got -1"),
+        ("sync.trash_days", ".inf", "expected a number of days from 0 to 36500, got inf"),
+        ("sync.trash_days", "7d", 'expected a number of days from 0 to 36500, got "7d"'),
+        ("sync.owner", "a:b:c", 'expected user or user:group, got "a:b:c"'),
+        ("sync.owner", "1000", "expected user or user:group, got 1000"),
+        ("sync.symlinks", "copy", 'expected skip or follow, got "copy"'),
+        ("log.level", "off", "expected debug, info, warning or error, got false"),
+        ("s3.profile", "''", 'expected text, got ""'),
+        ("s3.profile", "true", "expected text, got true"),
+        ("s3.region", "a/b", 'expected the name of a region, got "a/b"'),
+        ("s3.ca_bundle", "ca.pem", 'expected an absolute path, got "ca.pem"'),
+        (
+            "s3.expected_bucket_owner",
+            "123456789012",
+            "expected an account number of 12 digits in quotes, got 123456789012",
+        ),
+        (
+            "s3.kms_key_id",
+            "key",
+            "expected server_side_encryption to be aws:kms beside it",
+        ),
+        ("state_dir", "state", 'expected an absolute path, got "state"'),
+        ("state_dir", "c:/state", 'expected an absolute path, got "c:/state"'),
+        (
+            "state_dir",
+            '"/a\\e[1m"',
+            'expected text without control characters, got "/a\\x1b[1m"',
+        ),
+        ("monitoring.metrics_file", "/a", "not available in this version"),
+        ("monitoring.ping_url", "https://a.b/secret", "not available in this version"),
+        ("monitoring.report", "bucket/a", "not available in this version"),
+        ("monitoring.ping_url", "1", "expected text, got 1"),
+        ("hooks.before", "[[/bin/true]]", "not available in this version"),
+        ("hooks.before", "[[]]", "expected every command to be a list of words"),
+        ("hooks.before", "[[a, 1]]", "expected every command to be a list of words"),
+        (
+            "hooks.after",
+            "[/bin/true]",
+            'expected a list of commands, each a list of words such as ["/bin/true"], got a list',
+        ),
+        (
+            "hooks.after",
+            "reboot",
+            'expected a list of commands, each a list of words such as ["/bin/true"], got "reboot"',
+        ),
+        ("hooks.timeout", "61s", "not available in this version"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_path(path: str, text: str, problem: str) -> None:
+    """The message says where, what was expected, and what is there."""
+    actual = problems_of(with_option(path, text))
+
+    assert actual == (f"{path}: {problem}",)
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "true", "20Mb", "20 MB/s", "MB", "20iB", "1.5", "0.0001MB", "1" * 5000]
+)
+def test_a_wrong_bandwidth(text: str) -> None:
+    """What is no amount of bytes is refused, and so is 0, which could mean none or all."""
+    [actual] = problems_of(with_option("sync.max_bandwidth", text))
+
+    assert "max_bandwidth: expected bytes per second" in actual or "not valid YAML" in actual
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "1:30", "30 minutes", "true", "999d", "1.5", "0x" + "f" * 500]
+)
+def test_a_wrong_duration(text: str) -> None:
+    """What is no duration is refused, the ambiguous 1:30 too."""
+    [actual] = problems_of(with_option("sync.run_timeout", text))
+
+    assert actual.startswith('sync.run_timeout: expected a duration such as "90s"')
+
+
+@pytest.mark.parametrize("text", ["0644", "644", "0o644"])
+def test_a_mode_without_quotes_is_not_guessed(text: str) -> None:
+    """YAML turns 0644 and 644 into different numbers, so only text is taken."""
+    [actual] = problems_of(with_option("sync.file_mode", text))
+
+    assert actual.startswith(
+        'sync.file_mode: expected octal digits in quotes such as "0644", got'
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["'4755'", "'01777'", "'0689'", "rwxr-xr-x", "'7'", "true", "[]"]
+)
+def test_no_setuid_file_comes_from_a_config(text: str) -> None:
+    """A mode holds the nine permission bits and no others."""
+    [actual] = problems_of(with_option("sync.file_mode", text))
+
+    assert actual.startswith("sync.file_mode: expected ")
+
+
+@pytest.mark.parametrize(
+    ("max_delete", "entries", "allowed"),
+    [
+        (MaxDelete(percent=25.0), 1000, 250),
+        (MaxDelete(percent=25.0), 43, 10),
+        (MaxDelete(percent=25.0), 47, 11),
+        (MaxDelete(percent=25.0), 0, 10),
+        (MaxDelete(percent=0.0), 1000, 10),
+        (MaxDelete(count=0), 1000, 10),
+        (MaxDelete(count=500), 1000, 500),
+        (MaxDelete(), 1000, 10),
+    ],
+)
+def test_deletes_that_pass(max_delete: MaxDelete, entries: int, allowed: int) -> None:
+    """A share of the entries or a count, and ten in any case."""
+    actual = max_delete.allowed(entries)
+
+    assert actual == allowed
+
+
+def test_credentials_do_not_travel_in_the_clear() -> None:
+    """Plain HTTP to another computer is refused until it is asked for."""
+    text = with_option("s3.endpoint_url", "http://s3.example.net")
+    actual = parse(text + "  allow_http: true\n", "config.yaml")
+
+    assert actual.s3.endpoint_url == "http://s3.example.net"
+    assert problems_of(text) == (
+        "s3.endpoint_url: expected https:// (s3.allow_http: true permits http:// to other computers)",
+    )
+
+
+def test_a_password_in_a_url_is_not_repeated() -> None:
+    """The message about a URL with credentials does not hold them."""
+    [actual] = problems_of(
+        with_option("s3.endpoint_url", "https://user:hunter2@s3.example.net")
+    )
+
+    assert actual.startswith("s3.endpoint_url: expected http:// or https://")
+    assert "hunter2" not in actual
+
+
+def test_a_kms_key_beside_its_encryption() -> None:
+    """A key is taken when the encryption is that of KMS."""
+    text = with_option("s3.server_side_encryption", "aws:kms") + "  kms_key_id: alias/x\n"
+    actual = parse(text, "config.yaml").s3
+
+    assert (actual.server_side_encryption, actual.kms_key_id) == ("aws:kms", "alias/x")
+
+
+def test_every_problem_is_reported_at_once() -> None:
+    """One look names all that is wrong."""
+    actual = problems_of(
+        "role: both\nroots: [srv, /srv/../etc, ~/x]\nsync: {max_deletes: 1, workers: 0}\n"
+        "s3: here\nlogs: {}\nrole: both\n"
+    )
+
+    assert actual == (
+        "role: key given more than once",
+        'logs: unknown key, did you mean "log"?',
+        'role: expected master or slave, got "both"',
+        "maps: missing, expected bucket/prefix",
+        'roots[0]: expected an absolute path, got "srv"',
+        'roots[1]: expected an absolute path without "." and "..", got "/srv/../etc"',
+        'roots[2]: expected an absolute path, ~ and variables are not expanded, got "~/x"',
+        's3: expected a mapping, got "here"',
+        'sync.max_deletes: unknown key, did you mean "max_delete"?',
+        "sync.workers: expected a count from 1 to 256, got 0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("[]", ("expected a mapping, got a list",)),
+        ("slave", ('expected a mapping, got "slave"',)),
+        ("a: &x 1", ("line 1, column 4: not valid YAML, expected no YAML aliases",)),
+        ("x" * 1048577, ("expected at most 1048576 characters, got 1048577",)),
+    ],
+)
+def test_what_is_no_config(text: str, problems: tuple[str, ...]) -> None:
+    """A text that is no mapping is refused with the reason."""
+    actual = problems_of(text)
+
+    assert actual[: len(problems)] == problems
+
+
+def test_an_empty_file_says_what_is_needed() -> None:
+    """An empty file is told the three keys."""
+    actual = problems_of("# nothing\n")
+
+    assert actual == (
+        "expected a mapping, got null",
+        "role: missing, expected master or slave",
+        "maps: missing, expected bucket/prefix",
+        "roots: missing, expected a list of local directories",
+    )
+
+
+def test_a_section_of_comments_is_empty() -> None:
+    """A section whose every line is a comment has its defaults."""
+    actual = parse(NEEDED + "s3:\n  # region: x\nsync:\n", "config.yaml")
+
+    assert actual == DEFAULTS
+
+
+def test_no_roots_never_means_every_root() -> None:
+    """An empty list of roots is a problem."""
+    actual = problems_of("role: slave\nmaps: bucket/maps\nroots: []")
+
+    assert actual == ("roots: expected a list of local directories, got an empty list",)
+
+
+def test_the_error_names_the_file() -> None:
+    """The message begins with the place, printable."""
+    with pytest.raises(ConfigError, match=r"^a\\x1b\.yaml: expected a mapping"):
+        parse("[]", "a\x1b.yaml")
+
+
+VALUES = st.recursive(
+    st.sampled_from(["null", "true", "0", "-1", "1e9", ".nan", "9" * 400, "0x" + "f" * 400])
+    | st.sampled_from(
+        ["c:/x", "/srv", "'25%'", "1h", "a/b", "'\\'", '"\\0"', "{}", "[]", "1:1"]
+    )
+    | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=3).map(lambda items: f"[{', '.join(items)}]"),
+    max_leaves=4,
+)
+PATHS = ["role", "maps", "roots", "state_dir", "s3", "sync", "log", "hooks"] + [
+    f"{section}.{name}"
+    for section, settings in [
+        ("s3", S3Settings),
+        ("sync", SyncSettings),
+        ("log", LogSettings),
+        ("monitoring", MonitoringSettings),
+        ("hooks", HookSettings),
+    ]
+    for name in settings.__dataclass_fields__
+]
+
+
+@given(st.text())
+@example("[" * 100_000)
+@example("a:\n" + "".join(f"{' ' * depth}a:\n" for depth in range(1, 500)))
+def test_only_config_errors_come_out(text: str) -> None:
+    """Any text gives settings or a ConfigError."""
+    with pytest.raises(ConfigError):
+        parse(text, "config.yaml")
+
+
+@given(st.sampled_from(PATHS), VALUES)
+def test_only_config_errors_come_out_of_an_option(path: str, text: str) -> None:
+    """Any value of any option gives settings or a ConfigError that can be printed."""
+    try:
+        parse(with_option(path, text), "config.yaml")
+    except ConfigError as error:
+        assert str(error).isprintable()

@@ -30,7 +30,7 @@ _ACCESS_POINT = re.compile(
 )
 
 # Only what every reader of URLs understands alike: no backslash, no @, no blank.
-_URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+/?")
+_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")

@@ -103,7 +103,7 @@ class _Running:
         return f"http://{HOST}:{self.ports['s3.port']}"
 
 
-class _PortTaken(Exception):  # noqa: N818 - a state, and never seen outside
+class _PortTaken(Exception):
     """Another process took one of the ports that we had found free."""
 
 
@@ -251,10 +251,11 @@ def _die_with_parent() -> Callable[[], object] | None:
 
     `finally` does not run in a parent that was itself killed, and a forgotten server would stay for ever.
     """
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return functools.partial(prctl, PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    ask: Callable[[], object] | None = None
+    if sys.platform == "linux":
+        prctl = ctypes.CDLL(None).prctl
+        ask = functools.partial(prctl, PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return ask
 
 
 def _wait_until_ready(running: _Running, directory: Path, admin: Identity) -> None:

@@ -6,11 +6,7 @@ that it cannot overwrite the result of the pass that it met.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import sys
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +16,9 @@ from s32s_agent.documents import printable
 from s32s_agent.errors import (
     AccessDenied,
     DirectoryError,
-    DiskFull,
     StoreUnavailable,
 )
+from s32s_agent.files import replace_file
 
 SCHEMA_VERSION = 1
 LAST_RUN = "last_run.json"
@@ -43,7 +39,6 @@ _REMEDIES = {
     "noperm": AccessDenied.remedy,
     "config": "correct the config file; --check names every problem",
 }
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _AGES = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
@@ -267,46 +262,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _replace(path: Path, document: Mapping[str, object]) -> None:
     data = (json.dumps(_plain(document), ensure_ascii=False, indent=2) + "\n").encode()
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".s32s-tmp.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            _write(descriptor, data)
-            # mkstemp keeps it from others, but `--status` needs no rights.
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _settle(path.parent)
-    except OSError as error:
-        raise _not_written(path, error) from error
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    with open(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(descriptor)
-
-
-def _settle(directory: Path) -> None:
-    """Put the new name on the disk; Windows cannot, and needs not."""
-    if sys.platform != "win32":  # pragma: no branch - tests run on Linux
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _not_written(path: Path, error: OSError) -> DirectoryError:
-    message = f"{_quoted(path)}: cannot be written: {error.strerror}"
-    if error.errno in _DISK_FULL:
-        return DiskFull(message)
-    return DirectoryError(
-        message, remedy="state_dir must exist and belong to the user that runs the agent"
-    )
+    # Readable by everybody: `--status` needs no rights.
+    replace_file(path, data, mode=0o644)
 
 
 def _quoted(path: Path) -> str:

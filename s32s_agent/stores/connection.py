@@ -238,9 +238,9 @@ class Connection:
         }
 
     def _ca_bundle(self) -> bytes | None:
-        verify = self._settings.ca_bundle or self._session._session.get_config_variable(
-            "ca_bundle"
-        )
+        # AWS_CA_BUNDLE and ~/.aws/config: boto3 itself offers no way to what botocore knows.
+        botocore_session = self._session._session  # noqa: SLF001
+        verify = self._settings.ca_bundle or botocore_session.get_config_variable("ca_bundle")
         if not verify:
             return None
         try:

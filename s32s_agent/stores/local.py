@@ -410,6 +410,14 @@ class LocalStore:
         self._leftovers.clear()
         return removed
 
+    def make_durable(self) -> None:
+        """Put on the disk what others wrote and the index is about to vouch for."""
+        try:
+            if self._options.durable:
+                sync_file_system(self._tree.fd)
+        except OSError as error:
+            raise translated(error, "") from error
+
     def prune_trash(self, now: datetime) -> int:
         """Remove what the trash has kept long enough; give the number of passes whose trash went."""
         try:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import grp
 import os
+import pwd
 import stat
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from s32s_agent.errors import AgentError, DirectoryError, DiskFull, EntryError
+from s32s_agent.errors import AgentError, ConfigError, DirectoryError, DiskFull, EntryError
 from s32s_agent.model import Stamp
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,6 +36,28 @@ class Owner(NamedTuple):
 
 
 ANYBODY = Owner()
+
+
+def owner_named(text: str | None) -> Owner:
+    """Look up `user[:group]`, names or numbers; without a group, the user's own.
+
+    Raises:
+        ConfigError: the system knows no such user or group.
+    """
+    if text is None:
+        return ANYBODY
+    user, _, group = text.partition(":")
+    try:
+        if user.isdigit():
+            known = int(user), -1
+        else:
+            entry = pwd.getpwnam(user)
+            known = entry.pw_uid, entry.pw_gid
+        if not group:
+            return Owner(*known)
+        return Owner(known[0], int(group) if group.isdigit() else grp.getgrnam(group).gr_gid)
+    except KeyError as error:
+        raise ConfigError("sync.owner", [f"{error.args[0]}"]) from error
 
 
 class NewDirectories(NamedTuple):
@@ -82,8 +106,9 @@ class Tree:
         self.device = os.fstat(self.fd).st_dev
 
     def close(self) -> None:
-        """Let go of the directory."""
-        os.close(self.fd)
+        """Let go of the directory; a worker that comes late finds nothing to work on."""
+        fd, self.fd = self.fd, -1
+        os.close(fd)
 
     @contextlib.contextmanager
     def directory(self, key: str, create: NewDirectories | None = None) -> Iterator[int]:

@@ -14,6 +14,7 @@ from s32s_agent.seaweedfs import ADMIN, Identity, S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 READER = "reader"
 LISTER = "lister"
@@ -81,7 +82,7 @@ class Bucket:
         """Write an object in parts of that many bytes; returns its ETag as received."""
         address: Any = {"Bucket": self.name, "Key": key}
         address["UploadId"] = self.client.create_multipart_upload(**address)["UploadId"]
-        parts = []
+        parts: list[CompletedPartTypeDef] = []
         for number, offset in enumerate(range(0, max(len(data), 1), part_size), 1):
             part = self.client.upload_part(
                 **address, PartNumber=number, Body=data[offset : offset + part_size]

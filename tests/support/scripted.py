@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -33,6 +34,11 @@ KEPT_HEADERS = ("content-type", "cache-control", "content-encoding", "content-di
 WHEN = "2026-01-02T03:04:05.000Z"
 HTTP_WHEN = "Fri, 02 Jan 2026 03:04:05 GMT"
 MAX_KEYS = 1000
+TOKEN_MARK = "after:"
+
+
+class BadTokenError(ValueError):
+    """A continuation token that this server never gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +218,8 @@ class ScriptedS3:
         self._thread.join()
         self._http.hang_up()
         self._http.server_close()
+        if self._http.faults and error is None:
+            raise self._http.faults[0]
 
     @property
     def endpoint_url(self) -> str:
@@ -240,12 +248,33 @@ class ScriptedS3:
         """Record a request and answer it by the first rule that wants it, or well."""
         with self._lock:
             self.requests.append(request)
-            rules = [rule for rule in self._rules if rule.take(request)]
+            rules = tuple(self._rules)
+        try:
+            return self._by_rules(rules, request)
+        except BadTokenError:
+            return error(
+                400, "InvalidArgument", "The continuation token provided is incorrect"
+            )
+
+    def _by_rules(self, rules: tuple[_Rule, ...], request: Request) -> Reply:
         for rule in rules:
-            reply = rule.reply if isinstance(rule.reply, Reply) else rule.reply(request)
+            reply = self._by_rule(rule, request)
             if reply is not None:
                 return reply
         return self.behave(request)
+
+    def _by_rule(self, rule: _Rule, request: Request) -> Reply | None:
+        with self._lock:
+            if not rule.take(request):
+                return None
+        if isinstance(rule.reply, Reply):
+            return rule.reply
+        # Without the lock: a test may hold one request up until another has come.
+        reply = rule.reply(request)
+        if reply is None and rule.left is not None:
+            with self._lock:
+                rule.left += 1
+        return reply
 
     def behave(self, request: Request) -> Reply:
         """Answer as S3 would."""
@@ -261,10 +290,15 @@ class ScriptedS3:
             return self._on_object(request)
 
     def page(self, request: Request) -> Page:
-        """Give the page of the listing that a good server would answer with."""
+        """Give the page of the listing that a good server would answer with.
+
+        Raises:
+            BadTokenError: the token is not ours; whoever does not catch it answers with status 400.
+        """
         query = request.query
         prefix = query.get("prefix", "")
-        after = _decode_token(query.get("continuation-token")) or query.get("start-after", "")
+        token = query.get("continuation-token")
+        after = query.get("start-after", "") if token is None else _key_of(token)
         limit = min(int(query.get("max-keys", MAX_KEYS)), self.page_size)
         # The order of S3 is that of the bytes, which differs from that of UTF-16.
         keys = sorted((key for key in self.objects if key.startswith(prefix)), key=str.encode)
@@ -277,7 +311,7 @@ class ScriptedS3:
             prefix=prefix,
             rows=tuple(Row(key, str(len(one.data)), one.etag) for key, one in rows),
             is_truncated="true" if more else "false",
-            token=_encode_token(shown[-1]) if more else None,
+            token=token_after(shown[-1]) if more else None,
             key_count=len(shown),
             encoded=query.get("encoding-type") == "url",
         )
@@ -359,7 +393,7 @@ class ScriptedS3:
         key, parts = self.uploads[upload_id]
         named = [
             (int(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", ""))
-            for part in ElementTree.fromstring(request.body).findall("{*}Part")
+            for part in ET.fromstring(request.body).findall("{*}Part")
         ]
         if not named or any(
             number not in parts or not _names(etag, _etag_of(parts[number]))
@@ -460,12 +494,15 @@ def _ranged(asked: str | None, data: bytes, headers: dict[str, str]) -> Reply:
     return Reply(206, data[start : end + 1], headers)
 
 
-def _encode_token(key: str) -> str:
-    return base64.urlsafe_b64encode(key.encode()).decode()
+def token_after(key: str) -> str:
+    """Give the token with which a listing goes on after a key."""
+    return TOKEN_MARK + base64.urlsafe_b64encode(key.encode()).decode()
 
 
-def _decode_token(token: str | None) -> str:
-    return base64.urlsafe_b64decode(token).decode() if token else ""
+def _key_of(token: str) -> str:
+    if not token.startswith(TOKEN_MARK):
+        raise BadTokenError
+    return base64.urlsafe_b64decode(token.removeprefix(TOKEN_MARK)).decode()
 
 
 class _HttpServer(ThreadingHTTPServer):
@@ -476,6 +513,7 @@ class _HttpServer(ThreadingHTTPServer):
     def __init__(self, script: ScriptedS3) -> None:
         self.script = script
         self.connections: set[socket.socket] = set()
+        self.faults: list[BaseException] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -485,6 +523,13 @@ class _HttpServer(ThreadingHTTPServer):
     def shutdown_request(self, request: Any) -> None:
         self.connections.discard(request)
         super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A mistake in a script looks like a broken connection to the client, so it is raised at the end.
+        del request, client_address
+        fault = sys.exception()
+        if fault is not None:
+            self.faults.append(fault)
 
     def hang_up(self) -> None:
         for connection in tuple(self.connections):
@@ -512,7 +557,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._send(self.server.script.answer(self._request()))
 
-    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - http.server looks these up
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing: stderr is the test's."""

@@ -58,7 +58,7 @@ def _walk(directory: Path, without: str | None = None) -> Iterator[os.DirEntry[s
 
 def _content(entry: os.DirEntry[str]) -> bytes | None:
     if entry.is_symlink():
-        return b"-> " + os.fsencode(os.readlink(entry.path))
+        return b"-> " + os.fsencode(Path(entry.path).readlink())
     if entry.is_dir(follow_symlinks=False):
         return None
     if not entry.is_file(follow_symlinks=False):

@@ -48,7 +48,7 @@ def test_everything_is_printable_afterwards(text: str) -> None:
         (True, "true"),
         (False, "false"),
         (12, "12"),
-        (1 << 20000, "a huge number"),
+        (1 << 200, "a huge number"),
         (0.5, "0.5"),
         (Record(()), "a mapping"),
         ([1], "a list"),
@@ -103,9 +103,10 @@ def test_yaml_values(text: str, value: object) -> None:
         ("a: 1\n---\nb: 2", "line 2, column 1: not valid YAML, but found another document"),
         ("a: b: c", "line 1, column 5: not valid YAML, mapping values are not allowed here"),
         ("a: 1\nb: \x00", "line 2: not valid YAML, control characters are not allowed"),
-        ("a: [" * 1000, "line 1, column 77: not valid YAML, it nests too deeply"),
+        ("a: [" * 1000, "line 1, column 41: not valid YAML, it nests too deeply"),
         ("[" * 100_000, "line 1, column 21: not valid YAML, it nests too deeply"),
-        ('"\\U99999999"', "not valid YAML, chr() arg not in range(0x110000)"),
+        ('"\\U99999999"', None),
+        ('"\\U00110000"', None),
         ("9" * 5000, None),
         (" " * (1024 * 1024 + 1), "expected at most 1048576 characters, got 1048577"),
     ],
@@ -167,10 +168,13 @@ def test_the_second_of_two_equal_keys_does_not_win_silently(load: object) -> Non
 def test_only_value_errors_come_out(text: str) -> None:
     """Any text gives a value or a ValueError."""
     for load in (load_json, load_yaml):
+        message = ""
         try:
             load(text)
         except ValueError as error:
-            assert str(error).isprintable()
+            message = str(error)
+
+        assert message.isprintable()
 
 
 def _fields(value: object, **options: str) -> tuple[Fields, list[str]]:
@@ -277,7 +281,7 @@ def test_checks() -> None:
         (1, True),
         (1.5, True),
         (True, False),
-        (1 << 2000, False),
+        (1 << 200, False),
         (float("nan"), False),
         (float("inf"), False),
         ("1", False),

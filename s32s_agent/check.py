@@ -1,0 +1,72 @@
+"""Try everything that a pass needs, and change nothing: `--check`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from s32s_agent.agent import map_rules
+from s32s_agent.config import Settings
+from s32s_agent.errors import AgentError, DirectoryError
+from s32s_agent.mapfiles import MapCache, fetch_maps
+from s32s_agent.maps import read_maps
+from s32s_agent.model import Mapping, Role
+from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
+from s32s_agent.stores.connection import Connection
+
+
+class Finding(NamedTuple):
+    """One thing that was tried."""
+
+    subject: str
+    detail: str = ""
+    error: AgentError | None = None
+
+
+def findings(settings: Settings) -> Iterator[Finding]:
+    """Try the credentials, the maps, and both sides of every mapping; yield what was found.
+
+    Raises:
+        AgentError: what stops every mapping.
+    """
+    connection = Connection(settings.s3, settings.sync.workers)
+    files = fetch_maps(connection, settings.maps, MapCache(None))
+    maps = read_maps(files, map_rules(settings))
+    yield Finding("maps", f"{len(files)} files, {len(maps.mappings)} mappings")
+    for failure in maps.failures:
+        yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
+    places = []
+    for mapping in maps.mappings:
+        subject = f'mapping "{mapping.name}"'
+        try:
+            places.append((mapping, _try_place(mapping, settings)))
+            listed = _try_listing(connection, mapping)
+        except AgentError as error:
+            yield Finding(subject, error=error)
+        else:
+            yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
+    for name, overlap in refuse_hidden_overlaps(places).items():
+        yield Finding(f'mapping "{name}"', error=overlap)
+
+
+def _try_place(mapping: Mapping, settings: Settings) -> str:
+    place = check_place(mapping, settings.roots, settings.state_dir, homes_of_people())
+    path = Path(place)
+    if settings.role is Role.MASTER:
+        needed, tried = os.R_OK | os.X_OK, path
+    else:
+        needed = os.R_OK | os.W_OK | os.X_OK
+        tried = path if path.exists() else path.parent
+    if not tried.is_dir():
+        raise DirectoryError(f'"{tried}" is not a directory')
+    if not os.access(tried, needed):
+        raise DirectoryError(f'"{tried}" does not grant this user what is needed')
+    return place
+
+
+def _try_listing(connection: Connection, mapping: Mapping) -> str:
+    prefix = f"{mapping.location.prefix}/" if mapping.location.prefix else ""
+    page, _ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
+    return "can be listed" if page.contents else "can be listed, and is empty"

@@ -1,0 +1,441 @@
+"""Carry out a plan: clear the way, copy, and only then delete.
+
+Workers do one thing each and return a value; the caller's thread publishes, writes the index and reports. Nothing is
+decided here but whether to go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from s32s_agent.errors import (
+    AccessDenied,
+    AgentError,
+    DirectoryError,
+    DiskFull,
+    EntryError,
+    EntryUnreadable,
+    IntegrityError,
+    ListingInconsistent,
+    SourceChanged,
+    Stopped,
+    StoreUnavailable,
+)
+from s32s_agent.etags import Digest, is_md5
+from s32s_agent.index import MappingIndex
+from s32s_agent.model import (
+    Check,
+    Copy,
+    Delete,
+    IndexRow,
+    Kind,
+    Outcome,
+    Plan,
+    Stamp,
+    Status,
+    Withheld,
+)
+from s32s_agent.stores.base import Attributes, Content, Published, Source, Staged, Target
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+BATCH_ENTRIES = 256
+BATCH_BYTES = 256 << 20
+BATCH_SECONDS = 1.0
+"""A batch is published when it reaches any of these: one sync then serves many small files (hazard F29)."""
+ATTEMPTS = 3
+"""How often one entry is tried."""
+HOPELESS = 24
+"""So many failures in a row, all of them the store's or the directory's, end the mapping."""
+_HOPELESS = (StoreUnavailable, AccessDenied, DirectoryError)
+INTERRUPTED_SECONDS = 5
+"""How long an interrupted pass waits for its workers."""
+
+
+class Stop:
+    """Asks workers to end soon; thread-safe.
+
+    Args:
+        parent: whoever asks the parent asks this one too.
+    """
+
+    def __init__(self, parent: Stop | None = None) -> None:
+        self._event = threading.Event()
+        self._parent = parent
+
+    def set(self) -> None:
+        """Ask."""
+        self._event.set()
+
+    def asked(self) -> bool:
+        """Tell whether somebody asked."""
+        return self._event.is_set() or (self._parent is not None and self._parent.asked())
+
+    def check(self) -> None:
+        """Raise `Stopped` when asked."""
+        if self.asked():
+            raise Stopped("the pass is ending")
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep in small pieces.
+
+        Raises:
+            Stopped: somebody asked meanwhile.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(left, 0.2))
+
+
+class Throttle:
+    """Hold all workers together to a number of bytes a second; thread-safe.
+
+    Args:
+        rate: bytes a second; None is no limit.
+        stop: ends the waiting.
+    """
+
+    def __init__(self, rate: int | None, stop: Stop) -> None:
+        self._rate = rate
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, size: int) -> None:
+        """Wait until `size` bytes may have passed."""
+        if self._rate is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + size / self._rate
+            wait = self._free_at - now
+        self._stop.sleep(wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a plan is carried out with."""
+
+    source: Source
+    target: Target
+    index: MappingIndex
+    workers: int
+    throttle: Throttle
+    stop: Stop
+    """Of this mapping alone."""
+    progress: Callable[[int, int], None]
+    """Called with entries and bytes done."""
+
+
+def in_parallel(
+    function: Callable[[T], R], items: Iterable[T], workers: int, stop: Stop
+) -> Generator[tuple[T, R | Exception], None, None]:
+    """Apply a function to each item in threads and yield the results as they come, exceptions as values.
+
+    Closing the iterator early asks the workers to stop, and waits for them. They are daemons, so that one that
+    hangs in a system call cannot keep an interrupted process alive.
+    """
+    results: queue.SimpleQueue[tuple[T, R | Exception] | None] = queue.SimpleQueue()
+    source, lock = iter(items), threading.Lock()
+
+    def work() -> None:
+        while not stop.asked():
+            with lock:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+            try:
+                results.put((item, function(item)))
+            except Exception as error:  # noqa: BLE001 (a value for the caller to judge)
+                results.put((item, error))
+        results.put(None)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    running = len(threads)
+    try:
+        while running:
+            result = results.get()
+            if result is None:
+                running -= 1
+            else:
+                yield result
+    finally:
+        interrupted = stop.asked()
+        if running:
+            stop.set()
+        for thread in threads:
+            thread.join(INTERRUPTED_SECONDS / workers if interrupted else None)
+
+
+# --- the entries that may be alike already ---
+
+
+def alike(
+    checks: Iterable[Check],
+    read: Callable[[Check], AbstractContextManager[Content]],
+    reference: Callable[[Check], tuple[str, int, tuple[int, ...]]],
+    means: Means,
+) -> dict[str, Stamp]:
+    """Hash local files and give the stamps of those that hold the bytes of the version in S3 already.
+
+    Args:
+        checks: what is to be compared.
+        read: opens the local file.
+        reference: the version's ETag, its size, and the sizes that its parts may have, the likeliest first.
+        means: what it is done with.
+    """
+
+    def compare(check: Check) -> Stamp | None:
+        etag, size, part_sizes = reference(check)
+        if not is_md5(etag) and not part_sizes:
+            return None
+        digests = [Digest()] if is_md5(etag) else [Digest(part) for part in part_sizes]
+        with read(check) as content:
+            for chunk in content.chunks():
+                means.stop.check()
+                for digest in digests:
+                    digest.update(chunk)
+            same = any(digest.etag() == etag for digest in digests)
+            means.progress(1, size)
+            return content.stamp if same else None
+
+    found: dict[str, Stamp] = {}
+    results = in_parallel(compare, checks, means.workers, means.stop)
+    with contextlib.closing(results):
+        for check, result in results:
+            if isinstance(result, Stamp):
+                found[check.entry.key] = result
+            elif isinstance(result, Exception) and not isinstance(result, EntryError):
+                raise result
+    means.stop.check()
+    return found
+
+
+# --- a plan ---
+
+
+def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
+    """Do what the plan says and yield what became of each action.
+
+    The index learns of an entry after the entry is published, and forgets a key after it is gone.
+
+    Raises:
+        ListingInconsistent: something that the source was thought to lack is there.
+        AgentError: nothing more can be done in this mapping.
+    """
+    means.target.sweep()
+    means.index.forget(plan.forgotten)
+    if plan.clears:
+        present = _still_there(plan.clears, means)
+        if present:
+            raise ListingInconsistent(
+                f'the source was not listed completely: "{present}" exists'
+            )
+        yield from _delete(plan.clears, means)
+    failed = 0
+    for outcome in _copy(plan.copies, means):
+        failed += outcome.status is Status.FAILED
+        yield outcome
+    if not plan.deletes:
+        return
+    if failed:
+        yield Withheld(_count(plan.deletes), f"{failed} entries could not be copied")
+    elif present := _still_there(plan.deletes, means):
+        reason = f'the source was not listed completely: "{present}" exists'
+        yield Withheld(_count(plan.deletes), reason)
+    else:
+        yield from _delete(plan.deletes, means)
+
+
+def _count(deletes: Sequence[Delete]) -> int:
+    return sum(1 for delete in deletes if delete.entry.kind is not Kind.DIRECTORY) or len(
+        deletes
+    )
+
+
+def _still_there(deletes: Iterable[Delete], means: Means) -> str:
+    """Ask the source for every key that is to be deleted; give the first that exists, or "".
+
+    A directory is only ever removed empty, so it needs no asking.
+    """
+    files = [each.entry.key for each in deletes if each.entry.kind is not Kind.DIRECTORY]
+    results = in_parallel(means.source.confirm_absent, files, means.workers, means.stop)
+    with contextlib.closing(results):
+        for key, absent in results:
+            if isinstance(absent, Exception):
+                raise absent
+            if not absent:
+                return key
+    means.stop.check()
+    return ""
+
+
+def _delete(deletes: Iterable[Delete], means: Means) -> Iterator[Outcome]:
+    gone: list[str] = []
+    try:
+        for delete in deletes:
+            means.stop.check()
+            key = delete.entry.key
+            try:
+                removed = means.target.delete(delete.entry)
+            except AgentError as error:
+                yield Outcome(Status.FAILED, key, error=error)
+                continue
+            if removed:
+                gone.append(key)
+                yield Outcome(Status.DELETED, key)
+            means.progress(1, 0)
+    finally:
+        means.index.forget(gone)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Staged entries that wait to be published together."""
+
+    staged: list[tuple[Staged, float]] = field(default_factory=list)
+    bytes: int = 0
+    since: float = 0.0
+
+    def add(self, staged: Staged, seconds: float) -> None:
+        if not self.staged:
+            self.since = time.monotonic()
+        self.staged.append((staged, seconds))
+        self.bytes += staged.copy.entry.size
+
+    @property
+    def full(self) -> bool:
+        waited = time.monotonic() - self.since
+        return bool(self.staged) and (
+            len(self.staged) >= BATCH_ENTRIES
+            or self.bytes >= BATCH_BYTES
+            or waited >= BATCH_SECONDS
+        )
+
+
+def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
+    batch = _Batch()
+    hopeless = 0
+    workers = min(means.workers, len(copies))
+    results = in_parallel(lambda copy: _stage(copy, means), copies, workers, means.stop)
+    with contextlib.closing(results):
+        try:
+            for copy, result in results:
+                if isinstance(result, Exception):
+                    hopeless = hopeless + 1 if isinstance(result, _HOPELESS) else 0
+                    yield _failure(copy, result)
+                    if hopeless >= HOPELESS or isinstance(result, DiskFull):
+                        raise result
+                else:
+                    hopeless = 0
+                    batch.add(*result)
+                if batch.full:
+                    yield from _publish(batch, means)
+            yield from _publish(batch, means)
+        finally:
+            for staged, _ in batch.staged:
+                means.target.discard(staged)
+    means.stop.check()
+
+
+def _failure(copy: Copy, error: Exception) -> Outcome:
+    if isinstance(error, EntryUnreadable):
+        return Outcome(Status.SKIPPED, copy.entry.key, why=copy.why, error=error)
+    if not isinstance(error, AgentError):
+        raise error
+    return Outcome(Status.FAILED, copy.entry.key, why=copy.why, error=error)
+
+
+def _publish(batch: _Batch, means: Means) -> Iterator[Outcome]:
+    taken, batch.staged, batch.bytes = batch.staged, [], 0
+    seconds = {staged.copy.entry.key: each for staged, each in taken}
+    shown = list(means.target.publish([staged for staged, _ in taken]))
+    means.index.remember(_row(each) for each in shown if _is_to_remember(each))
+    for each in shown:
+        entry, why = each.staged.copy.entry, each.staged.copy.why
+        means.progress(1, 0)
+        if each.error is not None:
+            yield Outcome(Status.FAILED, entry.key, why=why, error=each.error)
+            continue
+        yield Outcome(
+            Status.COPIED,
+            entry.key,
+            entry.size,
+            why,
+            seconds[entry.key],
+            each.staged.verified,
+        )
+
+
+def _is_to_remember(published: Published) -> bool:
+    return published.error is None and published.stamp is not None
+
+
+def _row(published: Published) -> IndexRow:
+    staged = published.staged
+    assert published.stamp is not None  # noqa: S101 (for the type checker)
+    return IndexRow(staged.copy.entry.key, staged.etag, published.stamp)
+
+
+def _stage(copy: Copy, means: Means) -> tuple[Staged, float]:
+    """Bring one entry's bytes to the target, trying again where that can help; also give the seconds it took."""
+    started = time.monotonic()
+    for attempt in range(1, ATTEMPTS + 1):
+        means.stop.check()
+        try:
+            with means.source.open(copy.entry) as content:
+                staged = means.target.put(copy, _Watched(content, means))
+            return staged, time.monotonic() - started
+        except SourceChanged:
+            fresh = means.source.fresh(copy.entry)
+            if attempt == ATTEMPTS or fresh is None:
+                raise
+            copy = copy._replace(entry=fresh)
+        except DiskFull:
+            if attempt == ATTEMPTS or not means.target.make_room():
+                raise
+        except (IntegrityError, StoreUnavailable):
+            if attempt == ATTEMPTS:
+                raise
+            means.stop.sleep(random.uniform(0, 0.5 * 2**attempt))  # noqa: S311 (jitter, no secret)
+    raise AssertionError
+
+
+class _Watched:
+    """A content whose bytes pass at the rate that is allowed, until somebody asks to stop."""
+
+    def __init__(self, content: Content, means: Means) -> None:
+        self._content = content
+        self._means = means
+
+    @property
+    def attributes(self) -> Attributes:
+        return self._content.attributes
+
+    @property
+    def stamp(self) -> Stamp | None:
+        return self._content.stamp
+
+    @property
+    def verified(self) -> str:
+        return self._content.verified
+
+    def chunks(self) -> Iterator[bytes]:
+        for chunk in self._content.chunks():
+            self._means.stop.check()
+            self._means.throttle.take(len(chunk))
+            self._means.progress(0, len(chunk))
+            yield chunk

@@ -1,0 +1,52 @@
+"""Replace a small file of the agent's own, so that a reader and a power cut see the old one or the new one, whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from s32s_agent.documents import printable
+from s32s_agent.errors import DirectoryError, DiskFull
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REMEDY = "state_dir must exist and belong to the user that runs the agent"
+
+
+def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file aside, make it durable and rename it into place.
+
+    Raises:
+        DirectoryError: the directory cannot be written; `DiskFull` when it is full. The old file stays.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".s32s-tmp.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+            temporary.chmod(mode)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _settle(path.parent)
+    except OSError as error:
+        message = f'"{printable(str(path))}": cannot be written: {error.strerror}'
+        if error.errno in _DISK_FULL:
+            raise DiskFull(message) from error
+        raise DirectoryError(message, remedy=_REMEDY) from error
+
+
+def _settle(directory: Path) -> None:
+    """Put the new name on the disk; Windows cannot, and needs not."""
+    if sys.platform != "win32":  # pragma: no branch - tests run on Linux
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,111 @@
+"""Fetch the map files from S3, and keep copies so that unchanged ones are not sent again.
+
+A copy is only ever used after the store has said, in this pass, that it is the current version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from s32s_agent.config import MAP_SUFFIXES, MapsLocation
+from s32s_agent.errors import DirectoryError, MapError
+from s32s_agent.files import replace_file
+from s32s_agent.maps import MapFile
+from s32s_agent.model import Entry, Kind, Location
+from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.s3 import S3Store
+
+
+class MapCache:
+    """Copies of map files, in a directory.
+
+    Args:
+        directory: made when it is missing; None keeps nothing.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._directory = directory
+
+    def load(self, place: str) -> tuple[str, bytes] | None:
+        """Give the ETag and the bytes of the copy of a map file, None when there is no sound one."""
+        try:
+            if self._directory is None:
+                return None
+            head, _, data = self._path(place).read_bytes().partition(b"\n")
+            about = json.loads(head)
+            sound = (
+                about["sha256"] == hashlib.sha256(data).hexdigest() and about["place"] == place
+            )
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return (str(about["etag"]), data) if sound else None
+
+    def save(self, place: str, etag: str, data: bytes) -> None:
+        """Keep a copy.
+
+        Raises:
+            DirectoryError: it cannot be written.
+        """
+        if self._directory is None or not etag:
+            return
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise DirectoryError(f'"{self._directory}": {error.strerror}') from error
+        about = {"place": place, "etag": etag, "sha256": hashlib.sha256(data).hexdigest()}
+        replace_file(self._path(place), json.dumps(about).encode() + b"\n" + data)
+
+    def _path(self, place: str) -> Path:
+        assert self._directory is not None  # noqa: S101 (for the type checker)
+        return self._directory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.map"
+
+
+def fetch_maps(
+    connection: Connection, maps: MapsLocation, cache: MapCache
+) -> tuple[MapFile, ...]:
+    """Fetch every map file, in the order of their names.
+
+    Raises:
+        MapError: there are none.
+        StoreUnavailable: S3 did not answer; copies are never used in its place.
+    """
+    files = tuple(
+        MapFile(key, _fetch(connection, maps.location.bucket, key, cache))
+        for key in _map_keys(connection, maps)
+    )
+    if not files:
+        problem = f"there are no map files ({', '.join('*' + each for each in MAP_SUFFIXES)})"
+        remedy = "put one there, or correct `maps` in the config"
+        raise MapError(str(maps.location), [problem], remedy=remedy)
+    return files
+
+
+def _map_keys(connection: Connection, maps: MapsLocation) -> list[str]:
+    if maps.single:
+        return [maps.location.prefix]
+    prefix = maps.location.prefix
+    store = S3Store(connection, Location(maps.location.bucket, prefix))
+    found = {each.key for each in store.scan() if isinstance(each, Entry) and _is_map(each)}
+    return [f"{prefix}/{key}" if prefix else key for key in sorted(found)]
+
+
+def _is_map(entry: Entry) -> bool:
+    """A map file lies in the directory itself; what lies deeper may be somebody's archive."""
+    return (
+        entry.kind is Kind.FILE
+        and "/" not in entry.key
+        and entry.key.lower().endswith(MAP_SUFFIXES)
+    )
+
+
+def _fetch(connection: Connection, bucket: str, key: str, cache: MapCache) -> bytes:
+    place = f"{connection.endpoint} {bucket}/{key}"
+    etag, data = cache.load(place) or ("", b"")
+    answer = connection.fetch(bucket, key, etag)
+    if answer is None:
+        return data
+    data, etag = answer
+    cache.save(place, etag, data)
+    return data

@@ -1,0 +1,103 @@
+"""A dict as a store, for the tests of everything above the stores, and for a directory that does not exist yet.
+
+It keeps the contract of `base.py` and nothing else: no disk, no network. An ETag is the MD5 of the bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from s32s_agent.errors import SourceChanged
+from s32s_agent.model import Copy, Entry, Kind, Problem, Stamp
+from s32s_agent.stores.base import Attributes, Content, Published, Staged
+
+
+class MemoryStore:
+    """Entries by key.
+
+    Args:
+        entries: bytes by key; a key that ends in `/` is a directory.
+    """
+
+    def __init__(self, entries: dict[str, bytes] | None = None) -> None:
+        self.entries = dict(entries or {})
+        self._staged: dict[str, bytes] = {}
+
+    def scan(self) -> Iterator[Entry | Problem]:
+        """Yield the entries in key order."""
+        for key in sorted(self.entries):
+            yield self._entry(key)
+
+    def _entry(self, key: str) -> Entry:
+        if key.endswith("/"):
+            return Entry(key, kind=Kind.DIRECTORY)
+        data = self.entries[key]
+        return Entry(key, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
+
+    @contextlib.contextmanager
+    def open(self, entry: Entry) -> Iterator[Content]:
+        """Open a version."""
+        if entry.key not in self.entries or self._entry(entry.key).etag != entry.etag:
+            raise SourceChanged(f'"{entry.key}" is another version now')
+        yield _Bytes(self.entries[entry.key])
+
+    def fresh(self, entry: Entry) -> Entry | None:
+        """Give the version that is there now."""
+        return self._entry(entry.key) if entry.key in self.entries else None
+
+    def confirm_absent(self, key: str) -> bool:
+        """Look the key up."""
+        return key not in self.entries
+
+    def put(self, copy: Copy, content: Content) -> Staged:
+        """Keep the bytes aside."""
+        key = copy.entry.key
+        self._staged[key] = b"".join(content.chunks())
+        return Staged(copy, content.verified, copy.entry.etag or "", content.stamp, key)
+
+    def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
+        """Show what was kept aside."""
+        for each in staged:
+            self.entries[each.token] = self._staged.pop(each.token)
+            yield Published(each, each.stamp)
+
+    def discard(self, staged: Staged) -> None:
+        """Forget what was kept aside."""
+        self._staged.pop(staged.token, None)
+
+    def delete(self, entry: Entry) -> bool:
+        """Remove an entry; a directory only when nothing is in it."""
+        inside = (
+            key for key in self.entries if key.startswith(entry.key) and key != entry.key
+        )
+        if entry.kind is Kind.DIRECTORY and any(inside):
+            return False
+        self.entries.pop(entry.key, None)
+        return True
+
+    def sweep(self) -> int:
+        """Forget everything that was kept aside."""
+        count = len(self._staged)
+        self._staged.clear()
+        return count
+
+    def make_room(self) -> bool:
+        """Have nothing to give up."""
+        return False
+
+
+class _Bytes:
+    """The bytes of an entry."""
+
+    attributes = Attributes()
+    stamp: Stamp | None = None
+    verified = "md5"
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield them in one piece."""
+        yield self._data

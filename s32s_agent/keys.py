@@ -63,6 +63,11 @@ def _part_objections(parts: list[str], encoded: bytes) -> Iterator[str]:
         yield f"a part of {longest} bytes is more than the {_NAME_BYTES} of a file name"
 
 
+def is_no_text(key: str) -> bool:
+    """Tell whether a local name is not valid UTF-8, so that no key in S3 can stand for it."""
+    return any("\ud800" <= character <= "\udfff" for character in key)
+
+
 def ancestors(key: str) -> Iterator[str]:
     """Yield the keys of the directories above a key, outermost first, each with its slash."""
     position = key.find("/")

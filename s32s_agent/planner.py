@@ -149,10 +149,8 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
             continue
         if mapping.ignore and ignored(key):
             continue
-        if reason := keys.unmappable(key):
-            # A mangled name may stand for any file beside it (hazard L3).
-            scope = keys.parent(key) if "\ufffd" in key else None
-            found.problems.append(Problem(key, reason, scope))
+        if problem := _objection(entry):
+            found.problems.append(problem)
             continue
         while files and not key.startswith(files[-1]):
             files.pop()
@@ -162,6 +160,20 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
         if not key.endswith("/") and entry.kind is not Kind.GONE:
             files.append(key)
         yield entry
+
+
+def _objection(entry: Entry) -> Problem | None:
+    """Say why a source's entry cannot be mirrored, and what that puts in doubt at the target."""
+    key = entry.key
+    if entry.kind is Kind.LINK:
+        return Problem(key, "symbolic links are skipped (sync.symlinks)", key, expected=True)
+    if entry.kind in _NEVER_TOUCHED:
+        return Problem(key, _NEVER_TOUCHED[entry.kind], key)
+    if reason := keys.unmappable(key):
+        # A mangled name may stand for any file beside it (hazard L3), a name that is no text for any at all (F7).
+        scope = keys.parent(key) if "\ufffd" in key else None
+        return Problem(key, reason, scope, fatal=keys.is_no_text(key))
+    return None
 
 
 def _note_clash(file: str, key: str, problems: list[Problem]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import pytest
 from support.agents import Agent
 from support.buckets import IDENTITIES, Bucket, open_client_as
 from support.scripted import ScriptedS3
+from support.slaves import Slave
 
 from s32s_agent.seaweedfs import S3Server, seaweedfs
 
@@ -57,3 +58,26 @@ def scripted() -> Iterator[ScriptedS3]:
     """A scripted S3 server with the empty bucket `bucket`."""
     with ScriptedS3() as server:
         yield server
+
+
+@pytest.fixture
+def slave(tmp_path: Path, agent: Agent, bucket: Bucket) -> Slave:
+    """A configured slave of a real bucket, whose map is published; nothing is in its prefix yet."""
+    return _slave(tmp_path, agent, bucket.name, bucket.put)
+
+
+@pytest.fixture
+def scripted_slave(tmp_path: Path, agent: Agent, scripted: ScriptedS3) -> Slave:
+    """A slave of the scripted server; its map is named directly, so that it lists nothing but the prefix."""
+    slave = _slave(tmp_path, agent, scripted.bucket, scripted.put)
+    slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
+    return slave
+
+
+def _slave(directory: Path, agent: Agent, bucket: str, put: Callable[..., object]) -> Slave:
+    root = directory / "srv"
+    root.mkdir()
+    slave = Slave(agent, bucket, put, root)
+    slave.publish_map(slave.mapping())
+    slave.configure()
+    return slave

@@ -1,4 +1,4 @@
-"""A local directory as a store: walk it, take entries in whole, give up what is not wanted.
+"""A local directory as a target: take entries in whole, give up what is not wanted. POSIX only.
 
 What shows under an entry's own name is always a whole version, since bytes are written to a temporary file in the same
 directory and renamed once they are proven and, where asked for, on the disk (hazards R4, F28-F34).
@@ -11,19 +11,18 @@ import errno
 import fcntl
 import itertools
 import os
-import re
 import secrets
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 from s32s_agent import keys
-from s32s_agent.errors import AgentError, EntryError, IntegrityError, LockHeld, SourceChanged
-from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp
+from s32s_agent.errors import AgentError, EntryError, IntegrityError, LockHeld
+from s32s_agent.model import Copy, Entry, IndexRow, Kind
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
+from s32s_agent.stores.reader import LocalReader, may_hide_an_edit, stamp_of
 from s32s_agent.stores.trash import Trash
 from s32s_agent.stores.tree import (
     ANYBODY,
@@ -32,24 +31,18 @@ from s32s_agent.stores.tree import (
     Tree,
     create_file,
     reserve,
-    stamp_of,
     sync_directory,
     sync_file_system,
     translated,
     write_all,
 )
 
-_CHUNK = 1 << 20
 _WORTH_RESERVING = 1 << 20
 """Bytes from which on claiming disk space beforehand is worth a system call."""
 _CLOCK_TICK_SECONDS = 0.01
 """More than the granularity of file times on Linux, which is at most one tick of 100 Hz (hazard F41)."""
-_COARSE_TICK_NS = 2_000_000_000
-"""The granularity of FAT, the coarsest there is."""
 _FEW = 4
 """Up to so many files, syncing each is cheaper than syncing the file system."""
-_NFS_LEFTOVER = re.compile(r"\.nfs[0-9a-fA-F]{8,}")
-"""An NFS client's name for a file that is removed but still open (hazard F39)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +57,8 @@ class LocalOptions:
     owner: Owner = ANYBODY
 
 
-class LocalStore:
-    """A directory, and what the index knows of it.
+class LocalStore(LocalReader):
+    """A directory that is read and written.
 
     Args:
         tree: the directory, held open; closed with the store.
@@ -82,18 +75,12 @@ class LocalStore:
         *,
         trust_index: bool = True,
     ) -> None:
+        super().__init__(tree, rows, trust_index=trust_index)
         self._tree = tree
-        self._rows = rows
         self._options = options
-        self._trust_index = trust_index
         self._trash = Trash(tree, options.run_id, options.trash_days)
         self._new_directories = NewDirectories(options.dir_mode, options.owner)
-        self._leftovers: list[str] = []
         self._durable_directories: set[str] = set()
-
-    def close(self) -> None:
-        """Let go of the directory, and of the claim on it."""
-        self._tree.close()
 
     def claim(self) -> None:
         """Keep every other pass, whatever its config and state, out of this directory until `close`.
@@ -108,124 +95,6 @@ class LocalStore:
         except OSError:
             # Some network file systems cannot lock a directory; the lock on the state still holds.
             return
-
-    # --- scan ---
-
-    def scan(self) -> Iterator[Entry | Problem]:
-        """Yield what is there in key order, each file with the ETag that the index vouches for."""
-        self._leftovers.clear()
-        rows = iter(self._rows())
-        row = next(rows, None)
-        for entry, stamp in self._walk():
-            while row is not None and row.key < entry.key:
-                yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
-                row = next(rows, None)
-            if row is not None and row.key == entry.key:
-                if isinstance(entry, Entry):
-                    entry = self._vouched(entry, stamp, row)  # noqa: PLW2901 (the same entry, known better)
-                row = next(rows, None)
-            yield entry
-        while row is not None:
-            yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
-            row = next(rows, None)
-
-    def _vouched(self, entry: Entry, stamp: Stamp | None, row: IndexRow) -> Entry:
-        if stamp == row.stamp and self._trust_index:
-            return entry._replace(etag=row.etag)
-        return entry._replace(edited=True)
-
-    def _walk(self) -> Iterator[tuple[Entry | Problem, Stamp | None]]:
-        """Walk in key order, without recursion, so that depth costs descriptors only."""
-        levels = [_Level(os.dup(self._tree.fd), "")]
-        try:
-            levels[0].read()
-            while levels:
-                level = levels[-1]
-                name = next(level.names, None)
-                if name is None:
-                    levels.pop().close()
-                elif not name.endswith("/"):
-                    if not self._is_ours(level.prefix, name):
-                        yield from self._look_at(level, name)
-                elif level.prefix or name not in (f"{keys.TRASH}/", "lost+found/"):
-                    inner = self._descend(level, name)
-                    yield inner.found
-                    if inner.level is not None:
-                        levels.append(inner.level)
-        finally:
-            for level in levels:
-                level.close()
-
-    def _is_ours(self, prefix: str, name: str) -> bool:
-        if name.startswith(keys.TEMPORARY):
-            self._leftovers.append(prefix + name)
-            return True
-        return _NFS_LEFTOVER.fullmatch(name) is not None
-
-    def _look_at(
-        self, level: _Level, name: str
-    ) -> Iterator[tuple[Entry | Problem, Stamp | None]]:
-        try:
-            status = os.stat(name, dir_fd=level.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            yield Problem(level.prefix + name, str(error), fatal=True), None
-            return
-        key = level.prefix + name
-        if stat.S_ISREG(status.st_mode):
-            yield Entry(key, status.st_size), stamp_of(status)
-        elif stat.S_ISLNK(status.st_mode):
-            yield Entry(key, kind=Kind.LINK), None
-        else:
-            yield Entry(key, kind=Kind.SPECIAL), None
-
-    def _descend(self, level: _Level, name: str) -> _Descent:
-        key = level.prefix + name
-        fd = -1
-        try:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            fd = os.open(name[:-1], flags, dir_fd=level.fd)
-            if os.fstat(fd).st_dev != self._tree.device:
-                os.close(fd)
-                return _Descent((Entry(key, kind=Kind.MOUNT), None))
-            inner = _Level(fd, key)
-            inner.read()
-        except OSError as error:
-            if fd >= 0:
-                os.close(fd)
-            problem = Problem(key, f"cannot be read: {error.strerror}", scope=key, fatal=True)
-            return _Descent((problem, None))
-        return _Descent((Entry(key, kind=Kind.DIRECTORY), None), inner)
-
-    # --- read ---
-
-    @contextlib.contextmanager
-    def open(self, entry: Entry) -> Iterator[Content]:
-        """Open a file; what is read is one version, or `SourceChanged`."""
-        try:
-            fd = self._tree.read(entry.key)
-        except OSError as error:
-            raise SourceChanged(f'"{entry.key}": {error.strerror}') from error
-        try:
-            yield _FileContent(fd, entry)
-        finally:
-            os.close(fd)
-
-    def fresh(self, _entry: Entry) -> Entry | None:
-        """Take no other version: what changes while it is read is left for the next pass."""
-        return None
-
-    def confirm_absent(self, key: str) -> bool:
-        """Look for the key itself."""
-        try:
-            with self._tree.parent(key) as (directory, name):
-                os.stat(name, dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return True
-        except OSError as error:
-            raise translated(error, key) from error
-        return False
 
     # --- write ---
 
@@ -369,7 +238,7 @@ class LocalStore:
                 continue
             stamp = stamp_of(status)
             same = status.st_ino == inodes[key] and status.st_size == each.copy.entry.size
-            yield Published(each, stamp if same and not _may_hide_an_edit(stamp) else None)
+            yield Published(each, stamp if same and not may_hide_an_edit(stamp) else None)
 
     # --- remove ---
 
@@ -398,7 +267,7 @@ class LocalStore:
     def sweep(self) -> int:
         """Remove the temporary files that the scan met, which a killed pass left; give their number."""
         removed = 0
-        for key in self._leftovers:
+        for key in self.leftovers:
             with (
                 contextlib.suppress(OSError),
                 self._tree.parent(key) as (directory, name),
@@ -407,7 +276,7 @@ class LocalStore:
                 if stat.S_ISREG(status.st_mode) and os.geteuid() in (0, status.st_uid):
                     os.unlink(name, dir_fd=directory)
                     removed += 1
-        self._leftovers.clear()
+        self.leftovers.clear()
         return removed
 
     def make_durable(self) -> None:
@@ -432,73 +301,12 @@ class LocalStore:
         return False
 
 
-class _Level:
-    """A directory in a walk: its descriptor, and the names in it that are still to come."""
-
-    def __init__(self, fd: int, prefix: str) -> None:
-        self.fd = fd
-        self.prefix = prefix
-        self.names: Iterator[str] = iter(())
-
-    def read(self) -> None:
-        """Read the names in key order: a directory sorts with its slash, `a-b` before `a/b` before `a0`.
-
-        Raises:
-            OSError: they cannot be read.
-        """
-        with os.scandir(self.fd) as found:
-            names = [
-                f"{each.name}/" if each.is_dir(follow_symlinks=False) else each.name
-                for each in found
-            ]
-        names.sort()
-        self.names = iter(names)
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-class _Descent(NamedTuple):
-    """What entering a directory gave."""
-
-    found: tuple[Entry | Problem, Stamp | None]
-    level: _Level | None = None
-
-
-class _FileContent:
-    """The bytes of an open file."""
-
-    verified = ""
-
-    def __init__(self, fd: int, entry: Entry) -> None:
-        self._fd = fd
-        self._entry = entry
-        status = os.fstat(fd)
-        self.stamp = stamp_of(status)
-        self.attributes = Attributes(status.st_mtime_ns, stat.S_IMODE(status.st_mode) & 0o777)
-        if status.st_size != entry.size:
-            raise SourceChanged(f'"{entry.key}" changed after it was listed')
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes; the stamp must be the same before and after (hazard X30)."""
-        while chunk := os.read(self._fd, _CHUNK):
-            yield chunk
-        if stamp_of(os.fstat(self._fd)) != self.stamp:
-            raise SourceChanged(f'"{self._entry.key}" changed while it was read')
-
-
 def _place(staged: Staged) -> str:
     return keys.parent(staged.copy.entry.key)
 
 
 def _translated(error: OSError, staged: Staged) -> AgentError:
     return translated(error, staged.copy.entry.key)
-
-
-def _may_hide_an_edit(stamp: Stamp) -> bool:
-    """Tell whether the file system's times are so coarse that an edit right now would not show."""
-    whole_seconds = stamp.ctime_ns % 1_000_000_000 == 0
-    return whole_seconds and time.time_ns() - stamp.ctime_ns < _COARSE_TICK_NS
 
 
 def _remove_empty(directory: int, name: str) -> bool:

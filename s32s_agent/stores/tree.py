@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from s32s_agent.errors import AgentError, ConfigError, DirectoryError, DiskFull, EntryError
-from s32s_agent.model import Stamp
+from s32s_agent.stores.reader import Level
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -85,23 +85,20 @@ def translated(error: OSError, key: str) -> AgentError:
     return DirectoryError(f'"{key}": {reason}')
 
 
-def stamp_of(status: os.stat_result) -> Stamp:
-    """Take from a stat what tells whether the content may have been touched."""
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
 class Tree:
     """One directory, held open.
 
     Args:
         path: the directory, its symbolic links resolved already.
+        cross_mounts: enter other file systems that are mounted below it.
 
     Raises:
         OSError: it is not a directory that can be opened.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, cross_mounts: bool = False) -> None:
         self.path = path
+        self._cross_mounts = cross_mounts
         self.fd = os.open(path, _DIRECTORY)
         self.device = os.fstat(self.fd).st_dev
 
@@ -135,11 +132,18 @@ class Tree:
             if create is None:
                 raise
             inner = _make_directory(fd, name, create)
-        if os.fstat(inner).st_dev != self.device:
+        try:
+            self.check_device(inner, name)
+        except BaseException:
             os.close(inner)
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+            raise
         os.close(fd)
         return inner
+
+    def check_device(self, fd: int, name: str) -> None:
+        """Raise EXDEV when a directory is on another file system, unless those may be entered."""
+        if not self._cross_mounts and os.fstat(fd).st_dev != self.device:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
 
     @contextlib.contextmanager
     def parent(
@@ -149,6 +153,16 @@ class Tree:
         above, _, name = key.removesuffix("/").rpartition("/")
         with self.directory(above, create) as fd:
             yield fd, name
+
+    def level(self, key: str) -> Level:
+        """Open the directory of a key for a walk."""
+        with self.directory(key) as fd:
+            return _TreeLevel(self, os.dup(fd))
+
+    def status(self, key: str) -> os.stat_result:
+        """Look at a key, not past a link."""
+        with self.parent(key) as (directory, name):
+            return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
     def read(self, key: str) -> int:
         """Open a regular file for reading; the caller closes the descriptor.
@@ -163,6 +177,42 @@ class Tree:
             os.close(fd)
             raise EntryError(f'"{key}" is not a regular file any more')
         return fd
+
+
+class _TreeLevel:
+    """One directory of a walk."""
+
+    def __init__(self, tree: Tree, fd: int) -> None:
+        self._tree = tree
+        self._fd = fd
+
+    def names(self, *, follow: bool) -> list[str]:
+        with os.scandir(self._fd) as found:
+            return [
+                f"{each.name}/" if _is_directory(each, follow=follow) else each.name
+                for each in found
+            ]
+
+    def status(self, name: str) -> os.stat_result:
+        return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+
+    def enter(self, name: str) -> Level:
+        fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
+        try:
+            self._tree.check_device(fd, name)
+        except BaseException:
+            os.close(fd)
+            raise
+        return _TreeLevel(self._tree, fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _is_directory(found: os.DirEntry[str], *, follow: bool) -> bool:
+    return found.is_dir(follow_symlinks=False) or (
+        follow and found.is_symlink() and found.is_dir()
+    )
 
 
 def _make_directory(fd: int, name: str, create: NewDirectories) -> int:

@@ -1,0 +1,321 @@
+"""A local directory as something to look at and read from: all that a master needs, on every system.
+
+What cannot be looked at is a problem, never an absence; what is no file is told by its kind, never opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from s32s_agent import keys
+from s32s_agent.errors import SourceChanged
+from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
+from s32s_agent.stores.base import Attributes, Content
+
+_CHUNK = 1 << 20
+_CLOCK_TICK_NS = 10_000_000
+"""More than the granularity of file times on Linux, which is at most one tick of 100 Hz (hazard F41)."""
+_COARSE_TICK_NS = 2_000_000_000
+"""The granularity of FAT, the coarsest there is."""
+_NFS_LEFTOVER = re.compile(r"\.nfs[0-9a-fA-F]{8,}")
+"""An NFS client's name for a file that is removed but still open (hazard F39)."""
+_NOT_MIRRORED = frozenset((f"{keys.TRASH}/", "lost+found/"))
+"""At the top only."""
+
+
+class Level(Protocol):
+    """One directory of a walk, held open."""
+
+    def names(self, *, follow: bool) -> list[str]:
+        """List what is in it, directories with a slash at their end; with `follow`, links to directories too.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+
+    def status(self, name: str) -> os.stat_result:
+        """Look at a name, not past a link."""
+
+    def enter(self, name: str) -> Level:
+        """Open a directory in it, no link.
+
+        Raises:
+            OSError: it cannot be opened; EXDEV when another file system is mounted on it, which is not to be entered.
+        """
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Root(Protocol):
+    """A directory and what is below it, reached without following a link."""
+
+    path: str
+
+    def level(self, key: str) -> Level:
+        """Open the directory of a key, "" for the top."""
+
+    def read(self, key: str) -> int:
+        """Open a regular file for reading; the caller closes the descriptor."""
+
+    def status(self, key: str) -> os.stat_result:
+        """Look at a key, not past a link."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """Take from a stat what tells whether the content may have been touched."""
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def may_hide_an_edit(stamp: Stamp) -> bool:
+    """Tell whether the file system's times are so coarse that an edit right now would not show."""
+    whole_seconds = stamp.ctime_ns % 1_000_000_000 == 0
+    return whole_seconds and time.time_ns() - stamp.ctime_ns < _COARSE_TICK_NS
+
+
+def let_the_clock_pass(stamp: Stamp) -> None:
+    """Wait until a later edit must get another time than the one in the stamp."""
+    if time.time_ns() - stamp.ctime_ns < _CLOCK_TICK_NS:
+        time.sleep(_CLOCK_TICK_NS / 1e9)
+
+
+class LocalReader:
+    """A directory, and what the index knows of it.
+
+    Args:
+        root: the directory, held open; closed with the reader.
+        rows: gives the index's rows in key order, anew at each call.
+        trust_index: False makes every file one that nothing vouches for (`--verify`).
+        follow_links: take what a symbolic link leads to, as long as it is in the directory.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        rows: Callable[[], Iterable[IndexRow]],
+        *,
+        trust_index: bool = True,
+        follow_links: bool = False,
+    ) -> None:
+        self._root = root
+        self._rows = rows
+        self._trust_index = trust_index
+        self._follow_links = follow_links
+        self.leftovers: list[str] = []
+        """Temporary files of the agent's own that the last scan met."""
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self._root.close()
+
+    # --- scan ---
+
+    def scan(self) -> Iterator[Entry | Problem]:
+        """Yield what is there in key order, each file with the ETag that the index vouches for."""
+        self.leftovers.clear()
+        rows = iter(self._rows())
+        row = next(rows, None)
+        for found, stamp in self._walk():
+            while row is not None and row.key < found.key:
+                yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
+                row = next(rows, None)
+            if row is not None and row.key == found.key:
+                yield self._vouched(found, stamp, row)
+                row = next(rows, None)
+            else:
+                yield found
+        while row is not None:
+            yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
+            row = next(rows, None)
+
+    def _vouched(
+        self, found: Entry | Problem, stamp: Stamp | None, row: IndexRow
+    ) -> Entry | Problem:
+        if isinstance(found, Problem):
+            return found
+        if stamp == row.stamp and self._trust_index:
+            return found._replace(etag=row.etag)
+        return found._replace(edited=True)
+
+    def _walk(self) -> Iterator[tuple[Entry | Problem, Stamp | None]]:
+        """Walk in key order: a directory sorts with its slash, `a-b` before `a/b` before `a0`.
+
+        Without recursion, so that depth costs descriptors only.
+        """
+        levels = [self._begin(self._root.level(""), "")]
+        try:
+            while levels:
+                here = levels[-1]
+                name = next(here.names, None)
+                if name is None:
+                    levels.pop().level.close()
+                elif name.endswith("/"):
+                    found, inner = self._descend(levels, name)
+                    if found is not None:
+                        yield found, None
+                    if inner is not None:
+                        levels.append(inner)
+                elif not self._is_nobodys(here.prefix + name, name):
+                    yield from self._look_at(here, name)
+        finally:
+            for each in levels:
+                each.level.close()
+
+    def _begin(self, level: Level, prefix: str) -> _Visit:
+        try:
+            names = level.names(follow=self._follow_links)
+        except BaseException:
+            level.close()
+            raise
+        names.sort()
+        wanted = (name for name in names if prefix or name not in _NOT_MIRRORED)
+        return _Visit(level, prefix, iter(wanted))
+
+    def _is_nobodys(self, key: str, name: str) -> bool:
+        if name.startswith(keys.TEMPORARY):
+            self.leftovers.append(key)
+            return True
+        return _NFS_LEFTOVER.fullmatch(name) is not None
+
+    def _look_at(
+        self, here: _Visit, name: str
+    ) -> Iterator[tuple[Entry | Problem, Stamp | None]]:
+        key = here.prefix + name
+        try:
+            status = here.level.status(name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            yield Problem(key, f"cannot be read: {error.strerror}", key, fatal=True), None
+            return
+        if stat.S_ISLNK(status.st_mode) and self._follow_links:
+            try:
+                status = self._root.status(self._led_to(key))
+            except OSError as error:
+                yield Problem(key, f"the symbolic link: {error.strerror}", key), None
+                return
+        if stat.S_ISREG(status.st_mode):
+            yield Entry(key, status.st_size), stamp_of(status)
+        else:
+            kind = Kind.LINK if stat.S_ISLNK(status.st_mode) else Kind.SPECIAL
+            yield Entry(key, kind=kind), None
+
+    def _descend(
+        self, levels: list[_Visit], name: str
+    ) -> tuple[Entry | Problem | None, _Visit | None]:
+        """Enter a directory; give what is to be said of it, and the visit."""
+        here = levels[-1]
+        key = here.prefix + name
+        try:
+            level = self._enter(here, name, levels)
+            visit = self._begin(level, key)
+        except FileNotFoundError:
+            return None, None
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                return Entry(key, kind=Kind.MOUNT), None
+            led_astray = error.errno == errno.ELOOP
+            what = "the symbolic link" if led_astray else "cannot be read"
+            return Problem(key, f"{what}: {error.strerror}", key, fatal=not led_astray), None
+        return Entry(key, kind=Kind.DIRECTORY), visit
+
+    def _enter(self, here: _Visit, name: str, levels: list[_Visit]) -> Level:
+        key = here.prefix + name
+        if not self._follow_links or not stat.S_ISLNK(here.level.status(name[:-1]).st_mode):
+            return here.level.enter(name[:-1])
+        led_to = self._led_to(key[:-1])
+        visited = [self._led_to(each.prefix[:-1]) if each.prefix else "" for each in levels]
+        if led_to in visited:
+            raise OSError(errno.ELOOP, "it leads back to a directory that it is in")
+        return self._root.level(f"{led_to}/" if led_to else "")
+
+    def _led_to(self, key: str) -> str:
+        """Give the key that a path with links in it leads to.
+
+        Raises:
+            OSError: it leads out of the directory, or nowhere.
+        """
+        path = os.path.realpath(f"{self._root.path}/{key}", strict=True)
+        inside = os.path.relpath(path, self._root.path).replace(os.sep, "/")
+        if inside == "." or (not inside.startswith("../") and inside != ".."):
+            return "" if inside == "." else inside
+        raise OSError(errno.ELOOP, "it leads out of the mapping's directory")
+
+    # --- read ---
+
+    @contextlib.contextmanager
+    def open(self, entry: Entry) -> Iterator[Content]:
+        """Open a file; what is read is one version, or `SourceChanged`."""
+        try:
+            key = self._led_to(entry.key) if self._follow_links else entry.key
+            fd = self._root.read(key)
+        except OSError as error:
+            raise SourceChanged(f'"{entry.key}": {error.strerror}') from error
+        try:
+            yield _FileContent(fd, entry)
+        finally:
+            os.close(fd)
+
+    def fresh(self, _entry: Entry) -> Entry | None:
+        """Take no other version: what changes while it is read is left for the next pass."""
+        return None
+
+    def confirm_absent(self, key: str) -> bool:
+        """Look for the key itself.
+
+        Raises:
+            SourceChanged: it cannot be looked for.
+        """
+        try:
+            self._root.status(key)
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError as error:
+            raise SourceChanged(f'"{key}": {error.strerror}') from error
+        return False
+
+
+class _Visit(NamedTuple):
+    """A directory in a walk: what is still to come of it."""
+
+    level: Level
+    prefix: str
+    names: Iterator[str]
+
+
+class _FileContent:
+    """The bytes of an open file."""
+
+    verified = ""
+
+    def __init__(self, fd: int, entry: Entry) -> None:
+        self._fd = fd
+        self._entry = entry
+        status = os.fstat(fd)
+        self._stamp = stamp_of(status)
+        self.attributes = Attributes(status.st_mtime_ns, stat.S_IMODE(status.st_mode) & 0o777)
+        if status.st_size != entry.size:
+            raise SourceChanged(f'"{entry.key}" changed after it was listed')
+
+    @property
+    def stamp(self) -> Stamp | None:
+        """The stamp of what was read; None when an edit could hide behind it."""
+        return None if may_hide_an_edit(self._stamp) else self._stamp
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes; the stamp must be the same before and after (hazard X30)."""
+        while chunk := os.read(self._fd, _CHUNK):
+            yield chunk
+        let_the_clock_pass(self._stamp)
+        if stamp_of(os.fstat(self._fd)) != self._stamp:
+            raise SourceChanged(f'"{self._entry.key}" changed while it was read')

@@ -1,0 +1,191 @@
+"""A proxy before a real S3 server that counts what passes, and can hold requests up. It changes nothing.
+
+with CountingProxy(server.endpoint_url) as proxy:
+    slave.configure(s3={"endpoint_url": proxy.endpoint_url})
+    slave.once()
+    proxy.counts()      # Counter({"LIST": 2, "GET map": 1})
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qs, urlsplit
+
+_HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
+
+
+class Asked(NamedTuple):
+    """A request that was answered."""
+
+    kind: str
+    """`LIST`, `GET map`, `GET` for the bytes of an object, otherwise the method."""
+    path: str
+    """As it was sent, with the query."""
+    status: int
+
+
+class CountingProxy:
+    """Forwards to one server and remembers every request. A context manager.
+
+    Attributes:
+        asked: everything that was answered, in the order of the answers.
+    """
+
+    def __init__(self, upstream_url: str) -> None:
+        self.upstream = urlsplit(upstream_url).netloc
+        self.asked: list[Asked] = []
+        self._arrived = 0
+        self._free: float = float("inf")
+        self._released = False
+        self._changed = threading.Condition()
+        self._http = _Server(self)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.hang_up()
+        self._http.server_close()
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
+    def counts(self) -> Counter[str]:
+        """Count the requests by their kind."""
+        return Counter(each.kind for each in self.asked)
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        with self._changed:
+            self.asked.clear()
+            self._arrived = 0
+            self._free = float("inf")
+            self._released = False
+
+    def hold_after(self, count: int) -> None:
+        """Let that many requests for the bytes of objects through; the later ones wait for `release`."""
+        with self._changed:
+            self._free = count
+
+    def release(self) -> None:
+        """Let everything through that waits."""
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
+
+    def wait_for(self, count: int, timeout: float = 60.0) -> bool:
+        """Wait until that many requests for the bytes of objects have arrived; tell whether they have."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._arrived >= count, timeout)
+
+    def pass_by(self, kind: str) -> None:
+        """Note that a request arrived, and return when it may go on."""
+        if kind != "GET":
+            return
+        with self._changed:
+            self._arrived += 1
+            number = self._arrived
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: number <= self._free or self._released)
+
+
+def _kind(method: str, path: str) -> str:
+    parts = urlsplit(path)
+    if method != "GET":
+        return method
+    if "list-type" in parse_qs(parts.query):
+        return "LIST"
+    return "GET map" if parts.path.endswith((".json", ".yaml", ".yml")) else "GET"
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows its connections, so that it can end while clients keep them open."""
+
+    daemon_threads = False
+    request_queue_size = 128
+
+    def __init__(self, proxy: CountingProxy) -> None:
+        self.proxy = proxy
+        self.connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: the clients of these tests are killed in the middle of an answer."""
+
+    def hang_up(self) -> None:
+        for connection in tuple(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the client was faster
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection of a client, with one to the server behind it."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 120
+    server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.upstream = http.client.HTTPConnection(self.server.proxy.upstream, timeout=60)
+
+    def finish(self) -> None:
+        self.upstream.close()
+        super().finish()
+
+    def do_GET(self) -> None:
+        proxy, kind = self.server.proxy, _kind(self.command, self.path)
+        proxy.pass_by(kind)
+        body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        # The Host header stays, since the signature covers it.
+        self.upstream.putrequest(
+            self.command, self.path, skip_host=True, skip_accept_encoding=True
+        )
+        for name, value in self.headers.items():
+            self.upstream.putheader(name, value)
+        self.upstream.endheaders(body or None)
+        answer = self.upstream.getresponse()
+        data = answer.read()
+        proxy.asked.append(Asked(kind, self.path, answer.status))
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+        if answer.status not in {204, 304}:
+            length = answer.headers.get("content-length", "0")
+            self.send_header("Content-Length", length if kind == "HEAD" else str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - http.server looks these up
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Say nothing: stderr is the test's."""

@@ -1,0 +1,78 @@
+"""A slave as most tests want it: one mapping from `data` in a bucket to one directory, run as a process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.agents import Agent, AgentRun
+from support.trees import RESERVED, snapshot
+
+PREFIX = "data"
+MAPS = "maps"
+NAME = "site"
+TEMPORARY = ".s32s-tmp."
+
+
+@dataclass(slots=True)
+class Slave:
+    """An agent in the role slave, the bucket that it mirrors, and the directory that it writes."""
+
+    agent: Agent
+    bucket: str
+    put: Callable[..., object]
+    """Puts an object into the bucket: a key and its bytes."""
+    root: Path
+    """The one root of the config; it exists."""
+
+    @property
+    def target(self) -> Path:
+        """The directory of the default mapping."""
+        return self.root / NAME
+
+    def mapping(self, name: str = NAME, s3: str = PREFIX, **properties: Any) -> dict[str, Any]:
+        """Make a mapping from a prefix of the bucket to the directory of its name."""
+        slave = str(self.root / name)
+        return {"name": name, "s3": f"{self.bucket}/{s3}", "slave": slave, **properties}
+
+    def publish_map(
+        self, *mappings: Mapping[str, Any], key: str = f"{MAPS}/site.json"
+    ) -> None:
+        """Put a map file into the bucket."""
+        self.put(key, json.dumps(mappings).encode())
+
+    def publish(self, files: Mapping[str, bytes], prefix: str = PREFIX) -> None:
+        """Put objects under the prefix of the default mapping, 16 at a time."""
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda key: self.put(f"{prefix}/{key}", files[key]), files))
+
+    def configure(self, maps: str = MAPS, **sections: Any) -> None:
+        """Write the config; as `Agent.configure`, with maps and roots given."""
+        self.agent.configure(maps=f"{self.bucket}/{maps}", roots=[self.root], **sections)
+
+    def once(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> AgentRun:
+        """Make a pass."""
+        return self.agent.run("--once", *arguments, env=env)
+
+    def tree(self) -> dict[str, bytes | None]:
+        """Give what is in the target, the agent's own directory left out."""
+        return snapshot(self.target)
+
+    def trash(self) -> dict[str, bytes]:
+        """Give the files in the target's trash by key, of all passes together."""
+        trash = self.target / RESERVED / "trash"
+        return {
+            str(Path(name).relative_to(run.name)): data
+            for run in (trash.iterdir() if trash.exists() else ())
+            for name, data in snapshot(trash).items()
+            if data is not None and name.startswith(f"{run.name}/")
+        }
+
+    def temporaries(self) -> list[str]:
+        """List what a pass left unfinished, anywhere below the root or the state."""
+        found = [*self.root.rglob(f"{TEMPORARY}*"), *self.agent.state_dir.rglob("*tmp*")]
+        return [str(each) for each in found]

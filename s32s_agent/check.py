@@ -16,6 +16,10 @@ from s32s_agent.model import Mapping, Role
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.stores.connection import Connection
 
+_NOT_VERSIONED = (
+    "the bucket keeps no versions, so what a pass replaces or deletes there is gone"
+)
+
 
 class Finding(NamedTuple):
     """One thing that was tried."""
@@ -23,6 +27,7 @@ class Finding(NamedTuple):
     subject: str
     detail: str = ""
     error: AgentError | None = None
+    warning: bool = False
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -47,6 +52,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, error=error)
         else:
             yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
+            if settings.role is Role.MASTER and not connection.is_versioned(
+                mapping.location.bucket
+            ):
+                yield Finding(subject, _NOT_VERSIONED, warning=True)
     for name, overlap in refuse_hidden_overlaps(places).items():
         yield Finding(f'mapping "{name}"', error=overlap)
 

@@ -182,8 +182,9 @@ def _check(settings: Settings) -> int:
 
 def _once(settings: Settings, options: argparse.Namespace) -> int:
     from s32s_agent import logs  # noqa: PLC0415 (--status needs no log)
-    from s32s_agent.agent import Options, Pass, new_run_id  # noqa: PLC0415
+    from s32s_agent.agent import Pass, new_run_id  # noqa: PLC0415
     from s32s_agent.progress import Progress  # noqa: PLC0415
+    from s32s_agent.work import Options  # noqa: PLC0415
 
     log_settings = _log_settings(settings.log, options)
     progress = Progress(sys.stderr, enabled=not options.quiet)

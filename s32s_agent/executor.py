@@ -7,14 +7,12 @@ decided here but whether to go on.
 from __future__ import annotations
 
 import contextlib
-import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from s32s_agent.errors import (
     AccessDenied,
@@ -26,7 +24,6 @@ from s32s_agent.errors import (
     IntegrityError,
     ListingInconsistent,
     SourceChanged,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.etags import Digest, is_md5
@@ -43,10 +40,8 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
+from s32s_agent.parallel import Stop, in_parallel
 from s32s_agent.stores.base import Attributes, Content, Published, Source, Staged, Target
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 BATCH_ENTRIES = 256
 BATCH_BYTES = 256 << 20
@@ -57,44 +52,6 @@ ATTEMPTS = 3
 HOPELESS = 24
 """So many failures in a row, all of them the store's or the directory's, end the mapping."""
 _HOPELESS = (StoreUnavailable, AccessDenied, DirectoryError)
-INTERRUPTED_SECONDS = 5
-"""How long an interrupted pass waits for its workers."""
-
-
-class Stop:
-    """Asks workers to end soon; thread-safe.
-
-    Args:
-        parent: whoever asks the parent asks this one too.
-    """
-
-    def __init__(self, parent: Stop | None = None) -> None:
-        self._event = threading.Event()
-        self._parent = parent
-
-    def set(self) -> None:
-        """Ask."""
-        self._event.set()
-
-    def asked(self) -> bool:
-        """Tell whether somebody asked."""
-        return self._event.is_set() or (self._parent is not None and self._parent.asked())
-
-    def check(self) -> None:
-        """Raise `Stopped` when asked."""
-        if self.asked():
-            raise Stopped("the pass is ending")
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep in small pieces.
-
-        Raises:
-            Stopped: somebody asked meanwhile.
-        """
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self.check()
-            time.sleep(min(left, 0.2))
 
 
 class Throttle:
@@ -135,49 +92,6 @@ class Means:
     """Of this mapping alone."""
     progress: Callable[[int, int], None]
     """Called with entries and bytes done."""
-
-
-def in_parallel(
-    function: Callable[[T], R], items: Iterable[T], workers: int, stop: Stop
-) -> Generator[tuple[T, R | Exception], None, None]:
-    """Apply a function to each item in threads and yield the results as they come, exceptions as values.
-
-    Closing the iterator early asks the workers to stop, and waits for them. They are daemons, so that one that
-    hangs in a system call cannot keep an interrupted process alive.
-    """
-    results: queue.SimpleQueue[tuple[T, R | Exception] | None] = queue.SimpleQueue()
-    source, lock = iter(items), threading.Lock()
-
-    def work() -> None:
-        while not stop.asked():
-            with lock:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    break
-            try:
-                results.put((item, function(item)))
-            except Exception as error:  # noqa: BLE001 (a value for the caller to judge)
-                results.put((item, error))
-        results.put(None)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    running = len(threads)
-    try:
-        while running:
-            result = results.get()
-            if result is None:
-                running -= 1
-            else:
-                yield result
-    finally:
-        interrupted = stop.asked()
-        if running:
-            stop.set()
-        for thread in threads:
-            thread.join(INTERRUPTED_SECONDS / workers if interrupted else None)
 
 
 # --- the entries that may be alike already ---
@@ -283,23 +197,33 @@ def _still_there(deletes: Iterable[Delete], means: Means) -> str:
     return ""
 
 
-def _delete(deletes: Iterable[Delete], means: Means) -> Iterator[Outcome]:
+def _delete(deletes: Sequence[Delete], means: Means) -> Iterator[Outcome]:
+    """Delete files side by side, then directories one after the other, innermost first."""
+    files = [each for each in deletes if each.entry.kind is not Kind.DIRECTORY]
+    directories = [each for each in deletes if each.entry.kind is Kind.DIRECTORY]
     gone: list[str] = []
     try:
-        for delete in deletes:
+        for some, workers in ((files, means.workers), (directories, 1)):
+            results = in_parallel(
+                lambda each: means.target.delete(each.entry), some, workers, means.stop
+            )
+            with contextlib.closing(results):
+                for delete, removed in results:
+                    yield from _deleted(delete.entry.key, removed, gone)
+                    means.progress(1, 0)
             means.stop.check()
-            key = delete.entry.key
-            try:
-                removed = means.target.delete(delete.entry)
-            except AgentError as error:
-                yield Outcome(Status.FAILED, key, error=error)
-                continue
-            if removed:
-                gone.append(key)
-                yield Outcome(Status.DELETED, key)
-            means.progress(1, 0)
     finally:
         means.index.forget(gone)
+
+
+def _deleted(key: str, removed: object, gone: list[str]) -> Iterator[Outcome]:
+    if isinstance(removed, AgentError):
+        yield Outcome(Status.FAILED, key, error=removed)
+    elif isinstance(removed, Exception):
+        raise removed
+    elif removed:
+        gone.append(key)
+        yield Outcome(Status.DELETED, key)
 
 
 @dataclass(slots=True)
@@ -396,6 +320,8 @@ def _stage(copy: Copy, means: Means) -> tuple[Staged, float]:
     for attempt in range(1, ATTEMPTS + 1):
         means.stop.check()
         try:
+            if copy.entry.kind is Kind.DIRECTORY:
+                return means.target.put(copy, _Nothing()), time.monotonic() - started
             with means.source.open(copy.entry) as content:
                 staged = means.target.put(copy, _Watched(content, means))
             return staged, time.monotonic() - started
@@ -412,6 +338,17 @@ def _stage(copy: Copy, means: Means) -> tuple[Staged, float]:
                 raise
             means.stop.sleep(random.uniform(0, 0.5 * 2**attempt))  # noqa: S311 (jitter, no secret)
     raise AssertionError
+
+
+class _Nothing:
+    """The content of a directory."""
+
+    attributes = Attributes()
+    stamp: Stamp | None = None
+    verified = ""
+
+    def chunks(self) -> Iterator[bytes]:
+        yield from ()
 
 
 class _Watched:

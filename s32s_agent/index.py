@@ -147,7 +147,12 @@ class MappingIndex:
 
 
 def _open_or_create(path: Path) -> sqlite3.Connection:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        remedy = "state_dir and what is in it must belong to the user that runs the agent"
+        raise DirectoryError(f'"{path}": {error.strerror}', remedy=remedy) from error
     new = os.fstat(descriptor).st_size == 0
     os.close(descriptor)
     connection = sqlite3.connect(path, isolation_level=None)

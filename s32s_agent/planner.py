@@ -396,6 +396,7 @@ def _make_way(
         if obstacle is not None:
             reason = f'{obstacle.kind.value} "{obstacle.key}" stands in the way and stays'
             blocked.append(Problem(key, reason, scope=key))
+            removable.pop(obstacle.key, None)  # a link is an extra too, but was said to stay
             continue
         for each in in_the_way:
             clears[each.key] = each

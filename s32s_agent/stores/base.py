@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from s32s_agent.model import Copy, Entry, Problem, Stamp
@@ -111,9 +112,10 @@ class Target(Protocol):
         """Yield every entry, as a source does."""
 
     def put(self, copy: Copy, content: Content) -> Staged:
-        """Take the bytes and prove them; nothing shows before `publish`, nothing stays after an exception.
+        """Take the bytes and prove them; no part of an entry ever shows, and nothing new stays after an exception.
 
-        A directory has no bytes: its content yields nothing.
+        The whole entry shows after `publish`; a store whose writes are whole by nature may show it at once. A
+        directory has no bytes, and its content is not read.
 
         Raises:
             DiskFull: there is no room; `make_room` may help.
@@ -135,3 +137,9 @@ class Target(Protocol):
 
     def make_room(self) -> bool:
         """Give up what can be done without, since the store is full; tell whether there was any."""
+
+    def make_durable(self) -> None:
+        """Put what others wrote on the disk, before the index vouches for it."""
+
+    def tidy(self, now: datetime) -> None:
+        """Remove what was kept for long enough, after the work is done."""

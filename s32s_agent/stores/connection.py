@@ -44,9 +44,10 @@ _DENIED = {
     "401", "403", "Forbidden", "UnrecognizedClientException", "InvalidClientTokenId",
 }  # fmt: skip
 _OTHER_VERSION = {
-    "NoSuchKey", "404", "NotFound", "NoSuchVersion",
+    "NoSuchKey", "404", "NotFound", "NoSuchVersion", "NoSuchUpload",
     "PreconditionFailed", "ConditionalRequestConflict", "412",
 }  # fmt: skip
+_CONDITION_FAILED = ("PreconditionError", "NotModifiedError", "AlreadyExistsError")
 _NO_CREDENTIALS = (
     "no credentials were found: set s3.profile, the AWS_* variables, or an instance role"
 )
@@ -185,6 +186,17 @@ class Connection:
             )
         return data, answer.get("ETag", "")
 
+    def is_versioned(self, bucket: str) -> bool:
+        """Tell whether a bucket keeps old versions; True where the store does not say."""
+        try:
+            with border(f'"{bucket}"'):
+                parameters = self.common(bucket)
+                parameters.pop("RequestPayer", None)
+                answer = self.client.get_bucket_versioning(**parameters)
+        except AgentError:
+            return True
+        return answer.get("Status") == "Enabled"
+
     def byte_store(self, bucket: str, region: str) -> ByteStore:
         """Open obstore on a bucket, addressed exactly as botocore would.
 
@@ -217,6 +229,7 @@ class Connection:
             region=client.meta.region_name or "us-east-1",
             virtual_hosted_style_request=virtual,
             request_payer=self._settings.requester_pays,
+            **self._encryption(),
             client_options=options,  # type: ignore[arg-type]
             retry_config={
                 "max_retries": _ATTEMPTS - 1,
@@ -224,6 +237,14 @@ class Connection:
             },
             credential_provider=self._credentials,  # type: ignore[arg-type]
         )
+
+    def _encryption(self) -> dict[str, Any]:
+        """Give how obstore is to have S3 encrypt what it writes."""
+        given = {
+            "server_side_encryption": self._settings.server_side_encryption,
+            "sse_kms_key_id": self._settings.kms_key_id,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
     def _credentials(self) -> dict[str, object]:
         credentials = self._session.get_credentials()

@@ -287,10 +287,10 @@ class LocalStore(LocalReader):
         except OSError as error:
             raise translated(error, "") from error
 
-    def prune_trash(self, now: datetime) -> int:
-        """Remove what the trash has kept long enough; give the number of passes whose trash went."""
+    def tidy(self, now: datetime) -> None:
+        """Remove what the trash has kept long enough."""
         try:
-            return self._trash.prune(now)
+            self._trash.prune(now)
         except OSError as error:
             raise translated(error, keys.TRASH) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from s32s_agent.errors import SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Problem, Stamp
@@ -86,6 +87,12 @@ class MemoryStore:
     def make_room(self) -> bool:
         """Have nothing to give up."""
         return False
+
+    def make_durable(self) -> None:
+        """Have nothing to do: what is here is as durable as it gets."""
+
+    def tidy(self, now: datetime) -> None:
+        """Have nothing to tidy."""
 
 
 class _Bytes:

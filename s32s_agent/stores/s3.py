@@ -27,6 +27,11 @@ _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f]|//|^/|/$|(?:^|/)\.{1,2}(?:/|$)")
 """Keys that obstore would change or refuse; measured with obstore 0.12."""
 
 
+def is_nameable(key: str) -> bool:
+    """Tell whether obstore takes a whole key for what it is."""
+    return _UNNAMEABLE.search(key) is None
+
+
 class S3Store:
     """A prefix of a bucket.
 
@@ -75,10 +80,9 @@ class S3Store:
     def open(self, entry: Entry) -> Iterator[Content]:
         """Ask for the version that was listed, and accept no other (hazard R5)."""
         digest_sizes = self.part_sizes(entry) if part_count(entry.etag or "") else ()
-        if _UNNAMEABLE.search(self._prefix + entry.key):
-            yield _Download(self, entry, self._open_with_boto3(entry), digest_sizes)
-        else:
-            yield _Download(self, entry, self._open_with_obstore(entry), digest_sizes)
+        nameable = is_nameable(self._prefix + entry.key)
+        body = self._open_with_obstore(entry) if nameable else self._open_with_boto3(entry)
+        yield _Download(self, entry, body, digest_sizes)
 
     def _condition(self, entry: Entry) -> str | None:
         etag = entry.etag or ""
@@ -86,15 +90,18 @@ class S3Store:
             return None
         return entry.raw_etag or f'"{etag}"'
 
+    def _byte_store(self) -> ByteStore:
+        if self._bytes is None:
+            self._bytes = self._connection.byte_store(self._bucket, self._region)
+        return self._bytes
+
     def _open_with_obstore(self, entry: Entry) -> _Body:
         import obstore  # noqa: PLC0415
 
-        if self._bytes is None:
-            self._bytes = self._connection.byte_store(self._bucket, self._region)
         key = self._prefix + entry.key
         with border(f'"{entry.key}"'):
             options = {"if_match": self._condition(entry)}
-            result = obstore.get(self._bytes, key, options=options)  # type: ignore[arg-type]
+            result = obstore.get(self._byte_store(), key, options=options)  # type: ignore[arg-type]
             meta = result.meta
             start, end = result.range
         if (start, end) != (0, meta["size"]):

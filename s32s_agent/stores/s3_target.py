@@ -1,0 +1,437 @@
+"""An S3 prefix as a target: publish whole, proven versions, and never over somebody else's.
+
+Small objects go through obstore in one request. Large ones are cut into parts by boto3, since only its
+CompleteMultipartUpload takes the condition that keeps two writers apart. S3 shows an object when its last request
+succeeds, so `put` publishes, and `publish` only reports.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mimetypes
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from s32s_agent.errors import (
+    AgentError,
+    IntegrityError,
+    SourceChanged,
+    StoreUnavailable,
+)
+from s32s_agent.etags import is_md5, normal, part_count
+from s32s_agent.model import Copy, Entry, Kind, Location
+from s32s_agent.parallel import Stop, in_parallel
+from s32s_agent.stores.base import Attributes, Content, Published, Staged
+from s32s_agent.stores.connection import Connection, border
+from s32s_agent.stores.s3 import S3Store, is_nameable
+from s32s_agent.stores.uploads import Upload, Uploads
+
+_MIB = 1 << 20
+PART_BYTES = 8 * _MIB
+"""Bytes of a part, and of the largest object that goes in one piece; what aws and boto3 use."""
+MAX_PARTS = 10_000
+_LARGE = _MIB
+_LARGE_AT_ONCE = 8
+"""How many buffers over `_LARGE` exist at once, over all workers: 64 MiB."""
+_PART_WORKERS = 4
+"""Parts of one object at once."""
+_DEFAULT_TYPE = "application/octet-stream"
+_PACKED_TYPES = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+}
+_TYPES = mimetypes.MimeTypes()
+"""Python's own table: the same on every machine, whatever /etc/mime.types says."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """How objects are written."""
+
+    uploads: Uploads
+    content_types: dict[str, str] = field(default_factory=dict)
+    """By suffix; the longest that fits."""
+    cache_control: str | None = None
+    storage_class: str | None = None
+    server_side_encryption: str | None = None
+    kms_key_id: str | None = None
+
+
+def part_bytes(size: int) -> int:
+    """Give the size of an object's parts: whole MiB, and at most 10,000 of them."""
+    smallest = -(-size // MAX_PARTS)
+    return max(PART_BYTES, -(-smallest // _MIB) * _MIB)
+
+
+def content_type(key: str, chosen: dict[str, str]) -> str:
+    """Guess an object's media type from its name.
+
+    Args:
+        key: the object's.
+        chosen: types by suffix that come before every guess.
+    """
+    suffixes = sorted((suffix for suffix in chosen if key.endswith(suffix)), key=len)
+    if suffixes:
+        return chosen[suffixes[-1]]
+    guessed, packing = _TYPES.guess_type(key.rpartition("/")[2])
+    if packing:
+        return _PACKED_TYPES.get(packing, _DEFAULT_TYPE)
+    return guessed or _DEFAULT_TYPE
+
+
+class S3Target(S3Store):
+    """A prefix of a bucket that is written.
+
+    Args:
+        connection: how S3 is reached; it outlives the store.
+        location: the prefix.
+        options: how objects are written.
+    """
+
+    def __init__(
+        self, connection: Connection, location: Location, options: UploadOptions
+    ) -> None:
+        super().__init__(connection, location)
+        self._options = options
+        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self._conditions = True
+        """Until the store says that it does not know conditional writes (hazard X9)."""
+
+    # --- write ---
+
+    def put(self, copy: Copy, content: Content) -> Staged:
+        """Send the bytes of one version, and have S3 show them only when they are whole.
+
+        Raises:
+            SourceChanged: the local file changed while it was read, or the object since it was listed.
+            IntegrityError: S3 holds something else than what was sent.
+        """
+        entry = copy.entry
+        if entry.kind is Kind.DIRECTORY:
+            etag, verified = self._put_marker(copy), "md5"
+        elif entry.size <= PART_BYTES:
+            with self._large if entry.size > _LARGE else contextlib.nullcontext():
+                etag, verified = self._put_whole(copy, content)
+        else:
+            etag, verified = self._put_parts(copy, content)
+        return Staged(copy, verified, etag, content.stamp)
+
+    def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
+        """Report what `put` has published."""
+        for each in staged:
+            yield Published(each, each.stamp)
+
+    def discard(self, staged: Staged) -> None:
+        """Leave what was published; the index does not know it, so the next pass looks at it again."""
+
+    def _put_marker(self, copy: Copy) -> str:
+        etag, _ = self._send(copy, b"", {}, "application/x-directory")
+        return etag
+
+    def _put_whole(self, copy: Copy, content: Content) -> tuple[str, str]:
+        data = b"".join(content.chunks())
+        metadata = _metadata(content.attributes)
+        kind = content_type(copy.entry.key, self._options.content_types)
+        expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        try:
+            etag, size = self._send(copy, data, metadata, kind)
+        except SourceChanged:
+            # A request that was repeated after its answer got lost meets its own object.
+            if not self._holds(copy.entry.key, expected, len(data)):
+                raise
+            etag, size = expected, len(data)
+        return self._judged(copy.entry, etag, expected, size)
+
+    def _send(
+        self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str
+    ) -> tuple[str, int]:
+        """Write an object in one request; give its ETag, and its size."""
+        key = self._prefix + copy.entry.key
+        send = self._send_with_obstore if is_nameable(key) else self._send_with_boto3
+        try:
+            raw = send(copy, data, metadata, kind)
+        except StoreUnavailable as error:
+            if not self._conditions or not _is_not_implemented(error):
+                raise
+            self._conditions = False
+            self._compare(copy)
+            raw = send(copy, data, metadata, kind)
+        return normal(raw), len(data)
+
+    def _send_with_obstore(
+        self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str
+    ) -> str:
+        import obstore  # noqa: PLC0415
+
+        attributes = {"Content-Type": kind, **metadata}
+        if self._options.cache_control:
+            attributes["Cache-Control"] = self._options.cache_control
+        if self._options.storage_class:
+            attributes["Storage-Class"] = self._options.storage_class
+        mode: Any = "overwrite"
+        if self._conditions:
+            replaced = self._replaced(copy)
+            mode = {"e_tag": replaced} if replaced else "create"
+        key = self._prefix + copy.entry.key
+        with border(f'"{copy.entry.key}"'):
+            result = obstore.put(
+                self._byte_store(),
+                key,
+                data,
+                attributes=attributes,
+                mode=mode,
+                use_multipart=False,
+            )
+        return result["e_tag"] or ""
+
+    def _send_with_boto3(
+        self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str
+    ) -> str:
+        with border(f'"{copy.entry.key}"'):
+            answer = self._connection.client.put_object(
+                **self._writing(copy, metadata, kind), **self._condition_for(copy), Body=data
+            )
+        return answer["ETag"]
+
+    def _put_parts(self, copy: Copy, content: Content) -> tuple[str, str]:
+        """Send a large object in parts, and complete it only when all of the file was read unchanged."""
+        entry = copy.entry
+        kind = content_type(entry.key, self._options.content_types)
+        client = self._connection.client
+        with border(f'"{entry.key}"'):
+            begun = client.create_multipart_upload(
+                **self._writing(copy, _metadata(content.attributes), kind)
+            )
+        key, upload_id = self._prefix + entry.key, begun["UploadId"]
+        upload = Upload(self._connection.endpoint, self._bucket, key, upload_id)
+        try:
+            note = self._options.uploads.begin(upload)
+        except BaseException:
+            self._abort(upload)
+            raise
+        try:
+            parts, expected = self._send_parts(upload, content, part_bytes(entry.size))
+            etag = self._complete(copy, upload, parts, expected)
+        except BaseException:
+            if self._abort(upload):
+                self._options.uploads.end(note)
+            raise
+        self._options.uploads.end(note)
+        return self._judged(entry, etag, expected, entry.size)
+
+    def _send_parts(
+        self, upload: Upload, content: Content, size: int
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Send the parts side by side; give what completes the upload, and the ETag to expect."""
+        digests: list[bytes] = []
+
+        def numbered() -> Iterator[tuple[int, bytes]]:
+            for part in _in_parts(content.chunks(), size, self._large):
+                digests.append(hashlib.md5(part, usedforsecurity=False).digest())
+                yield len(digests), part
+
+        parts: list[dict[str, Any]] = []
+        results = in_parallel(
+            partial(self._send_part, upload), numbered(), _PART_WORKERS, Stop()
+        )
+        with contextlib.closing(results):
+            for (number, _), etag in results:
+                if isinstance(etag, Exception):
+                    raise etag
+                parts.append({"PartNumber": number, "ETag": etag})
+        whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
+        parts.sort(key=lambda part: int(part["PartNumber"]))
+        return parts, f"{whole.hexdigest()}-{len(digests)}"
+
+    def _send_part(self, upload: Upload, numbered: tuple[int, bytes]) -> str:
+        number, part = numbered
+        try:
+            with border(f'"{upload.key}", part {number}'):
+                answer = self._connection.client.upload_part(
+                    **self._connection.common(self._bucket),
+                    Key=upload.key,
+                    UploadId=upload.upload_id,
+                    PartNumber=number,
+                    Body=part,
+                )
+            return answer["ETag"]
+        finally:
+            self._large.release()
+
+    def _complete(
+        self, copy: Copy, upload: Upload, parts: list[dict[str, Any]], expected: str
+    ) -> str:
+        entry = copy.entry
+        parameters = {
+            **self._connection.common(self._bucket),
+            "Key": upload.key,
+            "UploadId": upload.upload_id,
+            "MultipartUpload": {"Parts": parts},
+        }
+        try:
+            try:
+                with border(f'"{entry.key}"'):
+                    condition = self._condition_for(copy)
+                    answer = self._connection.client.complete_multipart_upload(
+                        **parameters, **condition
+                    )
+            except StoreUnavailable as error:
+                if not self._conditions or not _is_not_implemented(error):
+                    raise
+                self._conditions = False
+                self._compare(copy)
+                with border(f'"{entry.key}"'):
+                    answer = self._connection.client.complete_multipart_upload(**parameters)
+        except (SourceChanged, StoreUnavailable):
+            # An answer that got lost, or a repeated request, may hide that it was done (hazard X29).
+            if not self._holds(entry.key, expected, entry.size):
+                raise
+            return expected
+        return normal(answer["ETag"])
+
+    def _abort(self, upload: Upload) -> bool:
+        """Abort an upload; tell whether it is gone for sure."""
+        try:
+            with border(f'"{upload.key}"'):
+                self._connection.client.abort_multipart_upload(
+                    **self._connection.common(upload.bucket),
+                    Key=upload.key,
+                    UploadId=upload.upload_id,
+                )
+        except SourceChanged:
+            return True
+        except AgentError:
+            return False
+        return True
+
+    def _writing(self, copy: Copy, metadata: dict[str, str], kind: str) -> dict[str, Any]:
+        options = self._options
+        parameters: dict[str, Any] = {
+            **self._connection.common(self._bucket),
+            "Key": self._prefix + copy.entry.key,
+            "ContentType": kind,
+            "Metadata": metadata,
+            "CacheControl": options.cache_control,
+            "StorageClass": options.storage_class,
+            "ServerSideEncryption": options.server_side_encryption,
+            "SSEKMSKeyId": options.kms_key_id,
+        }
+        return {name: value for name, value in parameters.items() if value is not None}
+
+    # --- two writers ---
+
+    def _replaced(self, copy: Copy) -> str:
+        """Give the ETag of the listed object that is to be replaced, as the store wrote it; "" when there was none."""
+        return (self._condition(copy.replaces) or "") if copy.replaces is not None else ""
+
+    def _condition_for(self, copy: Copy) -> dict[str, Any]:
+        if not self._conditions:
+            return {}
+        replaced = self._replaced(copy)
+        return {"IfMatch": replaced} if replaced else {"IfNoneMatch": "*"}
+
+    def _compare(self, copy: Copy) -> None:
+        """Do by hand what a store without conditional writes cannot: see that nobody wrote meanwhile."""
+        now = self.fresh(copy.entry)
+        listed = copy.replaces.etag if copy.replaces is not None else None
+        if (now.etag if now is not None else None) != listed:
+            raise SourceChanged(f'"{copy.entry.key}" was written by somebody else meanwhile')
+
+    # --- proof ---
+
+    def _holds(self, key: str, etag: str, size: int) -> bool:
+        now = self.fresh(Entry(key))
+        return now is not None and (now.etag, now.size) == (etag, size)
+
+    def _judged(self, entry: Entry, etag: str, expected: str, size: int) -> tuple[str, str]:
+        """Say what proves the object, from the ETag that S3 answered."""
+        if etag == expected:
+            return etag, "multipart" if part_count(etag) else "md5"
+        if is_md5(etag) and is_md5(expected) and not self.is_encrypted(entry.key):
+            raise IntegrityError(f'"{entry.key}": S3 has MD5 {etag}, but {expected} was sent')
+        now = self.fresh(entry)
+        if now is None or now.size != size or now.etag is None:
+            raise IntegrityError(
+                f'"{entry.key}": S3 does not have the {size} bytes that were sent'
+            )
+        return now.etag, "length"
+
+    # --- remove ---
+
+    def delete(self, entry: Entry) -> bool:
+        """Delete an object or a marker; on a versioned bucket its versions stay."""
+        with border(f'"{entry.key}"'):
+            self._connection.client.delete_object(
+                **self._connection.common(self._bucket), Key=self._prefix + entry.key
+            )
+        return True
+
+    def sweep(self) -> int:
+        """Abort the multipart uploads that a killed pass of this computer left."""
+        count = 0
+        places = self._connection.endpoint, self._bucket, self._prefix
+        for note, upload in self._options.uploads.left_behind(*places):
+            if self._abort(upload):
+                self._options.uploads.end(note)
+                count += 1
+        return count
+
+    def make_room(self) -> bool:
+        """Have nothing to give up."""
+        return False
+
+    def make_durable(self) -> None:
+        """Have nothing to do: what is here is as durable as it gets."""
+
+    def tidy(self, now: datetime) -> None:
+        """Have nothing to tidy."""
+
+
+def _metadata(attributes: Attributes) -> dict[str, str]:
+    """Write what a slave, and rclone, restore: `mtime` in seconds, `mode` in octal."""
+    metadata = {}
+    if attributes.mtime_ns is not None:
+        seconds, rest = divmod(attributes.mtime_ns, 1_000_000_000)
+        metadata["mtime"] = f"{seconds}.{rest:09d}" if rest else str(seconds)
+    if attributes.mode is not None:
+        metadata["mode"] = f"{attributes.mode:04o}"
+    return metadata
+
+
+def _in_parts(
+    chunks: Iterator[bytes], size: int, permits: threading.BoundedSemaphore
+) -> Iterator[bytes]:
+    """Join chunks to parts; each part holds a permit, which its sender gives back."""
+    part = bytearray()
+    held = False
+    try:
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                if not held:
+                    permits.acquire()
+                    held = True
+                taken = rest[: size - len(part)]
+                part += taken
+                rest = rest[len(taken) :]
+                if len(part) == size:
+                    held = False
+                    yield bytes(part)
+                    part = bytearray()
+        if part:
+            held = False
+            yield bytes(part)
+    finally:
+        if held:
+            permits.release()
+
+
+def _is_not_implemented(error: AgentError) -> bool:
+    """Tell whether a store does not know the condition: 501, as B2 answers (hazard X9)."""
+    return "NotImplemented" in str(error) or "501" in str(error)

@@ -1,0 +1,297 @@
+"""One mapping of a pass: open both sides, compare, plan, carry the plan out, and log what becomes of it.
+
+The role only chooses which of the two sides is the source.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from s32s_agent import executor, planner
+from s32s_agent.config import Settings, Symlinks
+from s32s_agent.errors import ConfigError, DeletesRefused, DirectoryError
+from s32s_agent.executor import Means, Throttle
+from s32s_agent.index import Index, MappingIndex
+from s32s_agent.model import (
+    Check,
+    Entry,
+    IndexRow,
+    Mapping,
+    Outcome,
+    Plan,
+    Role,
+    Stamp,
+    Status,
+    Withheld,
+)
+from s32s_agent.parallel import Stop
+from s32s_agent.places import make_missing
+from s32s_agent.progress import Progress
+from s32s_agent.report import MappingReport
+from s32s_agent.stores.base import Content, Source, Target
+from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.memory import MemoryStore
+from s32s_agent.stores.paths import open_root
+from s32s_agent.stores.reader import LocalReader
+from s32s_agent.stores.s3_target import S3Target, UploadOptions
+from s32s_agent.stores.uploads import Uploads
+
+if TYPE_CHECKING:
+    from s32s_agent.stores.local import LocalStore
+
+UPLOADS = "uploads"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked of this pass."""
+
+    names: tuple[str, ...] = ()
+    """Only these mappings; () is all."""
+    dry_run: bool = False
+    verify: bool = False
+    allow_deletes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every mapping of a pass works with."""
+
+    settings: Settings
+    options: Options
+    run_id: str
+    now: datetime
+    log: FilteringBoundLogger
+    progress: Progress
+    stop: Stop
+    connection: Connection
+    index: Index
+    throttle: Throttle
+    show_plan: Callable[[Mapping, Plan], None]
+    """Called with every plan of a dry run."""
+
+
+class _Sides(NamedTuple):
+    """Both sides of a mapping."""
+
+    source: Source
+    target: Target
+    open_local: Callable[[Entry], contextlib.AbstractContextManager[Content]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One mapping of a pass."""
+
+    tools: Tools
+    mapping: Mapping
+    place: str
+    """The local directory, its links resolved."""
+
+    def run(self, report: MappingReport) -> None:
+        """Make the target equal to the source, or show how; `report` is right at any time.
+
+        Raises:
+            AgentError: what ended the mapping before its work was done.
+        """
+        tools, remote = self.tools, self._remote()
+        parts = (tools.connection.endpoint, str(self.mapping.location), self.place)
+        index = tools.index.of_mapping("\n".join(parts))
+        remote.sort = index.unordered
+        with self._open(remote, index) as sides:
+            means = Means(
+                sides.source,
+                sides.target,
+                index,
+                tools.settings.sync.workers,
+                tools.throttle,
+                Stop(tools.stop),
+                tools.progress.advance,
+            )
+            plan = self._plan(remote, sides, means)
+            self._report_plan(plan, report)
+            if tools.options.dry_run:
+                tools.show_plan(self.mapping, plan)
+                return
+            self._carry_out(plan, means, report)
+            sides.target.tidy(tools.now)
+
+    # --- the two sides ---
+
+    @property
+    def _is_slave(self) -> bool:
+        return self.tools.settings.role is Role.SLAVE
+
+    def _remote(self) -> S3Target:
+        mapping, settings = self.mapping, self.tools.settings
+        options = UploadOptions(
+            Uploads(Path(settings.state_dir, UPLOADS)),
+            mapping.content_types,
+            mapping.cache_control,
+            mapping.storage_class,
+            settings.s3.server_side_encryption,
+            settings.s3.kms_key_id,
+        )
+        return S3Target(self.tools.connection, mapping.location, options)
+
+    @contextlib.contextmanager
+    def _open(self, remote: S3Target, index: MappingIndex) -> Iterator[_Sides]:
+        if self._is_slave:
+            with self._target_directory(index) as target:
+                yield _Sides(remote, target, target.open)
+        else:
+            with self._source_directory(index) as source:
+                yield _Sides(source, remote, source.open)
+
+    @contextlib.contextmanager
+    def _source_directory(self, index: MappingIndex) -> Iterator[LocalReader]:
+        try:
+            root = open_root(self.place)
+        except OSError as error:
+            remedy = "mount the disk, or correct the map; nothing was deleted in S3"
+            raise DeletesRefused(f'"{self.place}": {error.strerror}', remedy=remedy) from error
+        with contextlib.closing(root):
+            yield LocalReader(
+                root,
+                index.rows,
+                trust_index=not self.tools.options.verify,
+                follow_links=self.tools.settings.sync.symlinks is Symlinks.FOLLOW,
+            )
+
+    @contextlib.contextmanager
+    def _target_directory(self, index: MappingIndex) -> Iterator[LocalStore | MemoryStore]:
+        """Open the directory to be written; one that a dry run must not make is empty."""
+        if sys.platform == "win32":
+            raise ConfigError("role", ["a slave needs a POSIX system"])
+        from s32s_agent.stores.local import LocalOptions, LocalStore  # noqa: PLC0415 (POSIX only)
+        from s32s_agent.stores.tree import Tree, owner_named  # noqa: PLC0415
+
+        sync, options = self.tools.settings.sync, self.tools.options
+        if options.dry_run and not Path(self.place).exists():
+            yield MemoryStore()
+            return
+        make_missing(self.place, sync.dir_mode)
+        local_options = LocalOptions(
+            self.tools.run_id,
+            sync.durable,
+            sync.trash_days,
+            sync.file_mode,
+            sync.dir_mode,
+            owner_named(sync.owner),
+        )
+        try:
+            tree = Tree(self.place)
+        except OSError as error:
+            raise DirectoryError(f'"{self.place}": {error.strerror}') from error
+        with contextlib.closing(tree):
+            store = LocalStore(tree, index.rows, local_options, trust_index=not options.verify)
+            if not options.dry_run:
+                store.claim()
+            yield store
+
+    # --- the plan ---
+
+    def _plan(self, remote: S3Target, sides: _Sides, means: Means) -> Plan:
+        tools = self.tools
+        sync = tools.settings.sync
+        found = self._difference(remote, means)
+        tools.progress.start(f"{self.mapping.name}: hashing", len(found.checks), 0)
+
+        def reference(check: Check) -> tuple[str, int, tuple[int, ...]]:
+            there = self._there(check)
+            return there.etag or "", there.size, remote.part_sizes(there)
+
+        same = executor.alike(
+            found.checks,
+            lambda check: sides.open_local(check.found if self._is_slave else check.entry),
+            reference,
+            means,
+        )
+        guards = planner.Guards(
+            sync.max_delete.allowed, sync.allow_empty_source, tools.options.allow_deletes
+        )
+        plan = planner.make_plan(found, same, self.mapping.extras, guards)
+        if plan.adopted and not tools.options.dry_run:
+            self._adopt(plan, same, means)
+        return plan
+
+    def _there(self, check: Check) -> Entry:
+        """Give the side of a check that is in S3."""
+        return check.entry if self._is_slave else check.found
+
+    def _difference(self, remote: S3Target, means: Means) -> planner.Difference:
+        source, target = means.source, means.target
+        try:
+            return planner.difference(source.scan(), target.scan(), self.mapping)
+        except planner.OutOfOrder:
+            if remote.sort or not remote.may_be_unordered:
+                raise
+            remote.sort = True
+            found = planner.difference(source.scan(), target.scan(), self.mapping)
+            means.index.note_unordered()
+            return found
+
+    def _adopt(self, plan: Plan, same: dict[str, Stamp], means: Means) -> None:
+        """Let the index learn of files that were found to be right already."""
+        means.target.make_durable()
+        means.index.remember(
+            IndexRow(check.entry.key, self._there(check).etag or "", same[check.entry.key])
+            for check in plan.adopted
+        )
+
+    # --- what becomes of it ---
+
+    def _report_plan(self, plan: Plan, report: MappingReport) -> None:
+        log = self.tools.log.bind(mapping=self.mapping.name)
+        report.add_plan(plan)
+        log.info(
+            "mapping.planned",
+            copies=len(plan.copies),
+            deletes=len(plan.clears) + len(plan.deletes),
+            unchanged=plan.unchanged + len(plan.adopted),
+            bytes=plan.bytes,
+        )
+        for problem in plan.skipped:
+            note = log.info if problem.expected else log.warning
+            note("entry.skipped", key=problem.key, reason=problem.reason)
+        for withheld in plan.withheld:
+            log.error("deletes.withheld", count=withheld.count, reason=withheld.reason)
+
+    def _carry_out(self, plan: Plan, means: Means, report: MappingReport) -> None:
+        log = self.tools.log.bind(mapping=self.mapping.name)
+        entries = len(plan.clears) + len(plan.copies) + len(plan.deletes)
+        self.tools.progress.start(self.mapping.name, entries, plan.bytes)
+        for each in executor.carry_out(plan, means):
+            if isinstance(each, Withheld):
+                report.add_withheld(each.count, each.reason)
+                log.error("deletes.withheld", count=each.count, reason=each.reason)
+            else:
+                report.add(each)
+                _log_outcome(log, each)
+
+
+def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:
+    match outcome.status:
+        case Status.COPIED:
+            log.info(
+                "entry.copied",
+                key=outcome.key,
+                size=outcome.size,
+                why=outcome.why,
+                seconds=round(outcome.seconds, 3),
+                verified=outcome.verified,
+            )
+        case Status.DELETED:
+            log.info("entry.deleted", key=outcome.key)
+        case Status.SKIPPED:
+            log.warning("entry.skipped", key=outcome.key, reason=str(outcome.error))
+        case Status.FAILED:
+            log.error("entry.failed", key=outcome.key, error=str(outcome.error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import random
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit status."""
     options = _parser().parse_args(arguments)
     try:
+        _settle_encodings()
         if options.status:
             return _show_status(options)
         settings = _settings(options)
@@ -57,6 +59,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our standard output has gone; nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _settle_encodings() -> None:
+    """Hold file names to UTF-8, as keys are, and let no character that a terminal lacks end a pass.
+
+    Raises:
+        ConfigError: the locale writes file names in another way, so that each key would name another file.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        found = sys.getfilesystemencoding()
+        remedy = "set PYTHONUTF8=1, or a locale such as C.UTF-8"
+        raise ConfigError("the locale", [f"file names are {found}, not UTF-8"], remedy=remedy)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,7 +171,7 @@ def _show_status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(document, indent=2))
     else:
-        print(render_status(document, datetime.now(UTC)))
+        print(render_status(document, datetime.now(UTC)), end="")
     return 0
 
 

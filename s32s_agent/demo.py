@@ -1,14 +1,14 @@
 """Play a story on this one computer, with a real S3 server on loopback: `python -m s32s_agent.demo`.
 
-Whatever is shown was done by the real program, run as a process. Every claim is looked up on the disk, and the first
-one that is not true ends the demo with exit status 1. Nothing of the user's own AWS set-up takes part, and nothing
-stays behind.
+Whatever is shown was done by the real program, run as a process. Every claim is looked up on the disk; the first one
+that is not true ends the demo with status 1. The user's own AWS set-up takes no part, and nothing stays behind.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import shlex
@@ -97,7 +97,7 @@ def paint(code: str, text: str) -> str:
 def chapter(title: str, *text: str) -> None:
     """Begin a chapter."""
     print(f"\n\n{paint('1', title)}\n")
-    print("\n".join(f"  {line}" for line in text))
+    print("".join(f"  {line}\n" for line in text), end="")
 
 
 def quote(text: str) -> None:
@@ -113,7 +113,7 @@ def command(*words: str) -> None:
 def claim(text: str, *, holds: bool) -> None:
     """Tell something that was looked up; `NotAsTold` when it is not so."""
     if not holds:
-        raise NotAsTold(text)
+        raise NotAsTold(f"this is not so: {text}")
     print(f"  {paint('32', 'ok')}  {text}")
 
 
@@ -149,8 +149,8 @@ def new_computer(stage: Stage, name: str, role: str) -> Computer:
     """Set a computer up: a folder with its config file, in which its directory will be."""
     home = stage.directory / name
     home.mkdir()
-    endpoint = {"endpoint_url": stage.server.endpoint_url}
-    settings = {"role": role, "maps": f"{BUCKET}/{MAP_FILE}", "roots": [str(home)]}
+    maps, endpoint = f"{BUCKET}/{MAP_FILE}", {"endpoint_url": stage.server.endpoint_url}
+    settings: dict[str, object] = {"role": role, "maps": maps, "roots": [str(home)]}
     settings |= {"state_dir": f"{home}/state", "s3": endpoint}
     lines = (f"{name}: {json.dumps(value)}\n" for name, value in settings.items())
     config = home / "config.yaml"
@@ -207,10 +207,7 @@ def another_tool_fills_the_bucket(stage: Stage) -> Computer:
 
 def the_first_pass(slave: Computer) -> None:
     """Mirror everything."""
-    chapter(
-        "2. The first pass",
-        "One process, one pass over everything that the map files say, exit.",
-    )
+    chapter("2. The first pass", "One process, one pass over all mappings, exit.")
     finished = run_agent(slave, "--once")
     claim("the directory is exactly what is in S3", holds=tree(slave.directory) == TREE)
     claim("every entry was copied once", holds=finished["copied"] == len(TREE))
@@ -295,18 +292,15 @@ def let_play(stage: Stage, computer: Computer) -> None:
     """Say what one may do now, and wait for Enter."""
     settings, who = stage.directory / "env.sh", stage.server
     settings.touch(mode=0o600)
-    settings.write_text(
-        f"export AWS_ACCESS_KEY_ID={who.access_key} AWS_SECRET_ACCESS_KEY={who.secret_key}\n"
-        f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"\n',
-        encoding="utf-8",
-    )
+    keys = f"AWS_ACCESS_KEY_ID={who.access_key} AWS_SECRET_ACCESS_KEY={who.secret_key}"
+    path = f'PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"'
+    text = f"unset AWS_PROFILE\nexport NO_PROXY=127.0.0.1 {keys} {path}\n"
+    settings.write_text(text, encoding="utf-8")
     chapter("Your turn, in another terminal")
-    signed = (
-        '--aws-sigv4 aws:amz:us-east-1:s3 --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"'
-    )
+    auth = "--aws-sigv4 aws:amz:us-east-1:s3 --user $AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"
     url = f"{who.endpoint_url}/{BUCKET}/{PREFIX}{HOURS}"
     quote(f". {settings}\nrm {computer.directory / PAGE}")
-    quote(f"echo 'Open all night' | curl {signed} -T - {url}")
+    quote(f"echo 'Open all night' | curl {auth} -T - {url}")
     quote(f"s32s-agent --once --config {computer.config}")
     with contextlib.suppress(EOFError):
         input("\n  Enter ends the server and removes all of it. ")
@@ -317,17 +311,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m s32s_agent.demo")
     parser.add_argument("--keep", action="store_true", help="keep it all until Enter")
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: sys.exit(128 + number))
     try:
         find_weed()
         with tempfile.TemporaryDirectory(prefix="s32s-agent-demo-") as directory:
             perform(Path(directory).resolve(), keep=options.keep)
     except (AgentError, NotAsTold) as error:
-        advice = getattr(error, "remedy", "") or "this is a bug; please report it"
-        print(f"\n{error}\n  {advice}", file=sys.stderr)
+        remedy = getattr(error, "remedy", "") or "this is a bug; please report it"
+        print(f"\n{error}\n  {remedy}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 

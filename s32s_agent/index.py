@@ -53,21 +53,26 @@ class Index:
             if not _is_damage(error):
                 raise DirectoryError(f"{self._path}: {error}") from error
             self.damaged = str(error)
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            self._put_aside()
             return _open_or_create(self._path)
+
+    def _put_aside(self) -> None:
+        try:
+            self._path.replace(f"{self._path}.damaged")
+            for suffix in ("-journal", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        except OSError as error:
+            raise DirectoryError(f'"{self._path}": {error.strerror}') from error
 
     def _connect_reading(self) -> sqlite3.Connection:
         try:
-            uri = f"{self._path.absolute().as_uri()}?mode=ro"
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-            _check(connection)
+            return _open_reading(self._path)
         except sqlite3.DatabaseError as error:
             if self._path.exists():
                 self.damaged = str(error)
             connection = sqlite3.connect(":memory:", isolation_level=None)
             connection.executescript(_SCHEMA)
-        return connection
+            return connection
 
     def close(self) -> None:
         """Close the database."""
@@ -79,13 +84,14 @@ class Index:
         Args:
             identity: everything that makes its rows meaningless elsewhere: endpoint, prefix, directory.
         """
-        cursor = self._connection.execute(
-            "SELECT id FROM mapping WHERE identity = ?", [identity]
-        )
-        row = cursor.fetchone()
-        if row is None and not self._read_only:
-            insert = "INSERT INTO mapping (identity) VALUES (?) RETURNING id"
-            row = self._connection.execute(insert, [identity]).fetchone()
+        query = "SELECT id FROM mapping WHERE identity = ?"
+        insert = "INSERT INTO mapping (identity) VALUES (?) RETURNING id"
+        try:
+            row = self._connection.execute(query, [identity]).fetchone()
+            if row is None and not self._read_only:
+                row = self._connection.execute(insert, [identity]).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise DirectoryError(f"index: {error}") from error
         return MappingIndex(self._connection, row[0] if row else 0, read_only=self._read_only)
 
 
@@ -129,10 +135,12 @@ class MappingIndex:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(statement, values)
             self._connection.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
+        except BaseException as error:  # a signal, too, must not leave a transaction open
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise DirectoryError(f"index: {error}") from error
+            if isinstance(error, sqlite3.DatabaseError):
+                raise DirectoryError(f"index: {error}") from error
+            raise
 
     @property
     def unordered(self) -> bool:
@@ -162,6 +170,17 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         if new:
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_reading(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    try:
         _check(connection)
     except BaseException:
         connection.close()

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from s32s_agent.config import MAP_SUFFIXES, MapsLocation
-from s32s_agent.errors import DirectoryError, MapError
+from s32s_agent.errors import DirectoryError, MapError, SourceChanged
 from s32s_agent.files import replace_file
 from s32s_agent.maps import MapFile
 from s32s_agent.model import Entry, Kind, Location
@@ -38,7 +38,7 @@ class MapCache:
             sound = (
                 about["sha256"] == hashlib.sha256(data).hexdigest() and about["place"] == place
             )
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return (str(about["etag"]), data) if sound else None
 
@@ -103,7 +103,11 @@ def _is_map(entry: Entry) -> bool:
 def _fetch(connection: Connection, bucket: str, key: str, cache: MapCache) -> bytes:
     place = f"{connection.endpoint} {bucket}/{key}"
     etag, data = cache.load(place) or ("", b"")
-    answer = connection.fetch(bucket, key, etag)
+    try:
+        answer = connection.fetch(bucket, key, etag)
+    except SourceChanged as error:
+        remedy = "put it there, or correct `maps` in the config"
+        raise MapError(f'"{bucket}/{key}"', ["is not there"], remedy=remedy) from error
     if answer is None:
         return data
     data, etag = answer

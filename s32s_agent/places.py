@@ -83,14 +83,14 @@ def make_missing(place: str, mode: int) -> None:
         DirectoryError: its parent is missing too, or it cannot be made.
     """
     path = Path(place)
-    if path.is_dir():
-        return
-    if path.exists():
-        raise DirectoryError(f'"{place}" is not a directory')
-    if not path.parent.is_dir():
-        remedy = "make the parent, or mount what should be there"
-        raise DirectoryError(f'"{path.parent.as_posix()}" does not exist', remedy=remedy)
     try:
+        if path.is_dir():
+            return
+        if path.exists():
+            raise DirectoryError(f'"{place}" is not a directory')
+        if not path.parent.is_dir():
+            remedy = "make the parent, or mount what should be there"
+            raise DirectoryError(f'"{path.parent.as_posix()}" does not exist', remedy=remedy)
         path.mkdir()
         path.chmod(mode)  # past the umask
     except OSError as error:

@@ -170,8 +170,9 @@ def _objection(entry: Entry) -> Problem | None:
     if entry.kind in _NEVER_TOUCHED:
         return Problem(key, _NEVER_TOUCHED[entry.kind], key)
     if reason := keys.unmappable(key):
-        # A mangled name may stand for any file beside it (hazard L3), a name that is no text for any at all (F7).
-        scope = keys.parent(key) if "\ufffd" in key else None
+        # A mangled name may stand for any beside it (hazard L3), a name that is no text for any at all (F7).
+        readable, mangled, _ = key.partition("\ufffd")
+        scope = readable[: readable.rfind("/") + 1] if mangled else None
         return Problem(key, reason, scope, fatal=keys.is_no_text(key))
     return None
 
@@ -198,6 +199,7 @@ class _Comparison:
     | file | link | copy | `new` |
     | file | special | nothing, reported | |
     | directory | nothing | copy, when nothing follows in it | `new` |
+    | directory | mount | nothing, reported | |
     | nothing | file, link | removal | |
     | nothing | directory | removal, when the source has nothing in it | |
     | nothing | special, mount | nothing, reported | |
@@ -250,12 +252,14 @@ class _Comparison:
         if source.kind is Kind.DIRECTORY:
             if target is None:
                 self.new_directory = source
+            elif target.kind in _NEVER_TOUCHED:
+                self._note_obstacle(target)
         elif target is None:
             found.copies.append(Copy(source, Why.NEW))
         elif target.kind is Kind.GONE:
             found.copies.append(Copy(source, Why.MISSING_LOCALLY))
         elif target.kind in _NEVER_TOUCHED:
-            found.problems.append(Problem(source.key, _NEVER_TOUCHED[target.kind], source.key))
+            self._note_obstacle(target)
         elif target.kind is Kind.LINK:
             found.copies.append(Copy(source, Why.NEW, target))
         else:
@@ -283,15 +287,19 @@ class _Comparison:
             found.forgotten.append(target.key)
         elif self.ignored(target.key):
             self._stays()
-        elif reason := _NEVER_TOUCHED.get(target.kind):
-            found.problems.append(Problem(target.key, reason, target.key))
-            found.obstacles[target.key] = target
+        elif target.kind in _NEVER_TOUCHED:
+            self._note_obstacle(target)
             self._stays()
         elif target.kind is Kind.DIRECTORY:
             self.lonely_directories.append(target)
         else:
             found.target_entries += 1
             found.removals[target.key] = target
+
+    def _note_obstacle(self, target: Entry) -> None:
+        reason = _NEVER_TOUCHED[target.kind]
+        self.found.problems.append(Problem(target.key, reason, target.key))
+        self.found.obstacles[target.key] = target
 
     def _stays(self) -> None:
         self.found.staying.update(directory.key for directory in self.lonely_directories)
@@ -378,6 +386,7 @@ def _protected(key: str, scopes: Collection[str]) -> bool:
     return (
         "" in scopes
         or key in scopes
+        or key.removesuffix("/") in scopes
         or any(name in scopes or name[:-1] in scopes for name in keys.ancestors(key))
     )
 

@@ -31,7 +31,7 @@ MAX_SHOWN_ERRORS = 10
 _COUNTS = ("copied", "deleted", "unchanged", "skipped", "failed", "withheld")
 _REMEDIES = {
     "partial": "the next pass tries again; the log says more",
-    "refused": "look at the plan with --dry-run; --allow-deletes lifts the delete guard for one pass",
+    "refused": "look at the plan with --dry-run; where a guard can be lifted, its reason says how",
     "dataerr": "correct the map file; --check names every problem",
     "unavailable": StoreUnavailable.remedy,
     "software": "this is a bug; please report it with the traceback from the log",

@@ -7,6 +7,7 @@ tenth of the time of botocore's, and every rule of completeness is checked. Pure
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_plus, unquote_to_bytes
@@ -19,6 +20,8 @@ from s32s_agent.model import Entry, Kind, Problem
 _MAX_DEPTH = 8
 _MAX_EMPTY_PAGES = 1000
 """Ceph sends empty pages in the middle of a listing (hazard L7), but not without end."""
+
+_SIZE = re.compile("[0-9]{1,18}")
 
 _ROOT, _FIELD, _PART = 1, 2, 3
 """Depths: the document, its fields, the fields of one entry."""
@@ -55,7 +58,11 @@ def parse_page(body: bytes) -> Page:
     reader = _Reader()
     try:
         reader.parser.Parse(body, True)
-    except expat.ExpatError as error:
+    except (
+        expat.ExpatError,
+        LookupError,
+        ValueError,
+    ) as error:  # the last two: an unknown encoding
         raise NotAListing(f"the listing is not well-formed XML: {error}") from error
     return Page(reader.fields, reader.contents, reader.common_prefixes)
 
@@ -201,8 +208,8 @@ class Listing:
             raise ListingInconsistent("the listing folds keys into common prefixes, unasked")
 
     def _entry(self, key: str, listed: Listed, page: Page) -> Iterator[Entry | Problem]:
-        if not listed.size.isascii() or not listed.size.isdigit():
-            raise ListingInconsistent(f'"{key}" was listed with the size {listed.size!r}')
+        if not _SIZE.fullmatch(listed.size):
+            raise ListingInconsistent(f'"{key}" was listed with the size {listed.size[:40]!r}')
         relative, size = key[len(self._prefix) :], int(listed.size)
         etag = normal(listed.etag)
         raw = "" if listed.etag == f'"{etag}"' else listed.etag

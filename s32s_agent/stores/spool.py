@@ -13,7 +13,7 @@ def in_key_order(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
     """Yield the problems of a scan, then its entries in key order, after the scan has ended.
 
     Raises:
-        ListingInconsistent: one key was listed twice, as different versions (hazard L18).
+        ListingInconsistent: one key was listed twice (hazards R1, L18).
     """
     database = sqlite3.connect("", isolation_level=None)  # "" is a file without a name
     try:
@@ -38,8 +38,5 @@ def _fill(database: sqlite3.Connection, scan: Iterable[Entry | Problem]) -> Iter
             yield each
             continue
         values = (each.key, each.size, each.etag, each.kind.value, each.raw_etag)
-        if database.execute(insert, values).rowcount:
-            continue
-        query = "SELECT key, size, etag, kind, raw_etag FROM entry WHERE key = ?"
-        if database.execute(query, [each.key]).fetchone() != values:
-            raise ListingInconsistent(f'"{each.key}" was listed twice, as different versions')
+        if not database.execute(insert, values).rowcount:
+            raise ListingInconsistent(f'"{each.key}" was listed twice')

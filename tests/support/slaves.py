@@ -46,8 +46,8 @@ class Slave:
         self.put(key, json.dumps(mappings).encode())
 
     def publish(self, files: Mapping[str, bytes], prefix: str = PREFIX) -> None:
-        """Put objects under the prefix of the default mapping, 16 at a time."""
-        with ThreadPoolExecutor(16) as pool:
+        """Put objects under the prefix of the default mapping, 10 at a time, as many as boto3 connects."""
+        with ThreadPoolExecutor(10) as pool:
             list(pool.map(lambda key: self.put(f"{prefix}/{key}", files[key]), files))
 
     def configure(self, maps: str = MAPS, **sections: Any) -> None:

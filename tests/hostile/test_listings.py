@@ -1,0 +1,215 @@
+"""Listings that must not be believed: whatever the server answers, three good local files stay where they are."""
+
+from __future__ import annotations
+
+import pytest
+from support.broken_listings import BROKEN, HONEST, broken
+from support.scripted import Reply, ScriptedS3, is_head, is_list
+from support.slaves import Slave
+from support.trees import snapshot
+
+FILES = {"a.txt": b"alpha", "b/c.txt": b"beta", "d.txt": b"delta"}
+TREE = {**FILES, "b": None}
+
+REFUSED, UNAVAILABLE, DENIED = 3, 69, 77
+EXPECTED = {
+    "empty body": UNAVAILABLE,
+    "html": UNAVAILABLE,
+    "204": UNAVAILABLE,
+    "truncated without token": REFUSED,
+    "IsTruncated absent": REFUSED,
+    "IsTruncated TRUE": REFUSED,
+    "500 on page 2": UNAVAILABLE,
+    "cut short": UNAVAILABLE,
+    "200 with an error": UNAVAILABLE,
+    "keys outside the prefix": REFUSED,
+    "NoSuchBucket": UNAVAILABLE,
+    "AccessDenied": DENIED,
+    "raw ESC": UNAVAILABLE,
+    "raw NUL": UNAVAILABLE,
+    "wrong KeyCount": REFUSED,
+    "wrong Name": REFUSED,
+    "wrong Prefix": REFUSED,
+    "duplicate keys": REFUSED,
+    "repeated token": REFUSED,
+    "token cycle": REFUSED,
+    "negative Size": REFUSED,
+    "text Size": REFUSED,
+    "missing Key": REFUSED,
+    "entities": UNAVAILABLE,
+    "redirect": UNAVAILABLE,
+}
+CAUSES = {REFUSED: "refused", UNAVAILABLE: "unavailable", DENIED: "noperm"}
+
+
+@pytest.fixture
+def mirrored(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
+    """A slave after an honest pass, with every guard lifted: only the rules of completeness are left."""
+    scripted_slave.configure(
+        "maps/site.json",
+        s3={"endpoint_url": scripted.endpoint_url},
+        sync={"allow_empty_source": True, "max_delete": "100%"},
+    )
+    scripted_slave.publish(FILES)
+    assert scripted_slave.once().exit_code == 0
+    assert scripted_slave.tree() == TREE
+    scripted.requests.clear()
+    return scripted_slave
+
+
+def test_every_broken_listing_has_its_status() -> None:
+    """A listing that is added to the support has an expectation here."""
+    assert EXPECTED.keys() == BROKEN.keys()
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_listing_wipes_nothing(
+    mirrored: Slave, scripted: ScriptedS3, name: str
+) -> None:
+    """Nothing is deleted, nothing written, no object touched; status, cause and remedy say what is wrong."""
+    scripted.put("data/new.txt", b"new")
+    scripted.on(is_list, broken(scripted, name))
+
+    run = mirrored.once("--allow-deletes")
+
+    assert snapshot(mirrored.root) == {
+        "site": None,
+        **{f"site/{k}": v for k, v in TREE.items()},
+    }
+    assert run.exit_code == EXPECTED[name]
+    (event,) = run.named("mapping.failed")
+    assert event["cause"] == CAUSES[EXPECTED[name]]
+    assert (bool(event["error"]), bool(event["remedy"])) == (True, True)
+    assert (scripted.asked("PUT"), scripted.asked("DELETE")) == ([], [])
+    assert [key for key in scripted.asked("GET") if key.startswith(("data/", "z/"))] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["empty body", "html", "truncated without token", "keys outside the prefix"]
+)
+def test_a_broken_listing_at_the_first_pass_removes_nothing_that_was_there(
+    scripted_slave: Slave, scripted: ScriptedS3, name: str
+) -> None:
+    """A directory that the agent has never seen keeps its files as well."""
+    scripted_slave.target.mkdir()
+    (scripted_slave.target / "mine").write_bytes(b"mine")
+    scripted_slave.publish(FILES)
+    scripted.on(is_list, broken(scripted, name))
+
+    run = scripted_slave.once()
+
+    assert (run.exit_code, scripted_slave.tree()) == (EXPECTED[name], {"mine": b"mine"})
+
+
+@pytest.mark.parametrize("name", ["html", "IsTruncated absent", "AccessDenied"])
+def test_a_broken_listing_of_maps_stops_the_pass(
+    mirrored: Slave, scripted: ScriptedS3, name: str
+) -> None:
+    """No map is believed to be gone: no mapping runs, and nothing changes."""
+    mirrored.configure(s3={"endpoint_url": scripted.endpoint_url})
+    scripted.on(is_list, broken(scripted, name))
+
+    run = mirrored.once()
+
+    assert (run.exit_code, mirrored.tree()) == (EXPECTED[name], TREE)
+    assert run.named("run.failed")[0]["cause"] == CAUSES[EXPECTED[name]]
+
+
+def test_a_listing_that_breaks_on_its_last_page_wipes_nothing(
+    mirrored: Slave, scripted: ScriptedS3
+) -> None:
+    """Good pages before a bad one change nothing: nothing acts before the listing has ended."""
+    scripted.page_size = 1
+    scripted.put("data/0-new", b"new")
+
+    def last_is_html(_request: object) -> Reply | None:
+        pages = sum(map(is_list, scripted.requests))
+        return Reply(body=b"<html/>") if pages > 3 else None
+
+    scripted.on(is_list, last_is_html)
+
+    run = mirrored.once()
+
+    assert (run.exit_code, mirrored.tree()) == (69, TREE)
+
+
+def test_a_page_that_comes_torn_once_is_asked_for_again(
+    mirrored: Slave, scripted: ScriptedS3
+) -> None:
+    """A hiccup is no failure."""
+    scripted.put("data/new.txt", b"new")
+    scripted.on(is_list, broken(scripted, "cut short"), times=1)
+
+    run = mirrored.once()
+
+    assert (run.exit_code, mirrored.tree()) == (0, {**TREE, "new.txt": b"new"})
+
+
+def test_a_really_empty_listing_wipes_nothing_unasked(
+    scripted_slave: Slave, scripted: ScriptedS3
+) -> None:
+    """A valid listing of nothing is refused by the guard, and believed once that is permitted."""
+    scripted_slave.publish(FILES)
+    scripted_slave.once()
+    scripted.on(is_list, broken(scripted, "really empty"))
+    for key in FILES:
+        del scripted.objects[f"data/{key}"]
+
+    run = scripted_slave.once("--allow-deletes")
+
+    assert (run.exit_code, scripted_slave.tree()) == (3, TREE)
+    assert [each["count"] for each in run.named("deletes.withheld")] == [len(TREE)]
+    scripted_slave.configure(
+        "maps/site.json",
+        s3={"endpoint_url": scripted.endpoint_url},
+        sync={"allow_empty_source": True},
+    )
+    assert scripted_slave.once().exit_code == 0
+    assert (scripted_slave.tree(), scripted_slave.trash()) == ({}, FILES)
+
+
+def test_an_honest_store_without_order_is_sorted(
+    mirrored: Slave, scripted: ScriptedS3
+) -> None:
+    """Disorder alone is no lie: changes and deletions come through, pass after pass."""
+    scripted.on(is_list, broken(scripted, "disorder"))
+    mirrored.publish({"d.txt": b"DELTA", "0": b"first"})
+    del scripted.objects["data/a.txt"]
+
+    runs = [mirrored.once(), mirrored.once()]
+
+    assert [run.exit_code for run in runs] == [0, 0]
+    assert mirrored.tree() == {"0": b"first", "b": None, "b/c.txt": b"beta", "d.txt": b"DELTA"}
+    assert [(run.finished["copied"], run.finished["deleted"]) for run in runs] == [
+        (2, 1),
+        (0, 0),
+    ]
+    assert "disorder" in HONEST
+
+
+def test_a_key_that_the_listing_lacks_is_not_deleted(
+    mirrored: Slave, scripted: ScriptedS3
+) -> None:
+    """The store forgets a key in its listing but still has it: HEAD says so, and no delete is made."""
+    stored = {key: scripted.objects.pop(f"data/{key}") for key in ("a.txt", "d.txt")}
+    scripted.on(is_head("data/d.txt"), Reply(headers={"etag": stored["d.txt"].etag}))
+    mirrored.publish({"new.txt": b"new"})
+
+    run = mirrored.once()
+
+    assert (run.exit_code, mirrored.tree()) == (3, {**TREE, "new.txt": b"new"})
+    (event,) = run.named("deletes.withheld")
+    assert (event["count"], '"d.txt" exists' in event["reason"]) == (2, True)
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(403, 77), (500, 69)])
+def test_a_head_that_does_not_say_absent_deletes_nothing(
+    mirrored: Slave, scripted: ScriptedS3, status: int, exit_code: int
+) -> None:
+    """Only a plain 404 is proof of absence."""
+    del scripted.objects["data/d.txt"]
+    scripted.on(is_head("data/d.txt"), Reply(status))
+
+    run = mirrored.once()
+
+    assert (run.exit_code, mirrored.tree()) == (exit_code, TREE)

@@ -1,0 +1,224 @@
+"""A pass that is interrupted, killed, or not alone: what shows is always whole, and the next pass mends the rest."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import pytest
+from support.agents import Agent, parse_events
+from support.counting import CountingProxy
+from support.slaves import Slave
+from support.trees import RESERVED
+
+from s32s_agent.seaweedfs import S3Server
+
+FILES = {f"d{number % 9}/{number:03}": b"%d|" % number * (number * 7) for number in range(400)}
+SOON_SECONDS = 30
+"""An interrupted pass waits five seconds for its workers; the rest is for a busy machine."""
+ROUNDS = 15
+
+
+@pytest.fixture
+def proxy(seaweedfs_server: S3Server, slave: Slave) -> Iterator[CountingProxy]:
+    """The slave's way to the server, which can be held up."""
+    with CountingProxy(seaweedfs_server.endpoint_url) as counting:
+        slave.configure(s3={"endpoint_url": counting.endpoint_url})
+        yield counting
+
+
+@contextmanager
+def started(agent: Agent, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a pass beside the test; it is killed if it is still there at the end."""
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(
+            agent.command("--once"), env=agent.environment(), stderr=stderr
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def files_of(slave: Slave) -> dict[str, bytes]:
+    return {key: data for key, data in slave.tree().items() if data is not None}
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_a_pass_soon(
+    slave: Slave, proxy: CountingProxy, tmp_path: Path, number: int, exit_code: int
+) -> None:
+    """In the middle of downloads that hang, the pass ends within seconds and reports; the next one goes on."""
+    slave.publish(FILES)
+    proxy.hold_after(200)
+    log = tmp_path / "log"
+    with started(slave.agent, log) as process:
+        assert proxy.wait_for(210)
+        process.send_signal(number)
+
+        assert process.wait(SOON_SECONDS) == exit_code
+    (finished,) = [
+        each for each in parse_events(log.read_text()) if each["event"] == "run.finished"
+    ]
+    assert finished["exit_code"] == exit_code
+    assert (
+        FILES.items()
+        >= {k: v for k, v in files_of(slave).items() if ".s32s-tmp." not in k}.items()
+    )
+    proxy.forget()
+    assert slave.once().exit_code == 0
+    assert (files_of(slave), slave.temporaries()) == (FILES, [])
+
+
+def test_a_pass_ends_when_its_time_is_up(slave: Slave, proxy: CountingProxy) -> None:
+    """`run_timeout` ends a pass whose server hangs; it says so, and the next one goes on."""
+    slave.publish(FILES)
+    slave.configure(sync={"run_timeout": "3s"}, s3={"endpoint_url": proxy.endpoint_url})
+    proxy.hold_after(0)
+
+    run = slave.once()
+
+    assert (run.exit_code, run.finished["copied"]) == (1, 0)
+    assert run.finished["seconds"] < SOON_SECONDS
+    (event,) = run.named("run.failed")
+    assert (event["cause"], "run_timeout" in event["error"]) == ("timeout", True)
+    proxy.release()
+    slave.configure(s3={"endpoint_url": proxy.endpoint_url})
+    assert slave.once().exit_code == 0
+    assert (files_of(slave), slave.temporaries()) == (FILES, [])
+
+
+class _Reader:
+    """Reads the target over and over, as a web server would, and remembers whatever was not a whole version."""
+
+    def __init__(self, target: Path, versions: dict[str, set[bytes]]) -> None:
+        self.target = target
+        self.versions = versions
+        self.torn: list[str] = []
+        self.sweeps = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def sweep(self) -> None:
+        for path in self.target.rglob("*"):
+            key = path.relative_to(self.target).as_posix()
+            if key.startswith(RESERVED) or ".s32s-tmp." in key:
+                continue
+            try:
+                if path.is_file() and path.read_bytes() not in self.versions[key]:
+                    self.torn.append(key)
+            except FileNotFoundError:
+                continue  # only temporary files and deleted ones can go
+        self.sweeps += 1
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            self.sweep()
+
+
+def test_a_power_cut_leaves_no_torn_file(
+    slave: Slave, proxy: CountingProxy, tmp_path: Path
+) -> None:
+    """SIGKILL at many moments: every file is a whole published version at any time, and then a pass converges."""
+    rng = random.Random(32)
+    keys = [f"d{number % 9}/{number:03}" for number in range(500)]
+    versions: dict[str, set[bytes]] = defaultdict(set)
+    current: dict[str, bytes] = {}
+
+    def publish(number: int, some: list[str]) -> None:
+        new = {key: f"{number}|{key}|".encode() * rng.randint(1, 1000) for key in some}
+        for key, data in new.items():
+            versions[key].add(data)
+        slave.publish(new)
+        current.update(new)
+
+    publish(0, keys)
+    slave.target.mkdir()
+    killed = 0
+    with _Reader(slave.target, versions) as reader:
+        for number in range(1, ROUNDS + 1):
+            proxy.forget()
+            wanted, pause = rng.randint(0, 220), rng.uniform(0, 0.3)
+            with started(slave.agent, tmp_path / "log") as process:
+                while process.poll() is None and not proxy.wait_for(wanted, 0.05):
+                    pass
+                time.sleep(pause)  # not to wait for anything: the moment is meant to be random
+                process.send_signal(signal.SIGKILL)
+                killed += process.wait() == -signal.SIGKILL
+            reader.sweep()
+            publish(number, rng.sample(keys, 250))
+        proxy.forget()
+        run = slave.once()
+
+    assert reader.torn == []
+    assert (run.exit_code, files_of(slave), slave.temporaries()) == (0, current, [])
+    assert killed >= ROUNDS // 2
+    assert reader.sweeps > ROUNDS
+    assert slave.once().finished["copied"] == 0
+
+
+@pytest.fixture
+def second(tmp_path: Path, slave: Slave) -> Agent:
+    """Another agent, with a state of its own, for the same target."""
+    directory = tmp_path / "second"
+    directory.mkdir()
+    agent = Agent(directory, slave.agent.server)
+    agent.configure(maps=f"{slave.bucket}/maps", roots=[slave.root])
+    return agent
+
+
+def test_two_agents_do_not_work_in_one_directory(
+    slave: Slave, second: Agent, proxy: CountingProxy, tmp_path: Path
+) -> None:
+    """While one is at work the other gives way with 75, whatever its state directory; then the first one ends well."""
+    slave.publish(FILES)
+    proxy.hold_after(10)
+    with started(slave.agent, tmp_path / "log") as process:
+        assert proxy.wait_for(11)
+        run = second.run("--once")
+        proxy.release()
+
+        assert process.wait(SOON_SECONDS * 2) == 0
+    assert run.exit_code == 75
+    assert "another pass" in run.named("mapping.failed")[0]["error"]
+    assert (files_of(slave), slave.temporaries()) == (FILES, [])
+    after = second.run("--once")
+    assert (after.exit_code, after.finished["copied"], slave.trash()) == (0, 0, {})
+
+
+def test_two_agents_at_once(slave: Slave, second: Agent, tmp_path: Path) -> None:
+    """Started together, again and again, each ends well or gives way, and the directory is right."""
+    slave.publish(FILES)
+    codes = set()
+    for number in range(3):
+        slave.publish({"changing": b"%d" % number})
+        logs = tmp_path / "log1", tmp_path / "log2"
+        with started(slave.agent, logs[0]) as one, started(second, logs[1]) as two:
+            pair = {one.wait(SOON_SECONDS * 2), two.wait(SOON_SECONDS * 2)}
+        codes |= pair
+
+        assert 0 in pair
+        assert files_of(slave) == {**FILES, "changing": b"%d" % number}
+    assert codes <= {0, os.EX_TEMPFAIL}
+    assert slave.temporaries() == []

@@ -226,8 +226,16 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         time.sleep(random.uniform(0, options.splay))  # noqa: S311 (spreads load, no secret)
     if options.dry_run:
         return _Run(whole, settings).go()
-    with _state(settings, options, whole):
-        return _Run(whole, settings).go()
+    try:
+        with _state(settings, options, whole):
+            return _Run(whole, settings).go()
+    except (LockHeld, DirectoryError) as error:
+        # Nothing was done. It stands in the log, in the log's format, and nowhere else.
+        event, log = ("run.skipped", whole.log.warning)
+        if not isinstance(error, LockHeld):
+            event, log = ("run.failed", whole.log.error)
+        log(event, error=str(error), cause=error.cause, remedy=error.remedy)
+        return error.exit_status
 
 
 def _log_settings(settings: LogSettings, options: argparse.Namespace) -> LogSettings:
@@ -260,10 +268,9 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
         holder = {"run_id": whole.run_id, "started": now}
         with lock.hold(path, wait_seconds=options.lock_wait, holder=holder):
             yield
-    except LockHeld as error:
+    except LockHeld:
         with contextlib.suppress(DirectoryError):
             status.write_last_skipped(settings.state_dir, now, lock.read_holder(path))
-        whole.log.warning("run.skipped", error=str(error))
         raise
 
 
@@ -294,31 +301,29 @@ class _Signals:
 @contextlib.contextmanager
 def _deadline(seconds: float | None, first: Callable[[], None]) -> Iterator[None]:
     """Raise `TimeIsUp` in this thread after some seconds."""
-    if seconds is None or sys.platform == "win32":
-        yield
-        return
 
     def ring(_number: int, _frame: FrameType | None) -> NoReturn:
         first()
         raise TimeIsUp(f"sync.run_timeout of {seconds:g} seconds is up")
 
-    signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, seconds or 0)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _raise_file_limit() -> None:
     """Allow as many open files as the system lets us have: a walk holds one for each level."""
-    if sys.platform == "win32":
-        return
-    import resource  # noqa: PLC0415 (POSIX only)
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 (POSIX only)
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard > 0 else soft, hard))
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard > 0 else soft, hard))
 
 
 @dataclass(slots=True)

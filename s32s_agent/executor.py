@@ -93,6 +93,10 @@ class Means:
     progress: Callable[[int, int], None]
     """Called with entries and bytes done."""
 
+    def draw(self) -> None:
+        """Let the progress show that time goes by."""
+        self.progress(0, 0)
+
 
 # --- the entries that may be alike already ---
 
@@ -127,7 +131,7 @@ def alike(
             return content.stamp if same else None
 
     found: dict[str, Stamp] = {}
-    results = in_parallel(compare, checks, means.workers, means.stop)
+    results = in_parallel(compare, checks, means.workers, means.stop, means.draw)
     with contextlib.closing(results):
         for check, result in results:
             if isinstance(result, Stamp):
@@ -231,6 +235,8 @@ class _Batch:
     """Staged entries that wait to be published together."""
 
     staged: list[tuple[Staged, float]] = field(default_factory=list)
+    unpublished: dict[str, Staged] = field(default_factory=dict)
+    """By key, whatever has been staged and not published, also what the workers have not handed over yet."""
     bytes: int = 0
     since: float = 0.0
 
@@ -251,12 +257,19 @@ class _Batch:
 
 
 def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
-    batch = _Batch()
+    batch, room = _Batch(), _Room(means.target)
     hopeless = 0
+
+    def stage(copy: Copy) -> tuple[Staged, float]:
+        started = time.monotonic()
+        staged = _stage(copy, means, room)
+        batch.unpublished[copy.entry.key] = staged
+        return staged, time.monotonic() - started
+
     workers = min(means.workers, len(copies))
-    results = in_parallel(lambda copy: _stage(copy, means), copies, workers, means.stop)
-    with contextlib.closing(results):
-        try:
+    results = in_parallel(stage, copies, workers, means.stop, means.draw)
+    try:
+        with contextlib.closing(results):
             for copy, result in results:
                 if isinstance(result, Exception):
                     hopeless = hopeless + 1 if isinstance(result, _HOPELESS) else 0
@@ -269,9 +282,9 @@ def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
                 if batch.full:
                     yield from _publish(batch, means)
             yield from _publish(batch, means)
-        finally:
-            for staged, _ in batch.staged:
-                means.target.discard(staged)
+    finally:
+        for staged in list(batch.unpublished.values()):
+            means.target.discard(staged)
     means.stop.check()
 
 
@@ -285,6 +298,8 @@ def _failure(copy: Copy, error: Exception) -> Outcome:
 
 def _publish(batch: _Batch, means: Means) -> Iterator[Outcome]:
     taken, batch.staged, batch.bytes = batch.staged, [], 0
+    for staged, _ in taken:
+        del batch.unpublished[staged.copy.entry.key]
     seconds = {staged.copy.entry.key: each for staged, each in taken}
     shown = list(means.target.publish([staged for staged, _ in taken]))
     means.index.remember(_row(each) for each in shown if _is_to_remember(each))
@@ -314,24 +329,44 @@ def _row(published: Published) -> IndexRow:
     return IndexRow(staged.copy.entry.key, staged.etag, published.stamp)
 
 
-def _stage(copy: Copy, means: Means) -> tuple[Staged, float]:
-    """Bring one entry's bytes to the target, trying again where that can help; also give the seconds it took."""
-    started = time.monotonic()
+class _Room:
+    """Has the target make room on a full disk, once for all workers that found it full at the same time."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._lock = threading.Lock()
+        self._made = 0
+
+    @property
+    def made(self) -> int:
+        """How often room has been made."""
+        return self._made
+
+    def make(self, made: int) -> bool:
+        """Make room, unless that was done since `made` was read; tell whether to try again."""
+        with self._lock:
+            if self._made == made and self._target.make_room():
+                self._made += 1
+            return self._made > made
+
+
+def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
+    """Bring one entry's bytes to the target, trying again where that can help."""
     for attempt in range(1, ATTEMPTS + 1):
         means.stop.check()
+        made = room.made
         try:
             if copy.entry.kind is Kind.DIRECTORY:
-                return means.target.put(copy, _Nothing()), time.monotonic() - started
+                return means.target.put(copy, _Nothing())
             with means.source.open(copy.entry) as content:
-                staged = means.target.put(copy, _Watched(content, means))
-            return staged, time.monotonic() - started
+                return means.target.put(copy, _Watched(content, means))
         except SourceChanged:
             fresh = means.source.fresh(copy.entry)
             if attempt == ATTEMPTS or fresh is None:
                 raise
             copy = copy._replace(entry=fresh)
         except DiskFull:
-            if attempt == ATTEMPTS or not means.target.make_room():
+            if attempt == ATTEMPTS or not room.make(made):
                 raise
         except (IntegrityError, StoreUnavailable):
             if attempt == ATTEMPTS:

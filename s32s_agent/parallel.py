@@ -6,13 +6,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from s32s_agent.errors import Stopped
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+IDLE_SECONDS = 0.25
 INTERRUPTED_SECONDS = 5
 """How long an interrupted pass waits for its workers."""
 
@@ -54,46 +56,35 @@ class Stop:
 
 
 def in_parallel(
-    function: Callable[[T], R], items: Iterable[T], workers: int, stop: Stop
+    function: Callable[[T], R],
+    items: Iterable[T],
+    workers: int,
+    stop: Stop,
+    idle: Callable[[], None] | None = None,
 ) -> Generator[tuple[T, R | Exception], None, None]:
     """Apply a function to each item in threads and yield the results as they come, exceptions as values.
 
     The items are taken one at a time, by whichever thread is free; what taking them raises, the iterator raises.
-    Closing the iterator early asks the workers to stop, and waits for them. They are daemons, so that one that
-    hangs in a system call cannot keep an interrupted process alive.
+    Closing the iterator early asks the workers to stop, and waits for them. They are daemons, so that one that hangs in
+    a system call cannot keep an interrupted process alive.
+
+    Args:
+        function: called in the threads.
+        items: taken in the threads.
+        workers: how many threads.
+        stop: ends the threads when asked.
+        idle: called in the caller's thread, some times a second, while there is no result.
     """
-    results: queue.SimpleQueue[tuple[T, R | Exception] | Exception | None] = (
-        queue.SimpleQueue()
-    )
-    source, lock = iter(items), threading.Lock()
-
-    def work() -> None:
-        while not stop.asked():
-            with lock:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    break
-                except Exception as error:  # noqa: BLE001 (raised again by the caller's thread)
-                    results.put(error)
-                    break
-            try:
-                results.put((item, function(item)))
-            except Exception as error:  # noqa: BLE001 (a value for the caller to judge)
-                results.put((item, error))
-        results.put(None)
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    pool = _Pool(function, items, stop)
+    threads = [threading.Thread(target=pool.work, daemon=True) for _ in range(workers)]
     for thread in threads:
         thread.start()
     running = len(threads)
     try:
         while running:
-            result = results.get()
+            result = pool.next_result(idle)
             if result is None:
                 running -= 1
-            elif isinstance(result, Exception):
-                raise result
             else:
                 yield result
     finally:
@@ -102,3 +93,55 @@ def in_parallel(
             stop.set()
         for thread in threads:
             thread.join(INTERRUPTED_SECONDS / workers if interrupted else None)
+
+
+class _Pool(Generic[T, R]):
+    """What the threads share."""
+
+    def __init__(self, function: Callable[[T], R], items: Iterable[T], stop: Stop) -> None:
+        self._function = function
+        self._items = iter(items)
+        self._lock = threading.Lock()
+        self._stop = stop
+        self._results: queue.SimpleQueue[tuple[T, R | Exception] | _Broken | None] = (
+            queue.SimpleQueue()
+        )
+
+    def work(self) -> None:
+        """Take items until there are none; then put None."""
+        try:
+            while not self._stop.asked():
+                with self._lock:
+                    item = next(self._items)
+                self._results.put((item, self._try(item)))
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 (raised again in the caller's thread)
+            self._results.put(_Broken(error))
+        self._results.put(None)
+
+    def _try(self, item: T) -> R | Exception:
+        try:
+            return self._function(item)
+        except Exception as error:  # noqa: BLE001 (a value for the caller to judge)
+            return error
+
+    def next_result(self, idle: Callable[[], None] | None) -> tuple[T, R | Exception] | None:
+        """Wait for a result; None when a thread has ended."""
+        while True:
+            try:
+                result = self._results.get(timeout=IDLE_SECONDS if idle else None)
+            except queue.Empty:
+                if idle:
+                    idle()
+                continue
+            if isinstance(result, _Broken):
+                raise result.error
+            return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """The items could not be taken."""
+
+    error: Exception

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -81,6 +82,7 @@ class Progress:
         self._tally: Tally | None = None
         self._started = self._next_draw = 0.0
         self._shown = False
+        self._lock = threading.Lock()
 
     def start(self, label: str, total_entries: int, total_bytes: int) -> None:
         """Begin a piece of work; ends the one before."""
@@ -90,13 +92,20 @@ class Progress:
         self._next_draw = self._started + APPEAR_SECONDS
 
     def advance(self, entries: int, size: int) -> None:
-        """Add what was done since the last call, `size` in bytes, and draw when it is time."""
+        """Add what was done since the last call, `size` in bytes; the main thread also draws, when it is time.
+
+        Any thread may call it. Only one draws, so that a line of the log is never torn; with nothing to add, it just
+        draws.
+        """
         if self._tally is None or self._stream is None:
             return
-        tally = self._tally
-        self._tally = tally = replace(
-            tally, entries=tally.entries + entries, bytes=tally.bytes + size
-        )
+        with self._lock:
+            before = self._tally
+            self._tally = tally = replace(
+                before, entries=before.entries + entries, bytes=before.bytes + size
+            )
+        if threading.current_thread() is not threading.main_thread():
+            return
         now = self._clock()
         if now < self._next_draw:
             return

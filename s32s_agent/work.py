@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import executor, planner
 from s32s_agent.config import Settings, Symlinks
-from s32s_agent.errors import ConfigError, DeletesRefused, DirectoryError
+from s32s_agent.errors import ConfigError, DeletesRefused
 from s32s_agent.executor import Means, Throttle
 from s32s_agent.index import Index, MappingIndex
 from s32s_agent.model import (
@@ -169,33 +169,26 @@ class Work:
     @contextlib.contextmanager
     def _target_directory(self, index: MappingIndex) -> Iterator[LocalStore | MemoryStore]:
         """Open the directory to be written; one that a dry run must not make is empty."""
-        if sys.platform == "win32":
-            raise ConfigError("role", ["a slave needs a POSIX system"])
-        from s32s_agent.stores.local import LocalOptions, LocalStore  # noqa: PLC0415 (POSIX only)
-        from s32s_agent.stores.tree import Tree, owner_named  # noqa: PLC0415
-
         sync, options = self.tools.settings.sync, self.tools.options
         if options.dry_run and not Path(self.place).exists():
             yield MemoryStore()
-            return
-        make_missing(self.place, sync.dir_mode)
-        local_options = LocalOptions(
-            self.tools.run_id,
-            sync.durable,
-            sync.trash_days,
-            sync.file_mode,
-            sync.dir_mode,
-            owner_named(sync.owner),
-        )
-        try:
-            tree = Tree(self.place)
-        except OSError as error:
-            raise DirectoryError(f'"{self.place}": {error.strerror}') from error
-        with contextlib.closing(tree):
-            store = LocalStore(tree, index.rows, local_options, trust_index=not options.verify)
-            if not options.dry_run:
-                store.claim()
-            yield store
+        elif sys.platform != "win32":
+            from s32s_agent.stores.local import open_target  # noqa: PLC0415 (POSIX only)
+
+            make_missing(self.place, sync.dir_mode)
+            store = open_target(
+                self.place,
+                index.rows,
+                sync,
+                self.tools.run_id,
+                trust_index=not options.verify,
+            )
+            with contextlib.closing(store):
+                if not options.dry_run:
+                    store.claim()
+                yield store
+        else:
+            raise ConfigError("role", ["a slave needs a POSIX system"])
 
     # --- the plan ---
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.agents import Agent
 from support.buckets import IDENTITIES, Bucket, open_client_as
+from support.masters import Master, new_master
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 
@@ -72,6 +73,20 @@ def scripted_slave(tmp_path: Path, agent: Agent, scripted: ScriptedS3) -> Slave:
     slave = _slave(tmp_path, agent, scripted.bucket, scripted.put)
     slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
     return slave
+
+
+@pytest.fixture
+def master(tmp_path: Path, agent: Agent, bucket: Bucket) -> Master:
+    """A configured master of a real bucket, whose map is published; its source is empty."""
+    return new_master(tmp_path, agent, bucket.name, bucket.put)
+
+
+@pytest.fixture
+def scripted_master(tmp_path: Path, agent: Agent, scripted: ScriptedS3) -> Master:
+    """A master of the scripted server; its map is named directly, so that it lists nothing but the prefix."""
+    master = new_master(tmp_path, agent, scripted.bucket, scripted.put)
+    master.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
+    return master
 
 
 def _slave(directory: Path, agent: Agent, bucket: str, put: Callable[..., object]) -> Slave:

@@ -230,9 +230,14 @@ class Listing:
 
 def _decoder(page: Page) -> _Decoder:
     encoded = page.fields.get("EncodingType", "").lower() == "url"
-    # A store that writes a space as %20 leaves + as it is; one that writes it as + writes + as %2B (hazard L2).
-    spaces = encoded and any("%20" in listed.key for listed in page.contents)
-    return _Decoder(encoded=encoded, plus_is_space=not spaces)
+    if not encoded:
+        return _Decoder(encoded=False, plus_is_space=False)
+    # A store that writes a space as %20 may leave + as it is; one that writes it as + writes + as %2B (hazard L2).
+    # SeaweedFS does the one in directories and the other in the last part, so only that is looked at.
+    keys = [listed.key for listed in page.contents]
+    plus_stays = any("%20" in key.rpartition("/")[2] for key in keys)
+    escaped = any("%2B" in key or "%2b" in key for key in keys)
+    return _Decoder(encoded=True, plus_is_space=escaped or not plus_stays)
 
 
 class _Decoder(NamedTuple):

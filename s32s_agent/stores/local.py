@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from s32s_agent import keys
-from s32s_agent.errors import AgentError, EntryError, IntegrityError, LockHeld
+from s32s_agent.config import SyncSettings
+from s32s_agent.errors import AgentError, DirectoryError, EntryError, IntegrityError, LockHeld
 from s32s_agent.model import Copy, Entry, IndexRow, Kind
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.reader import LocalReader, may_hide_an_edit, stamp_of
@@ -30,6 +31,7 @@ from s32s_agent.stores.tree import (
     Owner,
     Tree,
     create_file,
+    owner_named,
     reserve,
     sync_directory,
     sync_file_system,
@@ -55,6 +57,35 @@ class LocalOptions:
     file_mode: int = 0o644
     dir_mode: int = 0o755
     owner: Owner = ANYBODY
+
+
+def open_target(
+    place: str,
+    rows: Callable[[], Iterable[IndexRow]],
+    settings: SyncSettings,
+    run_id: str,
+    *,
+    trust_index: bool = True,
+) -> LocalStore:
+    """Open a directory to be written as the settings say; closed by closing the store.
+
+    Raises:
+        DirectoryError: it cannot be opened.
+        ConfigError: `sync.owner` is not known here.
+    """
+    options = LocalOptions(
+        run_id,
+        settings.durable,
+        settings.trash_days,
+        settings.file_mode,
+        settings.dir_mode,
+        owner_named(settings.owner),
+    )
+    try:
+        tree = Tree(place)
+    except OSError as error:
+        raise DirectoryError(f'"{place}": {error.strerror}') from error
+    return LocalStore(tree, rows, options, trust_index=trust_index)
 
 
 class LocalStore(LocalReader):
@@ -243,10 +274,10 @@ class LocalStore(LocalReader):
     # --- remove ---
 
     def discard(self, staged: Staged) -> None:
-        """Remove a temporary file."""
+        """Remove a temporary file; one that is out of reach is left to the next sweep."""
         if staged.token:
             with (
-                contextlib.suppress(FileNotFoundError),
+                contextlib.suppress(OSError),
                 self._tree.parent(staged.copy.entry.key) as (directory, _),
             ):
                 os.unlink(staged.token, dir_fd=directory)

@@ -55,7 +55,8 @@ class MemoryStore:
     def put(self, copy: Copy, content: Content) -> Staged:
         """Keep the bytes aside."""
         key = copy.entry.key
-        self._staged[key] = b"".join(content.chunks())
+        is_directory = copy.entry.kind is Kind.DIRECTORY
+        self._staged[key] = b"" if is_directory else b"".join(content.chunks())
         return Staged(copy, content.verified, copy.entry.etag or "", content.stamp, key)
 
     def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:

@@ -20,11 +20,12 @@ def open_root(path: str) -> Root:
     Raises:
         OSError: it is not a directory that can be read.
     """
-    if sys.platform == "win32":
-        return PathRoot(path)
-    from s32s_agent.stores.tree import Tree  # noqa: PLC0415 (POSIX only)
+    if sys.platform != "win32":
+        from s32s_agent.stores.tree import Tree  # noqa: PLC0415 (POSIX only)
 
-    return Tree(path, cross_mounts=True)
+        return Tree(path, cross_mounts=True)
+    else:  # noqa: RET505 (so that the type checker sees two platforms, not dead code)
+        return PathRoot(path)
 
 
 class PathRoot:

@@ -161,10 +161,10 @@ class LocalReader:
                     levels.pop().level.close()
                 elif name.endswith("/"):
                     found, inner = self._descend(levels, name)
+                    if inner is not None:
+                        levels.append(inner)  # before the walk can be given up, so that it is closed
                     if found is not None:
                         yield found, None
-                    if inner is not None:
-                        levels.append(inner)
                 elif not self._is_nobodys(here.prefix + name, name):
                     yield from self._look_at(here, name)
         finally:
@@ -277,12 +277,14 @@ class LocalReader:
             SourceChanged: it cannot be looked for.
         """
         try:
-            self._root.status(key)
+            status = self._root.status(key)
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError as error:
             raise SourceChanged(f'"{key}": {error.strerror}') from error
-        return False
+        return stat.S_ISDIR(status.st_mode) and not key.endswith(
+            "/"
+        )  # a directory is another key
 
 
 class _Visit(NamedTuple):
@@ -296,7 +298,7 @@ class _Visit(NamedTuple):
 class _FileContent:
     """The bytes of an open file."""
 
-    verified = ""
+    verified = "length"
 
     def __init__(self, fd: int, entry: Entry) -> None:
         self._fd = fd

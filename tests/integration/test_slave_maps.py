@@ -157,7 +157,8 @@ def test_a_map_does_not_take_over_the_server(slave: Slave, tmp_path: Path) -> No
     """`..`, places outside roots, system directories, links out and the state directory are refused, each alone."""
     outside = tmp_path / "outside"
     write(outside, {"precious": b"precious"})
-    (slave.root / "link").symlink_to(outside)
+    for name in ("link", "other"):
+        (slave.root / name).symlink_to(outside)
     state = slave.agent.state_dir
     places = [
         f"{slave.root}/../outside",
@@ -167,7 +168,7 @@ def test_a_map_does_not_take_over_the_server(slave: Slave, tmp_path: Path) -> No
         f"{slave.root}/link",
         "~/x",
     ]
-    places += [f"{slave.root}/link/sub", str(state), f"{state}/maps", str(state.parent), ""]
+    places += [f"{slave.root}/other/sub", str(state), f"{state}/maps", str(state.parent), ""]
     mappings = [
         slave.mapping(f"evil{number}", slave=place) for number, place in enumerate(places)
     ]

@@ -16,9 +16,10 @@ from typing import Self
 
 import pytest
 from support.agents import Agent, parse_events
+from support.buckets import Bucket
 from support.counting import CountingProxy
 from support.slaves import Slave
-from support.trees import RESERVED
+from support.trees import RESERVED, snapshot, write
 
 from s32s_agent.seaweedfs import S3Server
 
@@ -222,3 +223,50 @@ def test_two_agents_at_once(slave: Slave, second: Agent, tmp_path: Path) -> None
         assert files_of(slave) == {**FILES, "changing": b"%d" % number}
     assert codes <= {0, os.EX_TEMPFAIL}
     assert slave.temporaries() == []
+
+
+def test_a_directory_that_becomes_a_link_meanwhile_leads_nobody_out(
+    slave: Slave, proxy: CountingProxy, bucket: Bucket, tmp_path: Path
+) -> None:
+    """Somebody exchanges directories for links while the pass runs: nothing is written or deleted through them."""
+    outside = tmp_path / "outside"
+    write(outside, {"old": b"precious", "gone": b"precious"})
+    slave.publish({"in/old": b"old", "out/gone": b"gone", "good": b"good"})
+    assert slave.once().exit_code == 0
+    slave.publish({"in/old": b"newer", "in/new": b"new"})
+    bucket.delete("data/out/gone")
+    proxy.forget()
+    proxy.hold_after(0)
+    with started(slave.agent, tmp_path / "log") as process:
+        assert proxy.wait_for(2)
+        for name in ("in", "out"):
+            (slave.target / name).rename(tmp_path / name)
+            (slave.target / name).symlink_to(outside)
+        proxy.release()
+
+        assert process.wait(SOON_SECONDS * 2) == 1
+    assert snapshot(outside) == {"old": b"precious", "gone": b"precious"}
+    assert (slave.target / "good").read_bytes() == b"good"
+
+
+def test_a_deletion_does_not_follow_a_new_link(
+    slave: Slave, proxy: CountingProxy, bucket: Bucket, tmp_path: Path
+) -> None:
+    """The link appears between plan and deletion, while every copy goes well: what it leads to is not deleted."""
+    outside = tmp_path / "outside"
+    write(outside, {"gone": b"precious"})
+    slave.publish({"out/gone": b"gone", "good": b"good"})
+    assert slave.once().exit_code == 0
+    slave.publish({"good": b"better"})
+    bucket.delete("data/out/gone")
+    proxy.forget()
+    proxy.hold_after(0)
+    with started(slave.agent, tmp_path / "log") as process:
+        assert proxy.wait_for(1)
+        (slave.target / "out").rename(tmp_path / "out")
+        (slave.target / "out").symlink_to(outside)
+        proxy.release()
+
+        assert process.wait(SOON_SECONDS * 2) == 1
+    assert snapshot(outside) == {"gone": b"precious"}
+    assert (slave.target / "good").read_bytes() == b"better"

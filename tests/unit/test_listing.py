@@ -388,6 +388,15 @@ def test_a_plus_beside_percent_20_is_a_plus() -> None:
     assert keys(read(page)) == ["a b", "a+b"]
 
 
+def test_a_directory_with_a_blank_does_not_lose_its_files() -> None:
+    """SeaweedFS writes blanks as %20 in directories and as a plus in the last part: both are blanks."""
+    encoded = ("p/My%20Files/a+b", "p/My%20Files/c%2Bd", "p/x+y")
+    page = replace(GOOD, keys=encoded, encoding="url")
+
+    assert keys(read(page)) == ["My Files/a b", "My Files/c+d", "x y"]
+    assert keys(read(replace(page, keys=encoded[:1]))) == ["My Files/a b"]
+
+
 def test_a_plus_alone_is_a_blank() -> None:
     """Without a %20 in sight, a plus is what AWS means by it."""
     page = replace(GOOD, keys=("p/a+b", "p/a%2Bb"), encoding="url")

@@ -1,0 +1,259 @@
+"""What `S3Target` writes, on three servers that have nothing in common but the protocol.
+
+The suite of all stores is `test_stores.py`; here are the headers, the parts, and the two writers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.contents import Bytes, entry_of
+from support.moto_server import moto, rclone_server
+
+from s32s_agent.config import S3Settings
+from s32s_agent.errors import SourceChanged
+from s32s_agent.model import Copy, Entry, Kind, Location, Why
+from s32s_agent.seaweedfs import S3Server
+from s32s_agent.stores.base import Attributes, Staged
+from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.s3_target import S3Target, UploadOptions
+from s32s_agent.stores.uploads import Upload, Uploads
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MIB = 1 << 20
+LARGE = os.urandom(20 * MIB)
+NAMES = ["a", "with space", "+", "%", "&", "#", "?", "a+b%20c", "é", "e\u0301", "日本/語", "*"]
+CONTROL_NAMES = ["new\nline", "tab\there", "esc\x1b[31m", "del\x7f"]
+"""moto does not route them, and rclone serves a file system."""
+METADATA = {"mtime": "1700000000.123456789", "mode": "0640"}
+
+
+@dataclass
+class Server:
+    """A server, and what it keeps of the protocol."""
+
+    name: str
+    endpoint_url: str
+    conditions: bool = True
+    """It refuses what a condition forbids."""
+    conditional_completion: bool = True
+    """The same with If-Match on CompleteMultipartUpload."""
+    control_names: bool = False
+    complete: bool = True
+    """It lists uploads and markers, and keeps content type, cache control and storage class."""
+
+
+@pytest.fixture(scope="module")
+def keys(seaweedfs_server: S3Server) -> Iterator[None]:
+    """One pair of keys for all: the other servers take any."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", seaweedfs_server.access_key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs_server.secret_key)
+        yield
+
+
+@pytest.fixture(scope="module", params=["seaweedfs", "moto", "rclone"])
+def server(
+    request: pytest.FixtureRequest,
+    keys: None,
+    seaweedfs_server: S3Server,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """Each server in turn."""
+    del keys
+    if request.param == "seaweedfs":
+        yield Server("seaweedfs", seaweedfs_server.endpoint_url, control_names=True)
+    elif request.param == "moto":
+        with moto() as url:
+            yield Server("moto", url, conditional_completion=False)
+    else:
+        directory = tmp_path_factory.mktemp("rclone")
+        with rclone_server(directory) as url:
+            yield Server(
+                "rclone",
+                url,
+                conditions=False,
+                conditional_completion=False,
+                complete=False,
+            )
+
+
+@dataclass
+class Rig:
+    """A target, and a way past it."""
+
+    server: Server
+    target: S3Target
+    client: S3Client
+    uploads: Uploads
+    bucket: str
+
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        replaces: Entry | None = None,
+        attributes: Attributes | None = None,
+    ) -> Staged:
+        content = Bytes((data,), attributes or Attributes())
+        return self.target.put(Copy(entry_of(key, data), Why.NEW, replaces), content)
+
+    def head(self, key: str) -> dict[str, Any]:
+        return dict(self.client.head_object(Bucket=self.bucket, Key=f"data/{key}"))
+
+    def get(self, key: str) -> bytes:
+        with self.client.get_object(Bucket=self.bucket, Key=f"data/{key}")["Body"] as body:
+            return body.read()
+
+    def unfinished(self) -> list[str]:
+        if not self.server.complete:
+            return []
+        found = self.client.list_multipart_uploads(Bucket=self.bucket)
+        return [each["Key"] for each in found.get("Uploads", [])]
+
+    def scanned(self) -> dict[str, Entry]:
+        return {each.key: each for each in self.target.scan() if isinstance(each, Entry)}
+
+
+@pytest.fixture(scope="module")
+def connection(server: Server) -> Connection:
+    """One connection for each server: it takes half a second."""
+    url = server.endpoint_url
+    return Connection(S3Settings(endpoint_url=url, addressing_style="path"), 8)
+
+
+@pytest.fixture
+def rig(
+    server: Server, connection: Connection, tmp_path: Path, request: pytest.FixtureRequest
+) -> Rig:
+    """A target in a bucket of its own."""
+    uploads = Uploads(tmp_path / "uploads")
+    options = UploadOptions(
+        uploads, {".x": "a/short", ".tar.x": "a/long"}, "max-age=60", "STANDARD_IA"
+    )
+    bucket = f"b{hashlib.md5(request.node.name.encode()).hexdigest()[:20]}"
+    connection.client.create_bucket(Bucket=bucket)
+    target = S3Target(connection, Location(bucket, "data"), options)
+    return Rig(server, target, connection.client, uploads, bucket)
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB + 1, 8 * MIB, 8 * MIB + 1, 20 * MIB])
+def test_every_size_is_proven(rig: Rig, size: int) -> None:
+    """Up to 8 MiB the MD5 proves an object, above it the ETag of its parts; the bytes are what was sent."""
+    data = LARGE[:size]
+    staged = rig.put("x", data)
+
+    assert rig.get("x") == data
+    assert staged.verified == ("md5" if size <= 8 * MIB else "multipart")
+    assert (staged.etag[32:33] == "-") == (size > 8 * MIB)
+    assert rig.unfinished() == []
+    assert rig.scanned()["x"].size == size
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_what_travels_beside_the_bytes(rig: Rig, size: int) -> None:
+    """mtime to the nanosecond, mode, type, cache control and storage class, in one piece or in parts."""
+    rig.put("f.tar.x", LARGE[:size], attributes=Attributes(1700000000123456789, 0o640))
+    head = rig.head("f.tar.x")
+
+    assert {name.lower(): value for name, value in head["Metadata"].items()} == METADATA
+    if rig.server.complete:
+        kept = head["ContentType"], head["CacheControl"], head["StorageClass"]
+        assert kept == ("a/long", "max-age=60", "STANDARD_IA")
+
+
+def test_every_name_is_written_as_it_is(rig: Rig) -> None:
+    """A key means its bytes on every server, whichever library sends it."""
+    names = NAMES + CONTROL_NAMES * rig.server.control_names
+    for name in names:
+        rig.put(name, name.encode())
+
+    assert {key for key, each in rig.scanned().items() if each.kind is Kind.FILE} == set(names)
+    assert {name: rig.get(name) for name in names} == {name: name.encode() for name in names}
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_a_new_object_of_somebody_else_is_not_overwritten(rig: Rig, size: int) -> None:
+    """What the listing did not show, but is there by now, stays, and no upload stays open."""
+    if not rig.server.conditions:
+        pytest.skip(f"{rig.server.name} ignores conditions, which no client can see")
+    rig.client.put_object(Bucket=rig.bucket, Key="data/x", Body=b"theirs")
+
+    with pytest.raises(SourceChanged):
+        rig.put("x", LARGE[:size])
+
+    assert rig.get("x") == b"theirs"
+    assert rig.unfinished() == []
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_a_changed_object_of_somebody_else_is_not_overwritten(rig: Rig, size: int) -> None:
+    """What is no longer the listed version, or is gone, is nobody's to replace."""
+    if not (rig.server.conditions if size < MIB else rig.server.conditional_completion):
+        pytest.skip(f"{rig.server.name} ignores this condition, which no client can see")
+    rig.client.put_object(Bucket=rig.bucket, Key="data/x", Body=b"theirs")
+    listed = entry_of("x", b"an older version")
+
+    with pytest.raises(SourceChanged):
+        rig.put("x", LARGE[:size], listed)
+    with pytest.raises(SourceChanged):
+        rig.put("gone", LARGE[:size], listed)
+
+    assert rig.get("x") == b"theirs"
+    assert set(rig.scanned()) == {"x"}
+    assert rig.unfinished() == []
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_the_listed_version_is_replaced(rig: Rig, size: int) -> None:
+    """With the ETag that the listing showed, an object gives way: one piece to parts, and parts to one piece."""
+    rig.put("x", LARGE[: size + 1])
+    rig.put("x", LARGE[:size], rig.scanned()["x"])
+    rig.put("x", b"small", rig.scanned()["x"])
+
+    assert rig.get("x") == b"small"
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_our_own_object_is_recognised(rig: Rig, size: int) -> None:
+    """When the answer to a write got lost and its repetition is refused, the object is found to be ours."""
+    first = rig.put("x", LARGE[:size])
+    again = rig.put("x", LARGE[:size])
+
+    assert again.etag == first.etag
+    assert rig.get("x") == LARGE[:size]
+
+
+def test_markers(rig: Rig) -> None:
+    """A directory is an empty object whose key ends in a slash, and goes with it."""
+    rig.put("d/e/", b"")
+
+    if rig.server.complete:
+        assert rig.scanned()["d/e/"].kind is Kind.DIRECTORY
+    assert rig.target.delete(Entry("d/e/", kind=Kind.DIRECTORY))
+    assert "d/e/" not in rig.scanned()
+
+
+def test_only_our_own_uploads_are_aborted(rig: Rig) -> None:
+    """Uploads that a killed pass left below the prefix are aborted, those of others never."""
+    if not rig.server.complete:
+        pytest.skip(f"{rig.server.name} does not list uploads")
+    begun = {
+        key: rig.client.create_multipart_upload(Bucket=rig.bucket, Key=key)["UploadId"]
+        for key in ("data/ours", "data/theirs", "data2/ours")
+    }
+    endpoint = rig.client.meta.endpoint_url
+    for key in ("data/ours", "data2/ours"):
+        rig.uploads.begin(Upload(endpoint, rig.bucket, key, begun[key]))
+    rig.uploads.begin(Upload("http://elsewhere", rig.bucket, "data/x", begun["data/theirs"]))
+
+    assert (rig.target.sweep(), rig.target.sweep()) == (1, 0)
+    assert set(rig.unfinished()) == {"data/theirs", "data2/ours"}

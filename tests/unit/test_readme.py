@@ -1,0 +1,188 @@
+"""The README names everything that there is, so that it cannot fall behind."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import s32s_agent
+from s32s_agent import cli, config, errors, maps
+from s32s_agent.config import Settings
+from s32s_agent.documents import load_yaml
+from s32s_agent.report import RunReport
+
+PACKAGE = Path(s32s_agent.__file__).parent
+ROOT = PACKAGE.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DEMO = "python3 -m venv .venv && .venv/bin/pip install -e '.[demo]' && .venv/bin/python -m s32s_agent.demo"
+TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
+
+EVENT = re.compile(r"(?:run|maps|mapping|entry|deletes|index|status|trash|hook|ping)\.[a-z_]+")
+LEVELS = frozenset({"debug", "info", "warning", "error", "critical"})
+COMMON_FIELDS = frozenset({"mapping", "exc_info"})
+"""What every event may have, and what becomes the field `exception`."""
+
+
+def table(heading: str) -> dict[str, str]:
+    """Give the rows of the first table below a heading, by the text of their first cell."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
+    return {cells[0].strip("` "): " | ".join(cells[1:]) for cells in rows[2:]}
+
+
+def options_of(settings: object, path: str = "") -> Iterator[str]:
+    """Yield the path of every key of the config."""
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value = getattr(settings, field.name)
+        if type(value).__name__.endswith("Settings"):
+            yield from options_of(value, f"{path}{field.name}.")
+        else:
+            yield path + field.name
+
+
+def default_settings() -> Settings:
+    return config.parse("{role: slave, maps: bucket/maps, roots: [/srv/data]}", "test")
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Yield every call in the source that logs an event, with the event's name."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and EVENT.fullmatch(str(first.value)):
+                    yield str(first.value), node
+
+
+def statuses() -> set[int]:
+    """Give the exit status of every error that the package raises, and those of no error."""
+    found = {0, 70, 128 + 2, 128 + 15}
+    for value in vars(errors).values():
+        if isinstance(value, type) and issubclass(value, errors.AgentError):
+            found.add(value.exit_status)
+    return found
+
+
+@pytest.mark.parametrize("command", [DEMO, TESTS])
+def test_a_fresh_machine_needs_one_command(command: str) -> None:
+    """Each of the two commands stands alone in a block of its own."""
+    assert f"```sh\n{command}\n```" in README
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    """The pattern by which CI looks for the test command finds it."""
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    pattern = re.search(r"grep -m1 -o '(.*)' README\.md", script)
+
+    assert pattern is not None
+    assert re.findall(pattern[1], README) == [TESTS]
+
+
+def test_every_option_of_the_config_is_told() -> None:
+    """The table has every key, and no key that is gone."""
+    assert set(table("Configuration")) == set(options_of(default_settings()))
+
+
+def test_the_sample_config_has_every_option_at_its_default() -> None:
+    """etc/config.yaml is what a config without it would be."""
+    text = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8")
+    sample = config.parse(text, "sample")
+    document = load_yaml(text)
+    assert isinstance(document, dict)
+    sections = {name: value for name, value in document.items() if isinstance(value, dict)}
+    named = {f"{name}.{key}" for name, section in sections.items() for key in section}
+    named |= document.keys() - sections.keys()
+    same = dataclasses.replace(sample, maps=default_settings().maps, roots=("/srv/data",))
+    assert same == default_settings()
+    assert named == set(options_of(sample))
+
+
+def test_the_defaults_in_the_table_are_those_of_the_sample() -> None:
+    """What the table calls a default is what the sample file says, which another test holds to the code."""
+    document = load_yaml((ROOT / "etc" / "config.yaml").read_text(encoding="utf-8"))
+    assert isinstance(document, dict)
+    wrong = []
+    for path, row in table("Configuration").items():
+        value: object = document
+        for name in path.split("."):
+            value = value.get(name, {}) if isinstance(value, dict) else {}
+        default = row.partition(" | ")[0].strip("`")
+        if default != "needed":
+            said = load_yaml(default)
+            wrong += [] if said == value else [(path, default, value)]
+
+    assert wrong == []
+
+
+def test_every_property_of_a_mapping_is_told() -> None:
+    """The table has every property, and none that is gone."""
+    assert set(table("Map files")) == set(maps.PROPERTIES)
+
+
+def test_the_sample_map_is_the_one_in_etc() -> None:
+    """The sample in the text is the sample file, but for white space."""
+    sample = (ROOT / "etc" / "maps" / "sample.json").read_text(encoding="utf-8")
+
+    assert "".join(sample.split()) in "".join(README.split())
+
+
+def test_every_option_of_the_command_line_is_told() -> None:
+    """Usage and table have every option of the parser, and no option that is gone."""
+    options = {
+        option
+        for action in cli._parser()._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    section = README.partition("\n## Command line\n")[2].partition("\n## ")[0]
+
+    assert set(re.findall(r"--[a-z]+(?:-[a-z]+)*", section)) == options
+
+
+def test_every_exit_status_is_told() -> None:
+    """The table has every status, and none that is gone."""
+    told = {
+        int(number) for cell in table("Exit status") for number in re.findall(r"\d+", cell)
+    }
+
+    assert told == statuses()
+
+
+def test_every_log_event_is_told_with_its_fields() -> None:
+    """The table has every event that the source logs, every field of it, and no event that is gone."""
+    rows = table("Log events")
+    calls = list(log_calls())
+    unknown = {
+        (event, keyword.arg)
+        for event, call in calls
+        for keyword in call.keywords
+        if keyword.arg
+        and keyword.arg not in COMMON_FIELDS
+        and f"`{keyword.arg}`" not in rows.get(event, "")
+    }
+
+    unknown |= {
+        ("run.finished", name)
+        for name in RunReport().totals()
+        if f"`{name}`" not in rows["run.finished"]
+    }
+
+    assert set(rows) == {event for event, _ in calls}
+    assert unknown == set()
+
+
+def test_links_lead_somewhere() -> None:
+    """Every link to a file is to one that is there, every link inside the text to a heading."""
+    targets = re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", README)
+    files = {file for file, _ in targets if file and "://" not in file}
+    anchors = {anchor[1:] for file, anchor in targets if not file}
+    headings = re.findall(r"^## (.*)$", README, re.MULTILINE)
+    slugs = {re.sub(r"[^a-z0-9 -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+    assert [file for file in sorted(files) if not (ROOT / file).exists()] == []
+    assert anchors - slugs == set()

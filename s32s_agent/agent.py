@@ -140,7 +140,7 @@ class Pass:
             each.name: MapError(f'mapping "{each.name}", s3', [problem])
             for each in mappings
             if each.location.bucket == maps.bucket
-            and _is_below(maps.prefix, each.location.prefix)
+            and _holds(each.location.prefix, maps.prefix)
         }
 
     def _fail(self, report: MappingReport, error: AgentError) -> None:
@@ -184,8 +184,8 @@ class Pass:
             )
 
 
-def _is_below(prefix: str, above: str) -> bool:
-    return prefix != above and (not above or prefix.startswith(f"{above}/"))
+def _holds(prefix: str, inner: str) -> bool:
+    return prefix in ("", inner) or inner.startswith(f"{prefix}/")
 
 
 def map_rules(settings: Settings) -> MapRules:

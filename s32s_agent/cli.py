@@ -181,8 +181,9 @@ def _check(settings: Settings) -> int:
     codes: set[int] = set()
     for finding in findings(settings):
         if finding.error is None:
+            verdict = "warning" if finding.warning else "ok     "
             print(
-                f"ok      {printable(finding.subject)}: {printable(finding.detail)}",
+                f"{verdict} {printable(finding.subject)}: {printable(finding.detail)}",
                 flush=True,
             )
             continue

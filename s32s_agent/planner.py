@@ -154,10 +154,13 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
             continue
         while files and not key.startswith(files[-1]):
             files.pop()
+        if entry.kind is Kind.GONE:  # it can clash with nothing
+            yield entry
+            continue
         if file := next((file for file in files if key.startswith(file + "/")), None):
             _note_clash(file, key, found.problems)
             continue
-        if not key.endswith("/") and entry.kind is not Kind.GONE:
+        if not key.endswith("/"):
             files.append(key)
         yield entry
 
@@ -398,9 +401,10 @@ def _make_way(
     copies: list[Copy] = []
     clears: dict[str, Entry] = {}
     blocked: list[Problem] = []
+    implied = {above for key in found.removals for above in keys.ancestors(key)}
     for copy in wanted:
         key = copy.entry.key
-        in_the_way = _in_the_way(key, found)
+        in_the_way = _in_the_way(key, found, implied)
         obstacle = next((each for each in in_the_way if not _may_clear(each, removable)), None)
         if obstacle is not None:
             reason = f'{obstacle.kind.value} "{obstacle.key}" stands in the way and stays'
@@ -416,8 +420,14 @@ def _make_way(
     return copies, clears, blocked
 
 
-def _in_the_way(key: str, found: Difference) -> list[Entry]:
-    """List what the target has where a copy's directories must go, or its file."""
+def _in_the_way(key: str, found: Difference, implied: Collection[str]) -> list[Entry]:
+    """List what the target has where a copy's directories must go, or its file.
+
+    Args:
+        key: the copy's.
+        found: what the scans differ in.
+        implied: the directories above what is to be removed; S3 has them without listing them.
+    """
 
     def held(name: str) -> Entry | None:
         return found.removals.get(name) or found.obstacles.get(name)
@@ -432,6 +442,9 @@ def _in_the_way(key: str, found: Difference) -> list[Entry]:
         blocking.append(directory)
     elif at_its_place in found.staying:
         blocking.append(Entry(at_its_place, kind=Kind.DIRECTORY))
+    elif at_its_place in implied:
+        removals = found.removals.items()
+        blocking += [each for name, each in removals if name.startswith(at_its_place)]
     return blocking
 
 

@@ -348,10 +348,7 @@ def _from_obstore(error: Exception, subject: str) -> AgentError:
     if code and code[1] != "Error":
         return _from_code(code[1], 0, f"{subject}: {code[1]}")
     message = f"{subject}: {_first_line(error)}"
-    if isinstance(error, FileNotFoundError) or name in (
-        "PreconditionError",
-        "NotModifiedError",
-    ):
+    if isinstance(error, FileNotFoundError) or name in _CONDITION_FAILED:
         return SourceChanged(message)
     if name in ("PermissionDeniedError", "UnauthenticatedError"):
         return AccessDenied(message)

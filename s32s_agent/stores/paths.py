@@ -91,5 +91,9 @@ class _PathLevel:
 
 def _is_directory(found: os.DirEntry[str], *, follow: bool) -> bool:
     # A junction is a directory to is_dir, but leads elsewhere as a link does; Python 3.12 tells them apart.
-    leads_elsewhere = found.is_symlink() or getattr(found, "is_junction", bool)()
-    return found.is_dir() and (follow or not leads_elsewhere)
+    if not follow and (found.is_symlink() or getattr(found, "is_junction", bool)()):
+        return False
+    try:
+        return found.is_dir()
+    except OSError:
+        return False  # a link that leads in circles, or where nobody may look

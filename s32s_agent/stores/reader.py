@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from s32s_agent import keys
-from s32s_agent.errors import SourceChanged
+from s32s_agent.errors import DirectoryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content
 
@@ -152,7 +152,10 @@ class LocalReader:
 
         Without recursion, so that depth costs descriptors only.
         """
-        levels = [self._begin(self._root.level(""), "")]
+        try:
+            levels = [self._begin(self._root.level(""), "")]
+        except OSError as error:
+            raise DirectoryError(f'"{self._root.path}": {error.strerror}') from error
         try:
             while levels:
                 here = levels[-1]

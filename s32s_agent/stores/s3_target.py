@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import mimetypes
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ _LARGE_AT_ONCE = 8
 """How many buffers over `_LARGE` exist at once, over all workers: 64 MiB."""
 _PART_WORKERS = 4
 """Parts of one object at once."""
+_NOT_IMPLEMENTED = 501
 _DEFAULT_TYPE = "application/octet-stream"
 _PACKED_TYPES = {
     "gzip": "application/gzip",
@@ -444,5 +446,11 @@ def _in_parts(
 
 
 def _is_not_implemented(error: AgentError) -> bool:
-    """Tell whether a store does not know the condition: 501, as B2 answers (hazard X9)."""
-    return "NotImplemented" in str(error) or "501" in str(error)
+    """Tell whether a store does not know the condition: 501, as B2 answers (hazard X9).
+
+    The message holds the key, which may read `501` too, so only what the store itself said counts.
+    """
+    response: dict[str, Any] = getattr(error.__cause__, "response", {})
+    if response:
+        return bool(response["ResponseMetadata"].get("HTTPStatusCode") == _NOT_IMPLEMENTED)
+    return re.search(r"status code: 501\b", str(error.__cause__)) is not None

@@ -210,9 +210,12 @@ class _TreeLevel:
 
 
 def _is_directory(found: os.DirEntry[str], *, follow: bool) -> bool:
-    return found.is_dir(follow_symlinks=False) or (
-        follow and found.is_symlink() and found.is_dir()
-    )
+    if not follow or not found.is_symlink():
+        return found.is_dir(follow_symlinks=False)
+    try:
+        return found.is_dir()
+    except OSError:
+        return False  # a link that leads in circles, or where nobody may look
 
 
 def _make_directory(fd: int, name: str, create: NewDirectories) -> int:

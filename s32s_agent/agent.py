@@ -149,14 +149,7 @@ class Pass:
 
     def _end_mapping(self, report: MappingReport, error: AgentError) -> None:
         report.fail(error)
-        remedy = {"remedy": error.remedy} if error.remedy else {}
-        self.log.error(
-            "mapping.failed",
-            mapping=report.name,
-            error=str(error),
-            cause=error.cause,
-            **remedy,
-        )
+        self.log.error("mapping.failed", mapping=report.name, **error.fields())
 
     # --- one mapping ---
 

@@ -235,7 +235,7 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         event, log = ("run.skipped", whole.log.warning)
         if not isinstance(error, LockHeld):
             event, log = ("run.failed", whole.log.error)
-        log(event, error=str(error), cause=error.cause, remedy=error.remedy)
+        log(event, **error.fields())
         return error.exit_status
 
 
@@ -360,11 +360,8 @@ class _Run:
             raise
         except AgentError as error:
             whole.report.error = error
-            remedy = {"remedy": error.remedy} if error.remedy else {}
             # No traceback: this is the world's doing, not a bug.
-            whole.log.error(  # noqa: TRY400
-                "run.failed", error=str(error), cause=error.cause, **remedy
-            )
+            whole.log.error("run.failed", **error.fields())  # noqa: TRY400
         except Exception:
             whole.log.critical("run.crashed", exc_info=True)
             return True

@@ -43,6 +43,11 @@ class AgentError(Exception):
         if remedy:
             self.remedy = remedy
 
+    def fields(self) -> dict[str, str]:
+        """Give the error as a log event tells it; `remedy` only where there is one."""
+        remedy = {"remedy": self.remedy} if self.remedy else {}
+        return {"error": str(self), "cause": self.cause, **remedy}
+
 
 class UsageError(AgentError):
     """The command line does not fit together."""

@@ -41,6 +41,7 @@ from s32s_agent.model import (
     Withheld,
 )
 from s32s_agent.parallel import Stop, in_parallel
+from s32s_agent.planner import count_deletes
 from s32s_agent.stores.base import Attributes, Content, Published, Source, Staged, Target
 
 BATCH_ENTRIES = 256
@@ -169,19 +170,13 @@ def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
         yield outcome
     if not plan.deletes:
         return
+    count = count_deletes(each.entry.key for each in plan.deletes)
     if failed:
-        yield Withheld(_count(plan.deletes), f"{failed} entries could not be copied")
+        yield Withheld(count, f"{failed} entries could not be copied")
     elif present := _still_there(plan.deletes, means):
-        reason = f'the source was not listed completely: "{present}" exists'
-        yield Withheld(_count(plan.deletes), reason)
+        yield Withheld(count, f'the source was not listed completely: "{present}" exists')
     else:
         yield from _delete(plan.deletes, means)
-
-
-def _count(deletes: Sequence[Delete]) -> int:
-    return sum(1 for delete in deletes if delete.entry.kind is not Kind.DIRECTORY) or len(
-        deletes
-    )
 
 
 def _still_there(deletes: Iterable[Delete], means: Means) -> str:

@@ -344,6 +344,12 @@ def make_plan(
     )
 
 
+def count_deletes(names: Iterable[str]) -> int:
+    """Count deletes as people do: the files; the directories only where there is nothing else."""
+    every = list(names)
+    return sum(1 for name in every if not name.endswith("/")) or len(every)
+
+
 def _innermost_first(entries: Iterable[Entry]) -> tuple[Delete, ...]:
     return tuple(
         Delete(entry) for entry in sorted(entries, key=lambda entry: entry.key, reverse=True)
@@ -357,7 +363,7 @@ def _believed(
     if extras is Extras.KEEP or not found.removals:
         return {}, ()
     if reason := _distrust(found, guards):
-        return {}, (Withheld(len(found.removals), reason),)
+        return {}, (Withheld(count_deletes(found.removals), reason),)
     scopes = {problem.scope for problem in found.problems if problem.scope is not None}
     held = {key for key in found.removals if _protected(key, scopes)}
     occupied = held.union(*(keys.ancestors(key) for key in held))

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import executor, planner
 from s32s_agent.config import Settings, Symlinks
-from s32s_agent.errors import ConfigError, DeletesRefused
+from s32s_agent.errors import AgentError, ConfigError, DeletesRefused
 from s32s_agent.executor import Means, Throttle
 from s32s_agent.index import Index, MappingIndex
 from s32s_agent.model import (
@@ -287,4 +287,5 @@ def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:
         case Status.SKIPPED:
             log.warning("entry.skipped", key=outcome.key, reason=str(outcome.error))
         case Status.FAILED:
-            log.error("entry.failed", key=outcome.key, error=str(outcome.error))
+            fields = outcome.error.fields() if isinstance(outcome.error, AgentError) else {}
+            log.error("entry.failed", key=outcome.key, **fields)

@@ -105,7 +105,8 @@ def test_a_directory_that_cannot_be_entered_deletes_nothing(
 
     run = pushed.once_without_power()
 
-    assert (run.exit_code, published(bucket)) == (PARTIAL, FILES)
+    assert (run.exit_code, run.finished["deleted"]) == (PARTIAL, 0)
+    assert published(bucket).items() >= FILES.items()
 
 
 def test_an_unreadable_file_keeps_what_s3_has(pushed: Master, bucket: Bucket) -> None:
@@ -129,7 +130,7 @@ def test_a_name_that_is_no_text_deletes_nothing(pushed: Master, bucket: Bucket) 
     run = pushed.once()
 
     assert (run.exit_code, published(bucket)) == (PARTIAL, {**FILES, "new": b"new"})
-    assert skipped(run.named("entry.skipped")) == {"caf\\xe9"}
+    assert skipped(run.named("entry.skipped")) == {"caf\\udce9"}
     assert len(run.named("deletes.withheld")) == 1
 
 

@@ -274,11 +274,13 @@ class LocalReader:
         return None
 
     def confirm_absent(self, key: str) -> bool:
-        """Look for the key itself.
+        """Look for the key itself; one that no file can have is absent.
 
         Raises:
             SourceChanged: it cannot be looked for.
         """
+        if keys.unmappable(key):
+            return True
         try:
             status = self._root.status(key)
         except (FileNotFoundError, NotADirectoryError):

@@ -20,6 +20,7 @@ from typing import Any
 
 from s32s_agent.errors import (
     AgentError,
+    EntryError,
     IntegrityError,
     SourceChanged,
     StoreUnavailable,
@@ -381,6 +382,9 @@ class S3Target(S3Store):
 
     def delete(self, entry: Entry) -> bool:
         """Delete an object or a marker; on a versioned bucket its versions stay."""
+        if not {".", ".."}.isdisjoint(entry.key.split("/")):
+            # A proxy that tidies paths would delete another object, even in another bucket (hazard X25).
+            raise EntryError(f'"{entry.key}": no request can name this object safely; delete it by hand')
         with border(f'"{entry.key}"'):
             self._connection.client.delete_object(
                 **self._connection.common(self._bucket), Key=self._prefix + entry.key

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -230,6 +231,18 @@ def test_our_own_object_is_recognised(rig: Rig, size: int) -> None:
 
     assert again.etag == first.etag
     assert rig.get("x") == LARGE[:size]
+
+
+def test_parts_give_their_memory_back(rig: Rig) -> None:
+    """More parts than buffers are sent one after the other, and every buffer is free afterwards."""
+    permits = rig.target._large = threading.BoundedSemaphore(2)
+    sender = threading.Thread(target=lambda: rig.put("x", LARGE), daemon=True)
+    sender.start()
+    sender.join(60)
+
+    assert not sender.is_alive()
+    assert rig.get("x") == LARGE
+    assert [permits.acquire(blocking=False) for _ in range(3)] == [True, True, False]
 
 
 def test_markers(rig: Rig) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import s32s_agent
+from s32s_agent.demo.telling import NotAsTold, claim
 
 TIMEOUT_SECONDS = 120.0
 DEMO = [sys.executable, "-m", "s32s_agent.demo"]
@@ -24,13 +25,16 @@ KEY_SENTENCES = (
     "SeaweedFS, an S3 server, runs at http://127.0.0.1:",
     "12 files and an empty directory",
     "menu/grüne-soße.txt (24 bytes): new",
-    "ok  the directory is exactly what is in S3",
+    "ok  S3 holds exactly what the master has",
+    "ok  the directory is exactly the master's",
+    "ok  so are times and modes",
     "ok  nothing was transferred",
     "hours.txt (35 bytes): another version, though the size is the same",
     "index.html (17 bytes): somebody edited it here",
+    "ok  nothing was touched",
     "ok  the vandal's page and the flyer are there",
     "ok  exit status 3",
-    "ok  nothing is lost",
+    "ok  nothing is lost in S3",
     "ok  the status says what to do",
     "ok  nothing had to be transferred",
 )
@@ -112,6 +116,9 @@ def test_the_story_is_told_and_nothing_stays_behind(
 
     assert (done.returncode, done.stderr) == (0, "")
     assert [text for text in KEY_SENTENCES if text not in done.stdout] == []
+    assert re.findall(r"^(\d)\. ", done.stdout, re.MULTILINE) == list("1234567")
+    for both in ("ok  the directory is exactly the master's", "ok  nothing is lost here"):
+        assert done.stdout.count(both) % 2 == 0, both
     assert list((tmp_path / "tmp").iterdir()) == []
     assert processes_in(tmp_path) == []
     assert "\x1b" not in done.stdout
@@ -128,7 +135,7 @@ def test_colours_are_for_terminals(
 ) -> None:
     """A terminal gets colours, unless NO_COLOR or TERM=dumb says otherwise."""
     ours, its = pty.openpty()
-    script = "from s32s_agent.demo import chapter; chapter('A title')"
+    script = "from s32s_agent.demo.telling import chapter; chapter('A title')"
     subprocess.run(
         [sys.executable, "-c", script], env={**environment, **changes}, stdout=its, check=True
     )
@@ -145,10 +152,9 @@ def test_one_may_play_with_what_is_kept(environment: dict[str, str], tmp_path: P
     with kept(environment, "Enter ends the server") as (process, text):
         shown = text.partition("Your turn")[2].splitlines()
         commands = [line[6:] for line in shown if line.startswith("    | ")]
-        script = "\n".join(line for line in commands if "curl" not in line)
         done = subprocess.run(
             ["/bin/bash", "-e"],
-            input=script,
+            input="\n".join(commands),
             env=environment,
             capture_output=True,
             encoding="utf-8",
@@ -156,8 +162,8 @@ def test_one_may_play_with_what_is_kept(environment: dict[str, str], tmp_path: P
         )
         process.communicate("\n", timeout=TIMEOUT_SECONDS)
 
-    assert "index.html" in done.stderr
-    assert '"missing_locally"' in done.stderr
+    copied = [line for line in done.stderr.splitlines() if '"entry.copied"' in line]
+    assert [("hours.txt" in line) for line in copied] == [True] * 3
     assert (done.returncode, process.returncode) == (0, 0)
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -171,6 +177,12 @@ def test_a_signal_cleans_up_too(environment: dict[str, str], tmp_path: Path) -> 
     assert process.returncode == 128 + signal.SIGTERM
     assert list((tmp_path / "tmp").iterdir()) == []
     assert processes_in(tmp_path) == []
+
+
+def test_a_claim_that_does_not_hold_ends_the_demo() -> None:
+    """What was looked up and is not so is an error, which names the claim."""
+    with pytest.raises(NotAsTold, match="this is not so: pigs fly"):
+        claim("pigs fly", holds=False)
 
 
 def test_without_the_server_the_remedy_is_named(

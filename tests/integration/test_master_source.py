@@ -106,6 +106,7 @@ def test_a_directory_that_cannot_be_entered_deletes_nothing(
     run = pushed.once_without_power()
 
     assert (run.exit_code, run.finished["deleted"]) == (PARTIAL, 0)
+    assert skipped(run.named("entry.skipped")) == {"d/b", "d/c"}
     assert published(bucket).items() >= FILES.items()
 
 
@@ -161,6 +162,7 @@ def test_what_is_no_file_is_never_opened(pushed: Master, bucket: Bucket) -> None
 
     assert (run.exit_code, published(bucket)) == (PARTIAL, FILES)
     assert skipped(run.named("entry.skipped")) == {"a", "pipe", "socket"}
+    assert "skipped" in run.named("deletes.withheld")[0]["reason"]
 
 
 # --- symbolic links ---

@@ -85,7 +85,9 @@ class Master:
         return slave
 
 
-def new_master(directory: Path, agent: Agent, bucket: str, put: Callable[..., object]) -> Master:
+def new_master(
+    directory: Path, agent: Agent, bucket: str, put: Callable[..., object]
+) -> Master:
     """Make a configured master whose map is published and whose source is empty."""
     root = directory / "master"
     master = Master(agent, bucket, put, root)

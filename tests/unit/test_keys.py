@@ -75,6 +75,13 @@ def test_no_key_escapes_or_aliases(key: str, reason: str) -> None:
     assert keys.unmappable(key) == reason
 
 
+def test_objections_end_where_a_name_is_no_text() -> None:
+    """A name without UTF-8 has no parts whose bytes could be counted."""
+    reasons = list(keys._objections("\x00\udcff//"))
+
+    assert reasons == ["a file name cannot hold NUL", "the name is not valid UTF-8"]
+
+
 def test_the_name_is_no_text() -> None:
     """Only a name whose bytes are no UTF-8 is told apart as one that stands for nothing that S3 knows."""
 

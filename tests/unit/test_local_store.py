@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import socket
@@ -314,9 +313,21 @@ def test_what_is_no_file_any_more_is_not_read(
         "gone": lambda: None,
     }
     make[kind]()
+    store = opened()
+    errors: list[Exception] = []
 
-    with pytest.raises(EntryError), opened().open(Entry("a", 8)):
-        pass
+    def read() -> None:
+        try:
+            with store.open(Entry("a", 8)):
+                pass
+        except EntryError as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(10)
+
+    assert len(errors) == 1
 
 
 # --- replacing ---
@@ -659,6 +670,26 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
 # --- what is in the way ---
 
 
+@pytest.mark.parametrize("key", ["../outside/a", "..", "d/../../outside/a", ".", "d/.", "../"])
+def test_no_key_leaves_the_directory_whoever_lets_it_through(
+    opened: Open, root: Path, outside: Path, key: str
+) -> None:
+    """The disk's own border refuses dots too, for every way in (CVE-2026-71313)."""
+    (root / "d").mkdir()
+    before = canary(outside), canary(root)
+    store = opened(trash_days=0)
+    entry = Entry(key, 8, kind=Kind.DIRECTORY if key.endswith("/") else Kind.FILE)
+    with pytest.raises(EntryError):
+        store.put(Copy(entry, Why.NEW), Bytes((b"evil8888",)))
+    with pytest.raises(EntryError):
+        store.delete(entry)
+    with pytest.raises(EntryError), store.open(entry):
+        pass
+
+    assert store.confirm_absent(key)
+    assert (canary(outside), canary(root)) == before
+
+
 def test_a_link_in_a_directory_s_place_is_never_followed(
     opened: Open, root: Path, outside: Path
 ) -> None:
@@ -815,11 +846,28 @@ def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
 # --- races ---
 
 
-def exchange(one: Path, other: Path) -> None:
-    """Let two names change places in one step."""
-    libc, here, rename_exchange = ctypes.CDLL(None, use_errno=True), -100, 2
-    if libc.renameat2(here, os.fsencode(one), here, os.fsencode(other), rename_exchange):
-        raise OSError(ctypes.get_errno(), "renameat2")
+SWAP = """
+import ctypes, os, sys
+libc, here, rename_exchange = ctypes.CDLL(None), -100, 2
+one, other = (os.fsencode(path) for path in sys.argv[1:])
+print("begun", flush=True)
+while libc.renameat2(here, one, here, other, rename_exchange) == 0:
+    pass
+"""
+"""Lets two names change places, each time in one step; a process, so that no lock of Python's keeps it in step."""
+
+
+@contextlib.contextmanager
+def swapping(one: Path, other: Path) -> Iterator[None]:
+    command = [sys.executable, "-c", SWAP, str(one), str(other)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as swapper:
+        assert swapper.stdout is not None
+        assert swapper.stdout.readline() == b"begun\n"
+        try:
+            yield
+            assert swapper.poll() is None
+        finally:
+            swapper.kill()
 
 
 def test_a_directory_swapped_for_a_link_never_leads_out(
@@ -830,18 +878,9 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
     (root / "d" / "d").mkdir(parents=True)
     (root / "link").symlink_to(outside)
     store = opened()
-    done = threading.Event()
-    swaps: list[None] = []
-
-    def swap() -> None:
-        while not done.is_set():
-            exchange(root / "d", root / "link")
-            swaps.append(None)
-
     failures: list[Exception] = []
-    swapper = threading.Thread(target=swap)
-    swapper.start()
-    try:
+    done = 0
+    with swapping(root / "d", root / "link"):
         for number in range(200):
             staged = []
             for key in ("d/a", "d/d/b", f"d/new{number}/x", f"d/n{number}"):
@@ -849,7 +888,9 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
                     staged.append(store.put(copy_of(key, b"evil"), Bytes((b"evil",))))
                 except (EntryError, DirectoryError) as error:
                     failures.append(error)
-            failures += [each.error for each in store.publish(staged) if each.error]
+            shown = list(store.publish(staged))
+            failures += [each.error for each in shown if each.error]
+            done += len(shown)
             list(store.scan())
             for key in ("d/a", "d/d/b", f"d/n{number}", f"d/new{number}/x", f"d/new{number}/"):
                 try:
@@ -857,13 +898,10 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
                 except (EntryError, DirectoryError) as error:
                     failures.append(error)
             store.sweep()
-    finally:
-        done.set()
-        swapper.join()
 
     assert canary(outside) == before
-    assert swaps
     assert failures
+    assert done
 
 
 # --- the claim, and late workers ---

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import s32s_agent
-from s32s_agent import cli, config, errors, maps
+from s32s_agent import cli, config, errors, etags, maps
 from s32s_agent.config import Settings
 from s32s_agent.documents import load_yaml
 from s32s_agent.report import RunReport
+from s32s_agent.stores import s3_target
 
 PACKAGE = Path(s32s_agent.__file__).parent
 ROOT = PACKAGE.parent
@@ -27,9 +28,14 @@ COMMON_FIELDS = frozenset({"mapping", "exc_info"})
 """What every event may have, and what becomes the field `exception`."""
 
 
+def section_of(heading: str) -> str:
+    """Give the text below a heading."""
+    return README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
 def table(heading: str) -> dict[str, str]:
     """Give the rows of the first table below a heading, by the text of their first cell."""
-    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    section = section_of(heading)
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
     return {cells[0].strip("` "): " | ".join(cells[1:]) for cells in rows[2:]}
 
@@ -51,7 +57,7 @@ def default_settings() -> Settings:
 def syntax() -> Iterator[ast.AST]:
     """Yield every node of the source that can log; the demo only tells what it has read."""
     for path in PACKAGE.rglob("*.py"):
-        if path.name != "demo.py":
+        if path.parent.name != "demo":
             yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
@@ -152,9 +158,8 @@ def test_every_option_of_the_command_line_is_told() -> None:
         for option in action.option_strings
         if option.startswith("--")
     }
-    section = README.partition("\n## Command line\n")[2].partition("\n## ")[0]
 
-    assert set(re.findall(r"--[a-z]+(?:-[a-z]+)*", section)) == options
+    assert set(re.findall(r"--[a-z]+(?:-[a-z]+)*", section_of("Command line"))) == options
 
 
 def test_every_exit_status_is_told() -> None:
@@ -186,3 +191,48 @@ def test_links_lead_somewhere() -> None:
 
     assert [file for file in sorted(files) if not (ROOT / file).exists()] == []
     assert anchors - slugs == set()
+
+
+def test_options_that_the_text_names_exist() -> None:
+    """Whatever looks like an option of a section of the config is one."""
+    named = set(re.findall(r"`((?:s3|sync|log|monitoring|hooks)\.[a-z_]+)", README))
+
+    assert named - set(options_of(default_settings())) == set()
+
+
+def test_exit_statuses_that_the_text_names_exist() -> None:
+    """Whatever the text calls an exit status is in the table."""
+    named = {int(each) for each in re.findall(r"\bexit(?: status)? (\d+)", README)}
+
+    assert named <= statuses()
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+def test_configs_in_the_text_are_valid(snippet: str) -> None:
+    """What a user copies from the text is a config."""
+    assert str(config.parse(snippet, "README").maps.location).endswith("S32SMAP/foo/data")
+
+
+def test_sizes_of_parts_are_as_told() -> None:
+    """The text has the master's own sizes, and those of the tools that feed slaves are known."""
+    mib = 1 << 20
+    master, feeding = section_of("Master"), section_of("Feeding slaves from another tool")
+    told = [int(size) * mib for size in re.findall(r"parts of (\d+) MiB", feeding)]
+
+    assert f"in parts of {s3_target.PART_BYTES // mib} MiB" in master
+    assert f"{s3_target.MAX_PARTS:,} parts" in master
+    assert len(told) == 3
+    assert [size for size in told if size not in etags.candidate_part_sizes(size * 3, 3)] == []
+
+
+def test_the_policies_allow_what_is_told() -> None:
+    """A slave's policy writes nothing, a master's deletes no versions, and both may list, which 404 needs."""
+    slave, master = (
+        set(re.findall(r"s3:[A-Z]\w+", (ROOT / file).read_text(encoding="utf-8")))
+        for file in re.findall(r"\]\((etc/iam/[^)]*)", section_of("IAM"))
+    )
+
+    assert slave == {"s3:ListBucket", "s3:GetObject"}
+    assert slave < master
+    assert "s3:AbortMultipartUpload" in master
+    assert [each for each in master if "Version" in each] == ["s3:GetBucketVersioning"]

@@ -84,6 +84,13 @@ def test_every_error_has_its_exit_status(error: AgentError, code: int, cause: st
     assert (whole.exit_code, whole.cause) == (code, cause)
 
 
+def test_an_error_as_a_log_event() -> None:
+    """A log line names what happened, its cause, and what to do where there is something."""
+
+    assert EntryError("torn").fields() == {"error": "torn", "cause": "partial"}
+    assert EntryError("torn", remedy="wait").fields()["remedy"] == "wait"
+
+
 def test_in_sync() -> None:
     """Nothing that failed is status 0."""
     mapping = report()

@@ -28,7 +28,7 @@ FILES = {
     "zero": b"",
 }
 MTIME_NS = 1_700_000_000_123_456_789
-LARGE = {"aws": (20 * MIB, 3), "rclone": (11 * MIB, 3), "s5cmd": (51 * MIB, 2)}
+LARGE = {"aws": (12 * MIB, 2), "rclone": (11 * MIB, 3), "s5cmd": (51 * MIB, 2)}
 """Sizes that a tool uploads in parts, and how many parts they are."""
 MORE = {"rclone": ("--s3-upload-cutoff", "5M")}
 """So that a test needs no 200 MiB."""

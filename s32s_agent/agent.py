@@ -18,7 +18,7 @@ from s32s_agent.executor import Throttle
 from s32s_agent.index import Index
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import MapRules, Maps, read_maps
-from s32s_agent.model import Mapping, Plan, Role
+from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
@@ -125,23 +125,10 @@ class Pass:
             except MapError as error:
                 failures[mapping.name] = error
         failures |= refuse_hidden_overlaps(places)
-        if self.settings.role is Role.MASTER:
-            failures |= self._refuse_losing_the_maps(mappings)
         for mapping in mappings:
             if mapping.name in failures and self._is_chosen(mapping.name):
                 self._fail(MappingReport.of(mapping), failures[mapping.name])
         yield from ((each.name, place) for each, place in places if each.name not in failures)
-
-    def _refuse_losing_the_maps(self, mappings: Collection[Mapping]) -> dict[str, MapError]:
-        """Find mappings that would delete the map files as something that the master does not have."""
-        maps = self.settings.maps.location
-        problem = f"its prefix holds the map files, {maps}, which it would delete"
-        return {
-            each.name: MapError(f'mapping "{each.name}", s3', [problem])
-            for each in mappings
-            if each.location.bucket == maps.bucket
-            and _holds(each.location.prefix, maps.prefix)
-        }
 
     def _fail(self, report: MappingReport, error: AgentError) -> None:
         self.report.mappings.append(report)
@@ -177,10 +164,12 @@ class Pass:
             )
 
 
-def _holds(prefix: str, inner: str) -> bool:
-    return prefix in ("", inner) or inner.startswith(f"{prefix}/")
-
-
 def map_rules(settings: Settings) -> MapRules:
     """Collect what this computer allows a mapping to say."""
-    return MapRules(settings.role, settings.roots, settings.state_dir, homes_of_people())
+    return MapRules(
+        settings.role,
+        settings.roots,
+        settings.state_dir,
+        homes_of_people(),
+        settings.maps.location,
+    )

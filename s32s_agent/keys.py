@@ -18,7 +18,7 @@ TEMPORARY = ".s32s-tmp."
 
 _NAME_BYTES = 255
 """NAME_MAX of every Linux file system in use but eCryptfs."""
-_KEY_BYTES = 1024
+KEY_BYTES = 1024
 """The longest key of S3, its prefix included."""
 
 _SUSPECT = re.compile(r"(?:^|/)(?:\.{0,2}/|\.{1,2}$|\.s32s)|\x00|[\ud800-\udfff\ufffd]")
@@ -45,8 +45,8 @@ def _objections(key: str) -> Iterator[str]:
     except UnicodeEncodeError:
         yield "the name is not valid UTF-8"
         return
-    if len(encoded) > _KEY_BYTES:
-        yield f"{len(encoded)} bytes are more than the {_KEY_BYTES} of S3"
+    if len(encoded) > KEY_BYTES:
+        yield f"{len(encoded)} bytes are more than the {KEY_BYTES} of S3"
     parts = key.removesuffix("/").split("/")
     yield from _part_objections(parts, encoded)
 

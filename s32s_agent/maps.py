@@ -64,6 +64,8 @@ class MapRules:
     """In normal form."""
     homes: Collection[str]
     """The homes of people."""
+    maps: Location | None = None
+    """Where the map files are; no master's mapping may hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
     if rules.role is Role.MASTER:
         # Each mapping's extras are the other's files: two masters of one prefix delete each other's objects.
         _refuse_overlaps(drafts, "s3", _location_parts)
+        _refuse_losing_the_maps(drafts, rules.maps)
     mappings = [
         draft.mapping for draft in drafts if draft.mapping is not None and not draft.problems
     ]
@@ -265,6 +268,17 @@ def _refuse_repeated_names(drafts: Sequence[_Draft]) -> None:
             for draft in bearers:
                 other = bearers[1] if draft is bearers[0] else bearers[0]
                 draft.problems.append(f"name: {shown(name)} is also the name of {other.place}")
+
+
+def _refuse_losing_the_maps(drafts: Sequence[_Draft], maps: Location | None) -> None:
+    """Refuse a prefix that holds the map files: they would be deleted as something the master does not have."""
+    for draft in drafts:
+        there = draft.location
+        if maps is None or there is None or there.bucket != maps.bucket:
+            continue
+        above = f"{there.prefix}/" if there.prefix else ""
+        if f"{maps.prefix}/".startswith(above):
+            draft.problems.append(f"s3: holds the map files, {maps}, which would be deleted")
 
 
 def _directory_parts(draft: _Draft) -> tuple[str, ...] | None:

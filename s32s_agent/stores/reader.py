@@ -165,7 +165,9 @@ class LocalReader:
                 elif name.endswith("/"):
                     found, inner = self._descend(levels, name)
                     if inner is not None:
-                        levels.append(inner)  # before the walk can be given up, so that it is closed
+                        levels.append(
+                            inner
+                        )  # before the walk can be given up, so that it is closed
                     if found is not None:
                         yield found, None
                 elif not self._is_nobodys(here.prefix + name, name):

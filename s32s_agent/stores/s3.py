@@ -259,8 +259,9 @@ def _attributes(body: _Body) -> Attributes:
     """Read what rclone and this agent write beside an object: `mtime` in seconds, `mode` in octal."""
     metadata = {name.lower(): value for name, value in body.metadata.items()}
     mtime_ns = int(body.modified.timestamp()) * 1_000_000_000
-    if found := re.fullmatch(r"(-?\d{1,11})(?:\.(\d{1,9})\d*)?", metadata.get("mtime", "")):
-        mtime_ns = int(found[1]) * 1_000_000_000 + int((found[2] or "").ljust(9, "0") or 0)
+    if found := re.fullmatch(r"(-?)(\d{1,11})(?:\.(\d{1,9})\d*)?", metadata.get("mtime", "")):
+        mtime_ns = int(found[2]) * 1_000_000_000 + int((found[3] or "").ljust(9, "0"))
+        mtime_ns = -mtime_ns if found[1] else mtime_ns
     mode = None
     if re.fullmatch(r"0?[0-7]{3,6}", metadata.get("mode", "")):
         mode = int(metadata["mode"], 8) & 0o777

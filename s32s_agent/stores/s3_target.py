@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_plus
 
+from s32s_agent import keys
 from s32s_agent.errors import (
     AgentError,
     EntryError,
@@ -50,7 +52,10 @@ _PACKED_TYPES = {
     "xz": "application/x-xz",
 }
 _TYPES = mimetypes.MimeTypes()
-"""Python's own table: the same on every machine, whatever /etc/mime.types says."""
+"""Python's own table, whatever /etc/mime.types of this machine says."""
+_TYPES.add_type(
+    "text/javascript", ".js"
+)  # Python 3.11 has the type that RFC 9239 made obsolete
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,11 @@ class S3Target(S3Store):
             IntegrityError: S3 holds something else than what was sent.
         """
         entry = copy.entry
+        length = len((self._prefix + entry.key).encode())
+        if length > keys.KEY_BYTES:
+            raise EntryError(
+                f'"{entry.key}": {length} bytes with its prefix, S3 takes {keys.KEY_BYTES}'
+            )
         if entry.kind is Kind.DIRECTORY:
             etag, verified = self._put_marker(copy), "md5"
         elif entry.size <= PART_BYTES:
@@ -131,7 +141,17 @@ class S3Target(S3Store):
                 etag, verified = self._put_whole(copy, content)
         else:
             etag, verified = self._put_parts(copy, content)
+        self._see_its_name(entry.key)
         return Staged(copy, verified, etag, content.stamp)
+
+    def _see_its_name(self, key: str) -> None:
+        """See that the store kept a name with a backslash: SeaweedFS makes a slash of it."""
+        if "\\" not in key or not self._connection.custom_endpoint:
+            return
+        whole = self._prefix + key
+        page, _ = self._connection.page(self._bucket, Prefix=whole, MaxKeys=1)
+        if whole not in {unquote_plus(listed.key) for listed in page.contents}:
+            raise EntryError(f'"{key}": the store does not keep a backslash in a name')
 
     def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
         """Report what `put` has published."""
@@ -384,7 +404,9 @@ class S3Target(S3Store):
         """Delete an object or a marker; on a versioned bucket its versions stay."""
         if not {".", ".."}.isdisjoint(entry.key.split("/")):
             # A proxy that tidies paths would delete another object, even in another bucket (hazard X25).
-            raise EntryError(f'"{entry.key}": no request can name this object safely; delete it by hand')
+            raise EntryError(
+                f'"{entry.key}": no request can name this object safely; delete it by hand'
+            )
         with border(f'"{entry.key}"'):
             self._connection.client.delete_object(
                 **self._connection.common(self._bucket), Key=self._prefix + entry.key
@@ -416,8 +438,9 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
     """Write what a slave, and rclone, restore: `mtime` in seconds, `mode` in octal."""
     metadata = {}
     if attributes.mtime_ns is not None:
-        seconds, rest = divmod(attributes.mtime_ns, 1_000_000_000)
-        metadata["mtime"] = f"{seconds}.{rest:09d}" if rest else str(seconds)
+        seconds, rest = divmod(abs(attributes.mtime_ns), 1_000_000_000)
+        sign = "-" if attributes.mtime_ns < 0 else ""
+        metadata["mtime"] = sign + (f"{seconds}.{rest:09d}" if rest else str(seconds))
     if attributes.mode is not None:
         metadata["mode"] = f"{attributes.mode:04o}"
     return metadata

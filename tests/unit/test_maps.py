@@ -461,3 +461,26 @@ def test_no_map_reaches_beyond_its_roots(value: object, rules: MapRules, name: s
     assert all(item.startswith(("/srv/", "/etc/", "/var/", "c:/path")) for item in directories)
     assert len({item.split("/")[2] for item in directories}) == len(directories)
     assert all(str(failure.error).isprintable() for failure in actual.failures)
+
+
+@pytest.mark.parametrize("prefix", ["", "maps", "maps/site"])
+def test_a_master_cannot_delete_the_map_files(prefix: str) -> None:
+    """A master's prefix that holds the map files is refused: they would go as something that it lacks."""
+    place = f"bucketname/{prefix}".rstrip("/")
+    mapping = {"name": "all", "s3": place, "master": "/srv/all"}
+    rules = replace(MASTER, roots=("/srv",), maps=Location("bucketname", "maps/site"))
+
+    maps = read_maps([MapFile("m.json", json.dumps([mapping]).encode())], rules)
+
+    assert maps.mappings == ()
+    assert "holds the map files" in str(maps.failures[0].error)
+
+
+def test_a_prefix_beside_the_map_files_is_a_masters_own() -> None:
+    """A prefix that only begins like the maps' location does not hold them."""
+    mapping = {"name": "all", "s3": "bucketname/maps/site2", "master": "/srv/all"}
+    rules = replace(MASTER, roots=("/srv",), maps=Location("bucketname", "maps/site"))
+
+    maps = read_maps([MapFile("m.json", json.dumps([mapping]).encode())], rules)
+
+    assert [each.name for each in maps.mappings] == ["all"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent.config import Settings
-from s32s_agent.errors import AgentError, MapError, Stopped, UsageError
+from s32s_agent.errors import AgentError, MapError, SoftwareError, Stopped, UsageError
 from s32s_agent.executor import Throttle
 from s32s_agent.index import Index
 from s32s_agent.mapfiles import MapCache, fetch_maps
@@ -59,7 +59,7 @@ class Pass:
             AgentError: nothing could be done at all; for `Stopped`, not everything.
         """
         settings = self.settings
-        connection = Connection(settings.s3, settings.sync.workers)
+        connection = Connection(settings.s3, settings.sync.workers, self.stop.check)
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))
@@ -146,11 +146,14 @@ class Pass:
         started = time.monotonic()
         try:
             work.run(report)
-        except Stopped:
-            self.stop.set()
+        except Stopped as error:
+            self.stop.set(error)
             raise
         except AgentError as error:
             self._end_mapping(report, error)
+        except Exception as error:
+            self.log.critical("run.crashed", mapping=report.name, exc_info=True)
+            self._end_mapping(report, SoftwareError(f"{type(error).__name__}: {error}"))
         finally:
             self.progress.finish()
             report.seconds = time.monotonic() - started

@@ -27,6 +27,7 @@ from s32s_agent.errors import (
     DirectoryError,
     Interrupted,
     LockHeld,
+    Stopped,
     TimeIsUp,
     UsageError,
 )
@@ -43,7 +44,10 @@ _SOFTWARE = 70
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.json and not options.status:
+        parser.error("--json goes with --status")
     try:
         _settle_encodings()
         if options.status:
@@ -279,10 +283,10 @@ class _Signals:
     """Turn SIGINT, SIGTERM and the alarm of `run_timeout` into exceptions, once; a second signal ends the process.
 
     Args:
-        first: called before the exception is raised, since a library may swallow that.
+        first: called with the exception before it is raised, since a library may swallow it.
     """
 
-    def __init__(self, first: Callable[[], None]) -> None:
+    def __init__(self, first: Callable[[Stopped], None]) -> None:
         self._first = first
         self._received = False
 
@@ -295,17 +299,19 @@ class _Signals:
         if self._received:
             os._exit(128 + number)
         self._received = True
-        self._first()
-        raise Interrupted(number)
+        reason = Interrupted(number)
+        self._first(reason)
+        raise reason
 
 
 @contextlib.contextmanager
-def _deadline(seconds: float | None, first: Callable[[], None]) -> Iterator[None]:
+def _deadline(seconds: float | None, first: Callable[[Stopped], None]) -> Iterator[None]:
     """Raise `TimeIsUp` in this thread after some seconds."""
 
     def ring(_number: int, _frame: FrameType | None) -> NoReturn:
-        first()
-        raise TimeIsUp(f"sync.run_timeout of {seconds:g} seconds is up")
+        reason = TimeIsUp(f"sync.run_timeout of {seconds:g} seconds is up")
+        first(reason)
+        raise reason
 
     if sys.platform != "win32":
         signal.signal(signal.SIGALRM, ring)

@@ -8,6 +8,7 @@
     ├── StoreUnavailable          69         S3 cannot be reached or answers nonsense
     ├── DirectoryError            73         the local directory cannot be read or written
     │   └── DiskFull
+    ├── SoftwareError             70         a bug
     ├── LockHeld                  75         another pass is at work
     ├── AccessDenied              77         credentials missing, expired or denied
     ├── ConfigError               78         the config file
@@ -113,6 +114,14 @@ class DiskFull(DirectoryError):
     """The disk, its inodes or a quota are used up."""
 
     remedy = "free space on the disk or raise the quota; the old files are untouched"
+
+
+class SoftwareError(AgentError):
+    """A bug; its traceback is in the log."""
+
+    exit_status = 70
+    cause = "software"
+    remedy = "please report it, with the traceback from the log"
 
 
 class LockHeld(AgentError):

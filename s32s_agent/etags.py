@@ -127,11 +127,3 @@ def best_digest(size: int, etag: str, part_sizes: Iterable[int] = ()) -> Digest 
         return Digest()
     sizes = (*part_sizes, *candidate_part_sizes(size, part_count(etag)))
     return Digest(sizes[0]) if sizes and part_count(etag) else None
-
-
-def proves(chunks: Iterable[bytes], etag: str, part_size: int | None) -> bool:
-    """Tell whether bytes have an ETag, given how they were cut into parts."""
-    digest = Digest(part_size)
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.etag() == etag

@@ -24,6 +24,7 @@ from s32s_agent.errors import (
     IntegrityError,
     ListingInconsistent,
     SourceChanged,
+    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.etags import Digest, is_md5
@@ -172,7 +173,8 @@ def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
         return
     count = count_deletes(each.entry.key for each in plan.deletes)
     if failed:
-        yield Withheld(count, f"{failed} entries could not be copied")
+        reason = f"{failed} entries could not be copied"
+        yield Withheld(count, reason, is_consequence=True)
     elif present := _still_there(plan.deletes, means):
         yield Withheld(count, f'the source was not listed completely: "{present}" exists')
     else:
@@ -266,6 +268,8 @@ def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
     try:
         with contextlib.closing(results):
             for copy, result in results:
+                if isinstance(result, Stopped):
+                    continue
                 if isinstance(result, Exception):
                     hopeless = hopeless + 1 if isinstance(result, _HOPELESS) else 0
                     yield _failure(copy, result)

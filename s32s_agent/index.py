@@ -7,12 +7,14 @@ One thread uses it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from s32s_agent.errors import DirectoryError
+from s32s_agent.keys import is_no_text
 from s32s_agent.model import IndexRow, Stamp
 
 _APPLICATION_ID = int.from_bytes(b"S32S")
@@ -111,8 +113,11 @@ class MappingIndex:
             "SELECT key, etag, size, mtime_ns, ctime_ns, inode FROM entry"
             " WHERE mapping = ? ORDER BY key"
         )
-        for key, etag, *stamp in self._connection.execute(query, [self._number]):
-            yield IndexRow(key, etag, Stamp(*stamp))
+        try:
+            for key, etag, *stamp in self._connection.execute(query, [self._number]):
+                yield IndexRow(key, etag, Stamp(*stamp))
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(error) from error
 
     def remember(self, rows: Iterable[IndexRow]) -> None:
         """Write rows, all of them or none, durably."""
@@ -121,11 +126,11 @@ class MappingIndex:
             ((self._number, row.key, row.etag, *row.stamp) for row in rows),
         )
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Drop rows, all of them or none."""
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop the rows of some keys, all of them or none."""
         self._write(
             "DELETE FROM entry WHERE mapping = ? AND key = ?",
-            ((self._number, key) for key in keys),
+            ((self._number, key) for key in names if not is_no_text(key)),
         )
 
     def _write(self, statement: str, values: Iterable[tuple[object, ...]]) -> None:
@@ -146,12 +151,21 @@ class MappingIndex:
     def unordered(self) -> bool:
         """Whether an earlier pass saw that the store does not list in key order."""
         query = "SELECT unordered FROM mapping WHERE id = ?"
-        row = self._connection.execute(query, [self._number]).fetchone()
+        try:
+            row = self._connection.execute(query, [self._number]).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(error) from error
         return bool(row and row[0])
 
     def note_unordered(self) -> None:
         """Remember that the store does not list in key order, so that the next pass sorts at once."""
         self._write("UPDATE mapping SET unordered = 1 WHERE id = ?", [(self._number,)])
+
+
+def _unreadable(error: sqlite3.DatabaseError) -> DirectoryError:
+    return DirectoryError(
+        f"index: {error}", remedy="the next pass tries it, and begins it anew"
+    )
 
 
 def _open_or_create(path: Path) -> sqlite3.Connection:
@@ -179,13 +193,14 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
 
 def _open_reading(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-    try:
+    with contextlib.closing(
+        sqlite3.connect(uri, uri=True, isolation_level=None)
+    ) as connection:
         _check(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        # A copy, so that a long scan keeps no lock that a real pass would wait for.
+        copy = sqlite3.connect("", isolation_level=None)
+        connection.backup(copy)
+    return copy
 
 
 def _check(connection: sqlite3.Connection) -> None:

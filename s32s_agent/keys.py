@@ -21,7 +21,10 @@ _NAME_BYTES = 255
 KEY_BYTES = 1024
 """The longest key of S3, its prefix included."""
 
-_SUSPECT = re.compile(r"(?:^|/)(?:\.{0,2}/|\.{1,2}$|\.s32s)|\x00|[\ud800-\udfff\ufffd]")
+_NFS_LEFTOVER = re.compile(r"\.nfs[0-9a-fA-F]{8,}")
+_SUSPECT = re.compile(
+    r"(?:^|/)(?:\.{0,2}/|\.{1,2}$|\.s32s|\.nfs|lost\+found/)|\x00|[\ud800-\udfff\ufffd]"
+)
 """A cheap test that every harmless key fails."""
 
 
@@ -58,9 +61,26 @@ def _part_objections(parts: list[str], encoded: bytes) -> Iterator[str]:
         yield "`.` and `..` are not names of files"
     if parts[0] == TRASH or any(part.startswith(TEMPORARY) for part in parts):
         yield f"`{TRASH}` and `{TEMPORARY}*` are the agent's own names"
+    if parts[0] == "lost+found" or _NFS_LEFTOVER.fullmatch(parts[-1]):
+        yield "`lost+found` and `.nfs*` belong to the file system"
     longest = max(len(part) for part in encoded.split(b"/"))
     if longest > _NAME_BYTES:
         yield f"a part of {longest} bytes is more than the {_NAME_BYTES} of a file name"
+
+
+def is_left_alone(name: str, *, at_the_top: bool) -> bool:
+    """Tell whether something in a local tree is neither mirrored nor removed.
+
+    The agent's own directory, what a file system keeps for its repair, and an NFS client's name for a file that is
+    removed but still open (hazard F39).
+
+    Args:
+        name: one part of a key, a directory's with its slash.
+        at_the_top: it lies in the mapping's directory itself.
+    """
+    if at_the_top and name in (f"{TRASH}/", "lost+found/"):
+        return True
+    return _NFS_LEFTOVER.fullmatch(name) is not None
 
 
 def is_no_text(key: str) -> bool:

@@ -63,6 +63,10 @@ def parse_location(text: str) -> Location:
 
 def _split(text: str) -> tuple[str, str]:
     point = _ACCESS_POINT.match(text)
+    if point and point.group().endswith(".mrap"):
+        raise ValueError(
+            "expected one bucket: a multi-region access point needs another signature"
+        )
     if point:
         # One spelling, so that equal places compare equal.
         bucket = re.sub(r"(accesspoint|outpost):", r"\1/", point.group())
@@ -72,6 +76,10 @@ def _split(text: str) -> tuple[str, str]:
     bucket, _, prefix = (text[whole.end() :] if whole else text).partition("/")
     if bucket.startswith("arn:"):
         raise ValueError("expected the ARN of an access point or a bucket")
+    if bucket.endswith("--x-s3"):
+        raise ValueError(
+            "expected a general purpose bucket: ETags of a directory bucket prove nothing"
+        )
     if not _BUCKET.fullmatch(bucket) or ".." in bucket:
         raise ValueError(
             "expected bucket/prefix, with 3 to 255 letters, digits, dots and dashes as bucket"

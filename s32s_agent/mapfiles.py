@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from s32s_agent.config import MAP_SUFFIXES, MapsLocation
+from s32s_agent.documents import MAX_JSON_SIZE
 from s32s_agent.errors import DirectoryError, MapError, SourceChanged
 from s32s_agent.files import replace_file
 from s32s_agent.maps import MapFile
@@ -104,7 +105,7 @@ def _fetch(connection: Connection, bucket: str, key: str, cache: MapCache) -> by
     place = f"{connection.endpoint} {bucket}/{key}"
     etag, data = cache.load(place) or ("", b"")
     try:
-        answer = connection.fetch(bucket, key, etag)
+        answer = connection.fetch(bucket, key, MAX_JSON_SIZE, etag)
     except SourceChanged as error:
         remedy = "put it there, or correct `maps` in the config"
         raise MapError(f'"{bucket}/{key}"', ["is not there"], remedy=remedy) from error

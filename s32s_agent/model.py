@@ -130,6 +130,8 @@ class Withheld:
 
     count: int
     reason: str
+    is_consequence: bool = False
+    """Another failure, counted by itself, is the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,19 +29,27 @@ class Stop:
     def __init__(self, parent: Stop | None = None) -> None:
         self._event = threading.Event()
         self._parent = parent
+        self._reason: Stopped | None = None
 
-    def set(self) -> None:
-        """Ask."""
+    def set(self, reason: Stopped | None = None) -> None:
+        """Ask; the first reason is the one that `check` raises."""
+        self._reason = self._reason or reason
         self._event.set()
+
+    def reason(self) -> Stopped:
+        """Give the reason why somebody asked."""
+        if self._reason is None and self._parent is not None:
+            return self._parent.reason()
+        return self._reason or Stopped("the pass is ending")
 
     def asked(self) -> bool:
         """Tell whether somebody asked."""
         return self._event.is_set() or (self._parent is not None and self._parent.asked())
 
     def check(self) -> None:
-        """Raise `Stopped` when asked."""
+        """Raise the reason, a `Stopped`, when asked."""
         if self.asked():
-            raise Stopped("the pass is ending")
+            raise self.reason()
 
     def sleep(self, seconds: float) -> None:
         """Sleep in small pieces.
@@ -76,11 +84,14 @@ def in_parallel(
         idle: called in the caller's thread, some times a second, while there is no result.
     """
     pool = _Pool(function, items, stop)
-    threads = [threading.Thread(target=pool.work, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
-    running = len(threads)
+    threads: list[threading.Thread] = []
+    running = 0
     try:
+        for _ in range(workers):
+            thread = threading.Thread(target=pool.work, daemon=True)
+            thread.start()
+            threads.append(thread)
+            running += 1
         while running:
             result = pool.next_result(idle)
             if result is None:
@@ -116,9 +127,11 @@ class _Pool(Generic[T, R]):
                 self._results.put((item, self._try(item)))
         except StopIteration:
             pass
-        except Exception as error:  # noqa: BLE001 (raised again in the caller's thread)
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            # A panic in obstore is no Exception; without a word the caller would wait for ever.
             self._results.put(_Broken(error))
-        self._results.put(None)
+        finally:
+            self._results.put(None)
 
     def _try(self, item: T) -> R | Exception:
         try:
@@ -144,4 +157,4 @@ class _Pool(Generic[T, R]):
 class _Broken:
     """The items could not be taken."""
 
-    error: Exception
+    error: BaseException

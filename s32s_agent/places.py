@@ -1,7 +1,7 @@
 """Decide, on the real file system, whether a local directory may be mirrored.
 
 `maps.py` has judged the text; here symbolic links are resolved, so that no map leads out of the roots through one
-(hazards F16, F21). Opens directories, changes nothing but making a missing one on request.
+(hazards F16, F21). Changes nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from s32s_agent.errors import DirectoryError, MapError
+from s32s_agent.errors import MapError
 from s32s_agent.locations import is_inside, is_system_directory
 from s32s_agent.model import Mapping
 
@@ -74,24 +74,3 @@ def _overlapping(
         if other.name != mapping.name
         and (is_inside(place, elsewhere) or is_inside(elsewhere, place))
     ]
-
-
-def make_missing(place: str, mode: int) -> None:
-    """Make a target's directory when only itself is missing.
-
-    Raises:
-        DirectoryError: its parent is missing too, or it cannot be made.
-    """
-    path = Path(place)
-    try:
-        if path.is_dir():
-            return
-        if path.exists():
-            raise DirectoryError(f'"{place}" is not a directory')
-        if not path.parent.is_dir():
-            remedy = "make the parent, or mount what should be there"
-            raise DirectoryError(f'"{path.parent.as_posix()}" does not exist', remedy=remedy)
-        path.mkdir()
-        path.chmod(mode)  # past the umask
-    except OSError as error:
-        raise DirectoryError(f'"{place}" cannot be made: {error.strerror}') from error

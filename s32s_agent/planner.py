@@ -31,7 +31,6 @@ from s32s_agent.model import (
 )
 
 Scan: TypeAlias = Iterable[Entry | Problem]
-Predicate: TypeAlias = Callable[[str], bool]
 
 _NEVER_TOUCHED = {
     Kind.SPECIAL: "a FIFO, socket or device is left alone",
@@ -71,6 +70,7 @@ class Difference:
     unchanged: int = 0
     """Files."""
     source_entries: int = 0
+    """Files: a directory that is left over proves no disk to be mounted."""
     target_entries: int = 0
     """Files and links that the mapping concerns: what a percentage is taken of."""
 
@@ -117,7 +117,7 @@ def difference(source: Scan, target: Scan, mapping: Mapping) -> Difference:
     found = Difference()
     blind_spots: list[Problem] = []
     comparison = _Comparison(found, mapping)
-    pairs = pair_up(_concerned(source, mapping, found), _entries(target, blind_spots))
+    pairs = pair_up(_concerned(source, mapping, found), _entries(target, mapping, blind_spots))
     for here, there in pairs:
         comparison.take(here, there)
     comparison.end()
@@ -130,12 +130,18 @@ def difference(source: Scan, target: Scan, mapping: Mapping) -> Difference:
     return found
 
 
-def _entries(scan: Scan, problems: list[Problem]) -> Iterator[Entry]:
+def _entries(scan: Scan, mapping: Mapping, problems: list[Problem]) -> Iterator[Entry]:
+    """Yield the entries of a scan, and collect its problems, but for those that the mapping is not about."""
+    ignored = keys.matcher(mapping.ignore)
     for each in scan:
-        if isinstance(each, Problem):
-            problems.append(each)
-        else:
+        if not isinstance(each, Problem):
             yield each
+        elif not ignored(each.key) and _may_hide_a_file(each.key, mapping):
+            problems.append(each)
+
+
+def _may_hide_a_file(key: str, mapping: Mapping) -> bool:
+    return mapping.files is None or any(file.startswith(key) for file in mapping.files)
 
 
 def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entry]:
@@ -143,7 +149,7 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
     ignored = keys.matcher(mapping.ignore)
     files: list[str] = []
     """The files whose names begin the current key: `a`, `a-b`, `a-b.c`."""
-    for entry in _entries(scan, found.problems):
+    for entry in _entries(scan, mapping, found.problems):
         key = entry.key
         if mapping.files is not None and key not in mapping.files:
             continue
@@ -223,7 +229,7 @@ class _Comparison:
         key = (source or target or Entry("")).key
         self._leave_directories(key)
         if source is not None and source.kind is not Kind.GONE:
-            self.found.source_entries += 1
+            self.found.source_entries += source.kind is Kind.FILE
             self.missing.discard(key)
             self.new_directory = None
             self.lonely_directories.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from s32s_agent.errors import AgentError, DeletesRefused, EntryError, Interrupted
-from s32s_agent.model import Mapping, Outcome, Plan, Status
+from s32s_agent.model import Mapping, Outcome, Plan, Status, Withheld
 
 KEPT_ERRORS = 50
 """How many single errors a report keeps; the log has them all."""
@@ -45,12 +45,15 @@ class MappingReport:
             if not problem.expected:
                 self._blame(EntryError(problem.reason), problem.key)
         for withheld in plan.withheld:
-            self.add_withheld(withheld.count, withheld.reason)
+            self.add_withheld(withheld)
 
-    def add_withheld(self, count: int, reason: str) -> None:
-        """Count deletes that a guard held back."""
-        self.withheld += count
-        self._blame(DeletesRefused(f"{count} deletes withheld: {reason}"), "")
+    def add_withheld(self, withheld: Withheld) -> None:
+        """Count deletes that a guard held back; a consequence of failures adds no cause of its own."""
+        self.withheld += withheld.count
+        if not withheld.is_consequence:
+            self._blame(
+                DeletesRefused(f"{withheld.count} deletes withheld: {withheld.reason}"), ""
+            )
 
     def add(self, outcome: Outcome) -> None:
         """Count what became of an action."""

@@ -33,7 +33,6 @@ from s32s_agent.model import (
     Withheld,
 )
 from s32s_agent.parallel import Stop
-from s32s_agent.places import make_missing
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport
 from s32s_agent.stores.base import Content, Source, Target
@@ -175,7 +174,6 @@ class Work:
         elif sys.platform != "win32":
             from s32s_agent.stores.local import open_target  # noqa: PLC0415 (POSIX only)
 
-            make_missing(self.place, sync.dir_mode)
             store = open_target(
                 self.place,
                 index.rows,
@@ -264,7 +262,7 @@ class Work:
         self.tools.progress.start(self.mapping.name, entries, plan.bytes)
         for each in executor.carry_out(plan, means):
             if isinstance(each, Withheld):
-                report.add_withheld(each.count, each.reason)
+                report.add_withheld(each)
                 log.error("deletes.withheld", count=each.count, reason=each.reason)
             else:
                 report.add(each)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -48,9 +48,14 @@ _OTHER_VERSION = {
     "PreconditionFailed", "ConditionalRequestConflict", "412",
 }  # fmt: skip
 _CONDITION_FAILED = ("PreconditionError", "NotModifiedError", "AlreadyExistsError")
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 _NO_CREDENTIALS = (
     "no credentials were found: set s3.profile, the AWS_* variables, or an instance role"
 )
+
+
+def _go_on() -> None:
+    """Ask nobody to stop."""
 
 
 class Connection:
@@ -61,17 +66,22 @@ class Connection:
     Args:
         settings: the `s3` section of the config.
         workers: how many requests may run at once.
+        check_stop: called around every request that a pass waits for; raises when the pass is to end, since botocore
+            takes an exception of a signal for trouble of the network, and asks again.
 
     Raises:
         AccessDenied: there are no credentials.
         ConfigError: the profile or the endpoint cannot be used.
     """
 
-    def __init__(self, settings: S3Settings, workers: int) -> None:
+    def __init__(
+        self, settings: S3Settings, workers: int, check_stop: Callable[[], None] = _go_on
+    ) -> None:
         import boto3  # noqa: PLC0415 (0.5 s, which --version and --status need not pay)
         from botocore.config import Config  # noqa: PLC0415
 
         self._settings = settings
+        self._check_stop = check_stop
         self._config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
@@ -97,15 +107,18 @@ class Connection:
                 self._config = self._config.merge(required)
                 self.client = self._client(None)
 
-    def _client(self, region: str | None) -> S3Client:
+    def _client(self, region: str | None, s3: dict[str, str] | None = None) -> S3Client:
+        from botocore.config import Config  # noqa: PLC0415
+
         settings = self._settings
+        config = self._config.merge(Config(s3=cast("Any", s3))) if s3 else self._config
         default = "us-east-1" if not self._session.region_name else None
         client = self._session.client(
             "s3",
             region_name=region or default,
             endpoint_url=settings.endpoint_url,
             verify=settings.ca_bundle,
-            config=self._config,
+            config=config,
         )
         client.meta.events.register("before-parse.s3.ListObjectsV2", _keep_raw_page)
         return client
@@ -117,7 +130,7 @@ class Connection:
             ConfigError: it is plain http to another machine, and that was not allowed.
         """
         url = self.client.meta.endpoint_url
-        if (urlsplit(url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+        if (urlsplit(url).hostname or "").endswith(_AWS):
             return False
         try:
             normal_endpoint(url, allow_http=self._settings.allow_http)
@@ -147,7 +160,8 @@ class Connection:
             ListingInconsistent: its entries lack what every entry has.
         """
         for attempt in range(_PAGE_ATTEMPTS):
-            with border(f'listing "{bucket}"'):
+            self._check_stop()
+            with self._watched(), border(f'listing "{bucket}"'):
                 answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
             meta = answer["ResponseMetadata"]
             raw = answer.get("RawPage")
@@ -162,8 +176,18 @@ class Connection:
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError
 
-    def fetch(self, bucket: str, key: str, known_etag: str = "") -> tuple[bytes, str] | None:
-        """Fetch a small object whole; None when it still has the known ETag.
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Raise what was asked for meanwhile rather than what the request made of it."""
+        try:
+            yield
+        finally:
+            self._check_stop()
+
+    def fetch(
+        self, bucket: str, key: str, limit: int, known_etag: str = ""
+    ) -> tuple[bytes, str] | None:
+        """Fetch a small object whole, of at most `limit` bytes; None when it still has the known ETag.
 
         Returns:
             Its bytes, and its ETag as the store wrote it.
@@ -175,9 +199,13 @@ class Connection:
         condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
         subject = f'"{bucket}/{key}"'
         try:
-            with border(subject):
+            with self._watched(), border(subject):
                 answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-                data = answer["Body"].read()
+                if answer["ContentLength"] > limit:
+                    raise StoreUnavailable(
+                        f"{subject}: over {limit} bytes, which no map file is"
+                    )
+                data = answer["Body"].read(limit + 1)
         except NotModified:
             return None
         if len(data) != answer["ContentLength"]:
@@ -209,6 +237,9 @@ class Connection:
         client = self.client
         if region and not self.custom_endpoint and region != client.meta.region_name:
             client = self._client(region)
+        if not self.custom_endpoint and self._settings.addressing_style == "auto":
+            # botocore presigns "auto" for the global endpoint, which answers for new buckets with a redirect.
+            client = self._client(client.meta.region_name, {"addressing_style": "virtual"})
         url = urlsplit(
             client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
         )
@@ -229,7 +260,7 @@ class Connection:
             region=client.meta.region_name or "us-east-1",
             virtual_hosted_style_request=virtual,
             request_payer=self._settings.requester_pays,
-            **self._encryption(),
+            **self._writing(),
             client_options=options,  # type: ignore[arg-type]
             retry_config={
                 "max_retries": _ATTEMPTS - 1,
@@ -238,12 +269,15 @@ class Connection:
             credential_provider=self._credentials,  # type: ignore[arg-type]
         )
 
-    def _encryption(self) -> dict[str, Any]:
-        """Give how obstore is to have S3 encrypt what it writes."""
+    def _writing(self) -> dict[str, Any]:
+        """Give how obstore is to have S3 encrypt and check what it writes."""
         given = {
             "server_side_encryption": self._settings.server_side_encryption,
             "sse_kms_key_id": self._settings.kms_key_id,
         }
+        if not self.custom_endpoint:
+            # A bucket with a default retention asks for a checksum; others may not know them (hazards K1, K2).
+            given["checksum_algorithm"] = "SHA256"
         return {name: value for name, value in given.items() if value is not None}
 
     def _credentials(self) -> dict[str, object]:

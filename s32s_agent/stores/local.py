@@ -21,7 +21,7 @@ from datetime import datetime
 from s32s_agent import keys
 from s32s_agent.config import SyncSettings
 from s32s_agent.errors import AgentError, DirectoryError, EntryError, IntegrityError, LockHeld
-from s32s_agent.model import Copy, Entry, IndexRow, Kind
+from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.reader import LocalReader, may_hide_an_edit, stamp_of
 from s32s_agent.stores.trash import Trash
@@ -82,7 +82,11 @@ def open_target(
         owner_named(settings.owner),
     )
     try:
-        tree = Tree(place)
+        tree = Tree(place, create=NewDirectories(options.dir_mode, options.owner))
+    except FileNotFoundError as error:
+        parent = place.rpartition("/")[0]
+        remedy = "make it, or mount what should be there"
+        raise DirectoryError(f'"{parent}" does not exist', remedy=remedy) from error
     except OSError as error:
         raise DirectoryError(f'"{place}": {error.strerror}') from error
     return LocalStore(tree, rows, options, trust_index=trust_index)
@@ -112,6 +116,8 @@ class LocalStore(LocalReader):
         self._trash = Trash(tree, options.run_id, options.trash_days)
         self._new_directories = NewDirectories(options.dir_mode, options.owner)
         self._durable_directories: set[str] = set()
+        self._scanned_ns = 0
+        """When the last scan began: what changed later was not seen by it."""
 
     def claim(self) -> None:
         """Keep every other pass, whatever its config and state, out of this directory until `close`.
@@ -126,6 +132,11 @@ class LocalStore(LocalReader):
         except OSError:
             # Some network file systems cannot lock a directory; the lock on the state still holds.
             return
+
+    def scan(self) -> Iterator[Entry | Problem]:
+        """Yield what is there in key order, each file with the ETag that the index vouches for."""
+        self._scanned_ns = time.time_ns() - int(_CLOCK_TICK_SECONDS * 1e9)
+        return super().scan()
 
     # --- write ---
 
@@ -181,7 +192,7 @@ class LocalStore(LocalReader):
         except OSError as error:
             yield from (self._given_up(each, error) for each in files)
             files = []
-        inodes: dict[str, int] = {}
+        inodes: dict[str, tuple[int, ...]] = {}
         for directory, group in itertools.groupby(files, key=_place):
             yield from self._move_in(directory, list(group), inodes)
         moved = [each for each in files if each.copy.entry.key in inodes]
@@ -229,7 +240,7 @@ class LocalStore(LocalReader):
         self._durable_directories |= fresh
 
     def _move_in(
-        self, place: str, staged: Sequence[Staged], inodes: dict[str, int]
+        self, place: str, staged: Sequence[Staged], inodes: dict[str, tuple[int, ...]]
     ) -> Iterator[Published]:
         """Rename one directory's temporary files; note the inodes of those that moved, yield those that could not."""
         for each in staged:
@@ -242,17 +253,27 @@ class LocalStore(LocalReader):
             except OSError as error:
                 yield self._given_up(each, error)
 
-    def _replace(self, directory: int, staged: Staged) -> int:
-        entry, replaced = staged.copy.entry, staged.copy.replaces
-        name = entry.key.rpartition("/")[2]
-        if replaced is None or replaced.etag is None or replaced.kind is not Kind.FILE:
-            self._trash.keep(directory, name, entry.key)
-        inode = os.stat(staged.token, dir_fd=directory, follow_symlinks=False).st_ino
+    def _replace(self, directory: int, staged: Staged) -> tuple[int, ...]:
+        """Rename a temporary file to its name; give what of its stat a rename leaves alone."""
+        name = staged.copy.entry.key.rpartition("/")[2]
+        if not self._is_our_own(directory, name, staged.copy.replaces):
+            self._trash.keep(directory, name, staged.copy.entry.key)
+        status = os.stat(staged.token, dir_fd=directory, follow_symlinks=False)
         os.rename(staged.token, name, src_dir_fd=directory, dst_dir_fd=directory)
-        return inode
+        return _lasting(status)
+
+    def _is_our_own(self, directory: int, name: str, replaced: Entry | None) -> bool:
+        """Tell whether what is at a name is a version that the agent installed, and nobody touched since the scan."""
+        if replaced is None or replaced.etag is None or replaced.kind is not Kind.FILE:
+            return False
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        return status.st_ctime_ns < self._scanned_ns
 
     def _stamp(
-        self, place: str, staged: Sequence[Staged], inodes: dict[str, int]
+        self, place: str, staged: Sequence[Staged], inodes: dict[str, tuple[int, ...]]
     ) -> Iterator[Published]:
         """Take the stamps of published files, once the clock has left the moment of their renaming.
 
@@ -268,7 +289,7 @@ class LocalStore(LocalReader):
                 yield Published(each, None)
                 continue
             stamp = stamp_of(status)
-            same = status.st_ino == inodes[key] and status.st_size == each.copy.entry.size
+            same = _lasting(status) == inodes[key]
             yield Published(each, stamp if same and not may_hide_an_edit(stamp) else None)
 
     # --- remove ---
@@ -330,6 +351,11 @@ class LocalStore(LocalReader):
         with contextlib.suppress(OSError):
             return self._trash.give_up()
         return False
+
+
+def _lasting(status: os.stat_result) -> tuple[int, ...]:
+    """Take from a stat what an edit changes and a rename does not."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _place(staged: Staged) -> str:

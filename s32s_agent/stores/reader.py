@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from s32s_agent import keys
-from s32s_agent.errors import DirectoryError, SourceChanged
+from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content
 
@@ -24,10 +23,7 @@ _CLOCK_TICK_NS = 10_000_000
 """More than the granularity of file times on Linux, which is at most one tick of 100 Hz (hazard F41)."""
 _COARSE_TICK_NS = 2_000_000_000
 """The granularity of FAT, the coarsest there is."""
-_NFS_LEFTOVER = re.compile(r"\.nfs[0-9a-fA-F]{8,}")
-"""An NFS client's name for a file that is removed but still open (hazard F39)."""
-_NOT_MIRRORED = frozenset((f"{keys.TRASH}/", "lost+found/"))
-"""At the top only."""
+_SIGNED = 1 << 63
 
 
 class Level(Protocol):
@@ -74,7 +70,9 @@ class Root(Protocol):
 
 def stamp_of(status: os.stat_result) -> Stamp:
     """Take from a stat what tells whether the content may have been touched."""
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    fields = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    # Folded to what SQLite can store: some file systems have inodes and times beyond 63 bits.
+    return Stamp(*((each + _SIGNED) % (2 * _SIGNED) - _SIGNED for each in fields))
 
 
 def may_hide_an_edit(stamp: Stamp) -> bool:
@@ -183,14 +181,16 @@ class LocalReader:
             level.close()
             raise
         names.sort()
-        wanted = (name for name in names if prefix or name not in _NOT_MIRRORED)
+        wanted = (
+            name for name in names if prefix or not keys.is_left_alone(name, at_the_top=True)
+        )
         return _Visit(level, prefix, iter(wanted))
 
     def _is_nobodys(self, key: str, name: str) -> bool:
         if name.startswith(keys.TEMPORARY):
             self.leftovers.append(key)
             return True
-        return _NFS_LEFTOVER.fullmatch(name) is not None
+        return keys.is_left_alone(name, at_the_top=False)
 
     def _look_at(
         self, here: _Visit, name: str
@@ -323,8 +323,19 @@ class _FileContent:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes; the stamp must be the same before and after (hazard X30)."""
-        while chunk := os.read(self._fd, _CHUNK):
-            yield chunk
+        # From here on, whoever changes the file gives it another time than the stamp has.
         let_the_clock_pass(self._stamp)
-        if stamp_of(os.fstat(self._fd)) != self._stamp:
-            raise SourceChanged(f'"{self._entry.key}" changed while it was read')
+        changed = SourceChanged(f'"{self._entry.key}" changed while it was read')
+        left = self._entry.size
+        try:
+            while chunk := os.read(self._fd, _CHUNK):
+                left -= len(chunk)
+                if left < 0:
+                    raise changed
+                yield chunk
+            if left or stamp_of(os.fstat(self._fd)) != self._stamp:
+                raise changed
+        except OSError as error:
+            raise EntryError(
+                f'"{self._entry.key}" cannot be read: {error.strerror}'
+            ) from error

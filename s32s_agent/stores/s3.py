@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from s32s_agent import keys
 from s32s_agent.errors import AgentError, IntegrityError, SourceChanged
 from s32s_agent.etags import best_digest, candidate_part_sizes, is_md5, normal, part_count
 from s32s_agent.model import Entry, Location, Problem, Stamp
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Store as ByteStore
 
 _CHUNK = 1 << 20
+_LATEST_NS = 1 << 62
+"""About the year 2116; what a file system makes of later times differs."""
 _ONE_PIECE = 4 << 20
 """Bytes up to which an object is taken in one piece: fewer hand-overs between threads."""
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f]|//|^/|/$|(?:^|/)\.{1,2}(?:/|$)")
@@ -46,6 +50,7 @@ class S3Store:
         self._prefix = f"{location.prefix}/" if location.prefix else ""
         self._region = ""
         self._bytes: ByteStore | None = None
+        self._opening = threading.Lock()
         self.sort = False
         """Set when the store is known not to list in key order: a scan then sorts, on disk."""
 
@@ -91,9 +96,10 @@ class S3Store:
         return entry.raw_etag or f'"{etag}"'
 
     def _byte_store(self) -> ByteStore:
-        if self._bytes is None:
-            self._bytes = self._connection.byte_store(self._bucket, self._region)
-        return self._bytes
+        with self._opening:
+            if self._bytes is None:
+                self._bytes = self._connection.byte_store(self._bucket, self._region)
+            return self._bytes
 
     def _open_with_obstore(self, entry: Entry) -> _Body:
         import obstore  # noqa: PLC0415
@@ -176,7 +182,9 @@ class S3Store:
         return entry._replace(size=head["ContentLength"], etag=etag, raw_etag=raw_etag)
 
     def confirm_absent(self, key: str) -> bool:
-        """Ask for the key itself."""
+        """Ask for the key itself; what no key can be is absent."""
+        if keys.is_no_text(key) or len((self._prefix + key).encode()) > keys.KEY_BYTES:
+            return True
         try:
             self._head(key)
         except SourceChanged:
@@ -262,6 +270,8 @@ def _attributes(body: _Body) -> Attributes:
     if found := re.fullmatch(r"(-?)(\d{1,11})(?:\.(\d{1,9})\d*)?", metadata.get("mtime", "")):
         mtime_ns = int(found[2]) * 1_000_000_000 + int((found[3] or "").ljust(9, "0"))
         mtime_ns = -mtime_ns if found[1] else mtime_ns
+    if abs(mtime_ns) > _LATEST_NS:
+        mtime_ns = int(body.modified.timestamp()) * 1_000_000_000
     mode = None
     if re.fullmatch(r"0?[0-7]{3,6}", metadata.get("mode", "")):
         mode = int(metadata["mode"], 8) & 0o777

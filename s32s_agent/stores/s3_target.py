@@ -239,10 +239,13 @@ class S3Target(S3Store):
         entry = copy.entry
         kind = content_type(entry.key, self._options.content_types)
         client = self._connection.client
-        with border(f'"{entry.key}"'):
-            begun = client.create_multipart_upload(
-                **self._writing(copy, _metadata(content.attributes), kind)
+        parameters = self._writing(copy, _metadata(content.attributes), kind)
+        if not self._connection.custom_endpoint:
+            parameters["ChecksumAlgorithm"] = (
+                "CRC32"  # as botocore gives the parts (hazard K1)
             )
+        with border(f'"{entry.key}"'):
+            begun = client.create_multipart_upload(**parameters)
         key, upload_id = self._prefix + entry.key, begun["UploadId"]
         upload = Upload(self._connection.endpoint, self._bucket, key, upload_id)
         try:
@@ -279,12 +282,12 @@ class S3Target(S3Store):
             for part, etag in results:
                 if isinstance(etag, Exception):
                     raise etag
-                parts.append({"PartNumber": part.number, "ETag": etag})
+                parts.append({"PartNumber": part.number, **etag})
         whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
         parts.sort(key=lambda each: int(each["PartNumber"]))
         return parts, f"{whole.hexdigest()}-{len(digests)}"
 
-    def _send_part(self, upload: Upload, part: _Part) -> str:
+    def _send_part(self, upload: Upload, part: _Part) -> dict[str, str]:
         # Nothing else holds the bytes once they are sent, so that the permits bound the memory.
         data, part.data = part.data, b""
         try:
@@ -296,7 +299,9 @@ class S3Target(S3Store):
                     PartNumber=part.number,
                     Body=data,
                 )
-            return answer["ETag"]
+            # Where botocore sent a checksum, completing must name it again.
+            named = ("ETag", "ChecksumCRC32")
+            return {name: str(answer[name]) for name in named if name in answer}  # type: ignore[literal-required]
         finally:
             self._large.release()
 
@@ -396,6 +401,8 @@ class S3Target(S3Store):
             raise IntegrityError(
                 f'"{entry.key}": S3 does not have the {size} bytes that were sent'
             )
+        if etag and now.etag != etag:
+            raise SourceChanged(f'"{entry.key}" was written by somebody else meanwhile')
         return now.etag, "length"
 
     # --- remove ---

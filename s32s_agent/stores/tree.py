@@ -85,21 +85,50 @@ def translated(error: OSError, key: str) -> AgentError:
     return DirectoryError(f'"{key}": {reason}')
 
 
+def _open_top(path: str, create: NewDirectories | None) -> int:
+    """Open a directory part by part from the root, following nothing (hazard F16)."""
+    fd = os.open("/", _DIRECTORY)
+    above, _, last = path.strip("/").rpartition("/")
+    try:
+        for name in (each for each in above.split("/") if each):
+            fd = _exchange(fd, os.open(name, _DIRECTORY, dir_fd=fd))
+        if last:
+            try:
+                inner = os.open(last, _DIRECTORY, dir_fd=fd)
+            except FileNotFoundError:
+                if create is None:
+                    raise
+                inner = _make_directory(fd, last, create)
+            fd = _exchange(fd, inner)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _exchange(fd: int, inner: int) -> int:
+    os.close(fd)
+    return inner
+
+
 class Tree:
     """One directory, held open.
 
     Args:
-        path: the directory, its symbolic links resolved already.
+        path: the directory, its symbolic links resolved already; a link on the way is one that was put there since.
         cross_mounts: enter other file systems that are mounted below it.
+        create: make it so when only itself is missing.
 
     Raises:
         OSError: it is not a directory that can be opened.
     """
 
-    def __init__(self, path: str, *, cross_mounts: bool = False) -> None:
+    def __init__(
+        self, path: str, *, cross_mounts: bool = False, create: NewDirectories | None = None
+    ) -> None:
         self.path = path
         self._cross_mounts = cross_mounts
-        self.fd = os.open(path, _DIRECTORY)
+        self.fd = _open_top(path, create)
         self.device = os.fstat(self.fd).st_dev
 
     def close(self) -> None:
@@ -228,7 +257,7 @@ def _is_directory(found: os.DirEntry[str], *, follow: bool) -> bool:
 
 def _make_directory(fd: int, name: str, create: NewDirectories) -> int:
     with contextlib.suppress(FileExistsError):  # another worker may have made it
-        os.mkdir(name, 0o700, dir_fd=fd)
+        os.mkdir(name, create.mode, dir_fd=fd)
     inner = os.open(name, _DIRECTORY, dir_fd=fd)
     try:
         if create.owner != ANYBODY:

@@ -33,8 +33,6 @@ def test_known_values(part_size: int | None, expected: str) -> None:
         digest.update(ZEROS[start : start + 3_000_001])
 
     assert digest.etag() == expected
-    assert etags.proves([ZEROS], expected, part_size)
-    assert not etags.proves([ZEROS[1:]], expected, part_size)
 
 
 def test_an_empty_object() -> None:

@@ -303,7 +303,7 @@ def test_a_failed_copy_deletes_nothing(bench: Bench, failure: AgentError) -> Non
     )
 
     assert brief(found) == {"a": "failed", "b": "copied"}
-    assert found[-1] == Withheld(1, "1 entries could not be copied")
+    assert found[-1] == Withheld(1, "1 entries could not be copied", is_consequence=True)
     assert "old" in bench.target.entries
 
 
@@ -313,7 +313,7 @@ def test_a_copy_that_cannot_be_shown_deletes_nothing(bench: Bench) -> None:
     found = bench.run(Plan(copies=copies(bench.source, "a"), deletes=deletes("old")))
 
     assert brief(found) == {"a": "failed"}
-    assert found[-1] == Withheld(1, "1 entries could not be copied")
+    assert found[-1] == Withheld(1, "1 entries could not be copied", is_consequence=True)
     assert bench.known() == ["old", "x"]
 
 

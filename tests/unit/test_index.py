@@ -333,3 +333,28 @@ def fill_up(disk: Path) -> None:
     with (disk / "filler").open("wb", 0) as stream, contextlib.suppress(OSError):
         while True:
             stream.write(bytes(4096))
+
+
+def test_a_dry_run_keeps_no_real_pass_waiting(tmp_path: Path) -> None:
+    """Somebody who reads the index holds no lock while he walks its rows."""
+    path = tmp_path / "index.db"
+    with contextlib.closing(Index(path)) as index:
+        mine = index.of_mapping("m")
+        mine.remember([IndexRow(f"k{each}", "e", Stamp(1, 2, 3, 4)) for each in range(5000)])
+        with contextlib.closing(Index(path, read_only=True)) as other:
+            rows = iter(other.of_mapping("m").rows())
+            next(rows)
+            mine.forget(["k1"])
+
+            assert sum(1 for _ in rows) == 4999
+            assert sum(1 for _ in mine.rows()) == 4999
+
+
+def test_a_name_that_is_no_text_is_no_row_and_no_error(tmp_path: Path) -> None:
+    """A local name that no key can be was never remembered, so there is nothing to forget."""
+    with contextlib.closing(Index(tmp_path / "index.db")) as index:
+        mine = index.of_mapping("m")
+        mine.remember([IndexRow("a", "e", Stamp(1, 2, 3, 4))])
+        mine.forget(["\udcff", "a"])
+
+        assert list(mine.rows()) == []

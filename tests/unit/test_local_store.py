@@ -10,7 +10,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from support.contents import Bytes, copy_of, entry_of
 from support.trees import canary, snapshot, write
 
+from s32s_agent.config import SyncSettings
 from s32s_agent.errors import (
     AgentError,
     DirectoryError,
@@ -28,8 +30,8 @@ from s32s_agent.errors import (
     SourceChanged,
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
-from s32s_agent.stores.base import Attributes, Published
-from s32s_agent.stores.local import LocalOptions, LocalStore
+from s32s_agent.stores.base import Attributes, Published, Staged
+from s32s_agent.stores.local import LocalOptions, LocalStore, open_target
 from s32s_agent.stores.tree import Owner, Tree, translated
 
 RUN = "20261122T204012Z-abcdef"
@@ -511,9 +513,71 @@ def test_the_trash_does_not_fill_with_versions_of_the_agent_s_own(
 ) -> None:
     """A version that the agent installed and now replaces is in S3's history, not in the trash."""
     write(root, {"a": b"old"})
-    install(opened(), "a", b"new", vouched("a", b"old"))
+    time.sleep(0.05)  # the scan must be able to tell that it came later
+    store = opened()
+    list(store.scan())
+    install(store, "a", b"new", vouched("a", b"old"))
 
     assert not (root / ".s32s").exists()
+
+
+def test_an_edit_made_while_the_pass_runs_is_kept(opened: Open, root: Path) -> None:
+    """What somebody wrote after the scan, over a version of the agent's own, is in the trash."""
+    write(root, {"a": b"old"})
+    store = opened()
+    list(store.scan())
+    write(root, {"a": b"mine"})
+    install(store, "a", b"new", vouched("a", b"old"))
+
+    assert snapshot(root) == {"a": b"new"}
+    assert trash(root) == {"a": b"mine"}
+
+
+def test_an_edit_between_the_renaming_and_the_stamp_is_not_vouched_for(
+    opened: Open, root: Path
+) -> None:
+    """A file that was edited in place, in the same size, before its stamp was taken is not believed to be ours."""
+
+    class Edited(LocalStore):
+        def _sync_names(self, staged: Sequence[Staged]) -> None:
+            super()._sync_names(staged)
+            (root / "a").write_bytes(b"bad")
+
+    store = opened()
+    store.__class__ = Edited
+    (shown,) = store.publish([store.put(copy_of("a", b"new"), Bytes((b"new",)))])
+
+    assert (shown.error, shown.stamp) == (None, None)
+
+
+def test_a_link_put_on_the_way_after_resolving_leads_nowhere(tmp_path: Path) -> None:
+    """A directory above the target that became a link since the maps were read is not followed."""
+    outside = tmp_path / "outside"
+    (outside / "html").mkdir(parents=True)
+    (tmp_path / "site").symlink_to(outside)
+
+    with pytest.raises(DirectoryError):
+        open_target(
+            str(tmp_path / "site" / "html"),
+            lambda: (),
+            SyncSettings(),
+            "20261122T204012Z-abc123",
+        )
+
+
+def test_a_missing_directory_is_made_and_a_missing_parent_is_not(tmp_path: Path) -> None:
+    """Only the mapping's own directory is made; a parent that is missing may be a disk that is not mounted."""
+    settings = SyncSettings(dir_mode=0o711)
+    open_target(
+        str(tmp_path / "site"), lambda: (), settings, "20261122T204012Z-abc123"
+    ).close()
+
+    assert stat.S_IMODE((tmp_path / "site").stat().st_mode) == 0o711
+    with pytest.raises(DirectoryError, match="does not exist"):
+        open_target(
+            str(tmp_path / "mnt" / "site"), lambda: (), settings, "20261122T204012Z-abc123"
+        )
+    assert not (tmp_path / "mnt").exists()
 
 
 def test_a_link_that_is_replaced_is_kept_as_a_link(

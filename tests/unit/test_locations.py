@@ -40,11 +40,6 @@ OUTPOST = "arn:aws:s3-outposts:eu-west-1:123456789012:outpost/op-1/accesspoint/p
             "arn:aws-cn:s3-outposts:cn-north-1:123456789012:outpost/op-1/accesspoint/point",
             "a",
         ),
-        (
-            "arn:aws:s3::123456789012:accesspoint/x.mrap/a",
-            "arn:aws:s3::123456789012:accesspoint/x.mrap",
-            "a",
-        ),
         ("arn:aws:s3:::bucket/a", "bucket", "a"),
     ],
 )
@@ -58,6 +53,8 @@ def test_parse_location(text: str, bucket: str, prefix: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "arn:aws:s3::123456789012:accesspoint/x.mrap/a",
+        "bucket--use1-az4--x-s3/a",
         "",
         "/",
         "/a",

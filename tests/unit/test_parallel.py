@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from s32s_agent.errors import Stopped
+from s32s_agent.errors import Interrupted, Stopped, TimeIsUp
 from s32s_agent.parallel import Stop, in_parallel
 
 
@@ -123,3 +123,27 @@ def test_sleep() -> None:
     Stop().sleep(0.25)
 
     assert 0.25 <= time.monotonic() - started < 5
+
+
+class _Panic(BaseException):
+    """What a panic in a library of another language is."""
+
+
+def test_a_panic_in_a_worker_does_not_hang_the_pass() -> None:
+    """What is no Exception reaches the caller too, and every thread ends."""
+
+    def panic(_item: int) -> int:
+        raise _Panic
+
+    with pytest.raises(_Panic):
+        list(in_parallel(panic, range(4), 2, Stop()))
+
+
+def test_the_first_reason_is_the_one_that_is_raised() -> None:
+    """Whoever stops last does not change why the pass ends, also when a library swallowed the exception."""
+    stop = Stop()
+    stop.set(Interrupted(15))
+    stop.set(TimeIsUp("late"))
+
+    with pytest.raises(Interrupted):
+        Stop(stop).check()

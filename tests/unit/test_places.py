@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
 import pytest
 
-from s32s_agent.errors import DirectoryError, MapError
+from s32s_agent.errors import MapError
 from s32s_agent.model import Location, Mapping
 from s32s_agent.places import (
     check_place,
     homes_of_people,
-    make_missing,
     real,
     refuse_hidden_overlaps,
 )
@@ -162,58 +159,3 @@ def test_homes_are_those_of_people() -> None:
 
     assert real("/root") in homes
     assert "/" not in homes
-
-
-# --- make_missing ---
-
-
-def test_a_missing_directory_is_made_past_the_umask(root: Path) -> None:
-    """The directory itself is made, with exactly the mode that was asked for."""
-    old = os.umask(0o077)
-    try:
-        make_missing(str(root / "site"), 0o755)
-    finally:
-        os.umask(old)
-
-    assert stat.S_IMODE((root / "site").stat().st_mode) == 0o755
-
-
-def test_an_existing_directory_keeps_its_mode(root: Path) -> None:
-    """A directory that is there is left as it is."""
-    (root / "site").mkdir(0o700)
-    make_missing(str(root / "site"), 0o755)
-
-    assert stat.S_IMODE((root / "site").stat().st_mode) == 0o700
-
-
-def test_an_unmounted_disk_is_not_filled_from_below(root: Path) -> None:
-    """Where the parent is missing too, nothing is made: a mount may be absent (hazard F24)."""
-    with pytest.raises(DirectoryError) as caught:
-        make_missing(str(root / "mnt" / "site"), 0o755)
-
-    assert str(caught.value) == f'"{root}/mnt" does not exist'
-    assert caught.value.remedy == "make the parent, or mount what should be there"
-    assert list(root.iterdir()) == []
-
-
-def test_a_file_in_its_place(root: Path) -> None:
-    """A file of that name is no directory, and stays."""
-    (root / "site").write_bytes(b"x")
-
-    with pytest.raises(DirectoryError, match="is not a directory"):
-        make_missing(str(root / "site"), 0o755)
-
-    assert (root / "site").read_bytes() == b"x"
-
-
-@pytest.mark.parametrize("name", ["x" * 300, "x/" * 2500 + "x"])
-def test_a_path_that_is_too_long_is_no_bug(root: Path, name: str) -> None:
-    """A directory that no system call can name is an error with status 73."""
-    with pytest.raises(DirectoryError, match="name too long"):
-        make_missing(f"{root}/{name}", 0o755)
-
-
-def test_a_directory_that_cannot_be_made() -> None:
-    """What the system says is passed on."""
-    with pytest.raises(DirectoryError, match='"/proc/site" cannot be made: '):
-        make_missing("/proc/site", 0o755)

@@ -286,7 +286,7 @@ def test_another_size_behind_the_same_etag_is_a_change() -> None:
         ("d/b", "d/ d/b", Shape()),
         ("d/b", "d/b", Shape()),
         ("d/e/b", "d/ d/e/ d/e/b", Shape()),
-        ("d/", "d/ d/b", Shape(deletes="d/b")),
+        ("d/ x", "d/ d/b x", Shape(deletes="d/b")),
         ("x", "d/ d/b d/e/ d/e/b x", Shape(deletes="d/e/b d/e/ d/b d/")),
         ("d/e/b x", "d/ d/c/ d/c/b d/e/ d/e/b x", Shape(deletes="d/c/b d/c/")),
         ("d/b x", "d/ d/a/ d/a/a/ d/b d/z/ x", Shape(deletes="d/z/ d/a/a/ d/a/")),
@@ -408,7 +408,7 @@ def test_a_file_that_is_a_directory_too_destroys_neither(
     ("source", "target", "expected"),
     [
         ("a/b", "a", Shape("a", "a/b")),
-        ("a/", "a", Shape("a", "a/")),
+        ("a/ b", "a b", Shape("a", "a/")),
         ("a/b/c", "a", Shape("a", "a/b/c")),
         ("a/b/c a/d", "a/ a/b", Shape("a/b", "a/b/c a/d")),
         ("a", "a/ a/b a/c/ a/c/d", Shape("a/c/d a/c/ a/b a/", "a")),
@@ -759,3 +759,24 @@ def test_the_only_place_with_rules_is_pure() -> None:
     names = vars(planner)
 
     assert {"os", "time", "pathlib", "socket", "sqlite3"}.isdisjoint(names)
+
+
+def test_a_left_over_directory_does_not_prove_the_disk_to_be_mounted() -> None:
+    """A source with directories and no file is empty: nothing is deleted on its account."""
+    guards = replace(BELIEVE_ALL, allow_empty_source=False)
+
+    plan = plan_of(tree("d/"), tree("a b d/"), guards=guards)
+
+    assert shape(plan) == Shape(withheld=2)
+
+
+@pytest.mark.parametrize("pattern", ["private*", "private/*"])
+def test_what_is_ignored_need_not_be_readable(pattern: str) -> None:
+    """An ignored directory that cannot be read is invisible on both sides, as ignored things are."""
+    unreadable: list[Entry | Problem] = [Problem("private/", "no", "private/", fatal=True)]
+    mapping = replace(MAPPING, ignore=(pattern,))
+
+    as_target = plan_of(tree("a"), [*tree("b"), *unreadable], mapping=mapping)
+    as_source = plan_of([*tree("a"), *unreadable], tree("b"), mapping=mapping)
+
+    assert [shape(as_target), shape(as_source)] == [Shape(copies="a", deletes="b")] * 2

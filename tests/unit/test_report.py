@@ -141,7 +141,7 @@ def test_withheld_deletes_are_status_3() -> None:
     """What a guard holds back, in the plan or later, is `refused`."""
     planned, later = report(), report()
     planned.add_plan(Plan(withheld=(Withheld(7, "too many"),)))
-    later.add_withheld(2, "one exists")
+    later.add_withheld(Withheld(2, "one exists"))
 
     assert (planned.exit_code, planned.withheld) == (3, 7)
     assert (later.exit_code, later.withheld) == (3, 2)
@@ -240,3 +240,12 @@ def test_a_foreign_exception_counts_as_partial() -> None:
     mapping.add(Outcome(Status.FAILED, "k", error=ValueError("odd")))
 
     assert (mapping.exit_code, mapping.errors[0]["error"]) == (1, "odd")
+
+
+def test_deletes_withheld_because_of_a_failure_hide_no_cause() -> None:
+    """Copies that were denied give 77, though their deletes were withheld for it."""
+    denied = report()
+    denied.add(Outcome(Status.FAILED, "a", error=AccessDenied("no")))
+    denied.add_withheld(Withheld(2, "1 entries could not be copied", is_consequence=True))
+
+    assert (denied.exit_code, denied.withheld) == (77, 2)

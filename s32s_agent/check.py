@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -36,6 +37,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
     Raises:
         AgentError: what stops every mapping.
     """
+    if settings.role is Role.SLAVE and sys.platform != "win32":
+        from s32s_agent.stores.tree import owner_named  # noqa: PLC0415 (POSIX only)
+
+        owner_named(settings.sync.owner)
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))

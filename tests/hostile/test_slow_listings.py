@@ -1,0 +1,80 @@
+"""A store that lists slowly cannot keep a pass from ending when it is told to."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.agents import parse_events
+from support.scripted import Reply, Request, ScriptedS3, is_list
+from support.slaves import Slave
+
+FILES = {f"{number:03}": b"x" for number in range(200)}
+PAGE_SECONDS = 0.5
+"""All 200 pages would take 100 seconds."""
+SOON_SECONDS = 30
+
+
+@pytest.fixture
+def third_page(scripted_slave: Slave, scripted: ScriptedS3) -> threading.Event:
+    """Set when the third of very many slow pages is asked for."""
+    scripted_slave.publish_map(scripted_slave.mapping())
+    scripted_slave.publish(FILES)
+    scripted.page_size = 1
+    asked, pages = threading.Event(), iter(range(1, 1000))
+
+    def slowly(_request: Request) -> Reply | None:
+        if next(pages) == 3:
+            asked.set()
+        time.sleep(PAGE_SECONDS)
+        return None
+
+    scripted.on(is_list, slowly)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_in_the_middle_of_a_listing_is_not_lost(
+    scripted_slave: Slave,
+    third_page: threading.Event,
+    tmp_path: Path,
+    number: int,
+    exit_code: int,
+) -> None:
+    """botocore takes the signal's exception for trouble of the network; the pass ends all the same."""
+    log, agent = tmp_path / "log", scripted_slave.agent
+    command, environment = agent.command("--once"), agent.environment()
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(command, env=environment, stderr=stderr) as process,
+    ):
+        try:
+            assert third_page.wait(SOON_SECONDS)
+            process.send_signal(number)
+
+            assert process.wait(SOON_SECONDS) == exit_code
+        finally:
+            process.kill()
+    finished = [
+        each for each in parse_events(log.read_text()) if each["event"] == "run.finished"
+    ]
+    assert [each["exit_code"] for each in finished] == [exit_code]
+    assert not scripted_slave.target.exists() or scripted_slave.tree() == {}
+
+
+@pytest.mark.usefixtures("third_page")
+def test_a_pass_ends_when_its_time_is_up(scripted_slave: Slave, scripted: ScriptedS3) -> None:
+    """`sync.run_timeout` holds while the listing is still coming, and is named as the cause."""
+    endpoint = {"endpoint_url": scripted.endpoint_url}
+    scripted_slave.configure("maps/site.json", s3=endpoint, sync={"run_timeout": "3s"})
+
+    run = scripted_slave.once()
+
+    assert run.exit_code == 1
+    assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]

@@ -23,7 +23,7 @@ SMALL = b"new version"
 LARGE = os.urandom(20 * MIB)
 OLD = b"the old one"
 THEIRS = b"somebody else's"
-PARTIAL, UNAVAILABLE = 1, 69
+PARTIAL, UNAVAILABLE, DENIED = 1, 69, 77
 KEY = "data/x"
 BOTH = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["one piece", "parts"])
 
@@ -221,7 +221,7 @@ def test_a_part_that_fails_for_good(master: Master, scripted: ScriptedS3) -> Non
 
     run = master.once()
 
-    assert (run.exit_code, shown(scripted), scripted.uploads) == (PARTIAL, OLD, {})
+    assert (run.exit_code, shown(scripted), scripted.uploads) == (DENIED, OLD, {})
     assert shown(scripted, "data/extra") == b"extra"
     assert len(run.named("deletes.withheld")) == 1
 

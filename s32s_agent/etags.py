@@ -2,7 +2,7 @@
 
 An ETag is an opaque version name. It is the MD5 of the bytes, or of the MD5s of its parts,
 only when computing it from the bytes gives it: a match is proof, a mismatch alone proves
-nothing (hazards R6, E1-E12).
+nothing.
 Pure.
 """
 
@@ -28,8 +28,7 @@ _USUAL_PART_SIZES = (
 def normal(raw: str) -> str:
     """Bring an ETag into the form in which two spellings of one version are equal.
 
-    Stores quote it, leave it bare, or mark it as weak; hex digits come in both cases (hazard
-    E9).
+    Stores quote it, leave it bare, or mark it as weak; hex digits come in both cases.
     """
     etag = raw.strip()
     etag = etag.removeprefix("W/").strip('"')
@@ -50,8 +49,7 @@ def part_count(etag: str) -> int:
 def may_name_same_bytes(one: str, other: str) -> bool:
     """Tell whether two different ETags can belong to the same bytes.
 
-    Two MD5s cannot; a multipart ETag depends on the part size, and a copy may change it
-    (hazard E5).
+    Two MD5s cannot; a multipart ETag depends on the part size, and a copy may change it.
     """
     return not (is_md5(one) and is_md5(other))
 
@@ -59,7 +57,7 @@ def may_name_same_bytes(one: str, other: str) -> bool:
 def candidate_part_sizes(size: int, parts: int) -> tuple[int, ...]:
     """List the usual part sizes that cut `size` bytes into `parts` parts, the likeliest first.
 
-    A part size P fits when ceil(size / parts) <= P <= (size - 1) // (parts - 1) (hazard E2).
+    A part size P fits when ceil(size / parts) <= P <= (size - 1) // (parts - 1).
     """
     if parts < 1 or size < 1:
         return ()

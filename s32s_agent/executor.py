@@ -48,7 +48,7 @@ from s32s_agent.stores.base import Attributes, Content, Published, Source, Stage
 BATCH_ENTRIES = 256
 BATCH_BYTES = 256 << 20
 BATCH_SECONDS = 1.0
-"""A batch is published when it reaches any of these: one sync then serves many small files (hazard F29)."""
+"""A batch is published when it reaches any of these: one sync then serves many small files."""
 ATTEMPTS = 3
 """How often one entry is tried."""
 HOPELESS = 24

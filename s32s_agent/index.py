@@ -1,7 +1,7 @@
 """What the agent remembers of entries that both sides held alike: a cache in SQLite, never the truth.
 
 Losing it costs the time of hashing, never data: a row only counts together with the store's listing and the file's
-stamp, and both must agree with it. A file that is not a sound index is put aside and begun anew (hazard F43).
+stamp, and both must agree with it. A file that is not a sound index is put aside and begun anew.
 One thread uses it.
 """
 

@@ -2,8 +2,7 @@
 
 This is the security boundary: a key that passes `unmappable` names a file below the mapping's
 directory and nothing else. Keys are refused or taken as they are, never repaired: two keys
-must not become one path
-(hazards F1-F9). Pure: nothing here touches a disk or a network.
+must not become one path. Pure: nothing here touches a disk or a network.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def is_left_alone(name: str, *, at_the_top: bool) -> bool:
     """Tell whether something in a local tree is neither mirrored nor removed.
 
     The agent's own directory, what a file system keeps for its repair, and an NFS client's name for a file that is
-    removed but still open (hazard F39).
+    removed but still open.
 
     Args:
         name: one part of a key, a directory's with its slash.

@@ -1,7 +1,7 @@
 """Decide, on the real file system, whether a local directory may be mirrored.
 
-`maps.py` has judged the text; here symbolic links are resolved, so that no map leads out of the roots through one
-(hazards F16, F21). Changes nothing.
+`maps.py` has judged the text; here symbolic links are resolved, so that no map leads out of the roots through one.
+Changes nothing.
 """
 
 from __future__ import annotations

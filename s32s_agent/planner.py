@@ -81,8 +81,7 @@ def pair_up(
     """Walk two scans in lock step and yield what they have at each key, in key order.
 
     Raises:
-        OutOfOrder: a scan is not strictly increasing, so that pairs would be missed (hazard
-        L5).
+        OutOfOrder: a scan is not strictly increasing, so that pairs would be missed.
     """
     sources, targets = iter(source), iter(target)
     a, b = next(sources, None), next(targets, None)
@@ -179,7 +178,7 @@ def _objection(entry: Entry) -> Problem | None:
     if entry.kind in _NEVER_TOUCHED:
         return Problem(key, _NEVER_TOUCHED[entry.kind], key)
     if reason := keys.unmappable(key):
-        # A mangled name may stand for any beside it (hazard L3), a name that is no text for any at all (F7).
+        # A mangled name may stand for any beside it, a name that is no text for any at all.
         readable, mangled, _ = key.partition("\ufffd")
         scope = readable[: readable.rfind("/") + 1] if mangled else None
         return Problem(key, reason, scope, fatal=keys.is_no_text(key))
@@ -187,7 +186,7 @@ def _objection(entry: Entry) -> Problem | None:
 
 
 def _note_clash(file: str, key: str, problems: list[Problem]) -> None:
-    """Report a file and an entry below it: no directory holds both, so what is here stays (hazard F10)."""
+    """Report a file and an entry below it: no directory holds both, so what is here stays."""
     inner = Problem(key, f'"{file}" is a file, so nothing can be below it', scope=key)
     if not any(problem.key == file for problem in problems):
         problems.append(Problem(file, "it is a file and a directory at once", scope=file))
@@ -461,5 +460,5 @@ def _in_the_way(key: str, found: Difference, implied: Collection[str]) -> list[E
 
 
 def _may_clear(entry: Entry, removable: dict[str, Entry]) -> bool:
-    """Tell whether what stands in the way may go: a link never does (hazard F14), nor what a guard holds back."""
+    """Tell whether what stands in the way may go: a link never does, nor what a guard holds back."""
     return entry.kind in (Kind.FILE, Kind.DIRECTORY) and entry.key in removable

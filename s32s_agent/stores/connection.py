@@ -99,7 +99,7 @@ class Connection:
             self.client = self._client(None)
             self.custom_endpoint = self._check_endpoint()
             if self.custom_endpoint:
-                # Compatible stores know neither the new checksums nor trailers (hazards K1, K2).
+                # Compatible stores know neither the new checksums nor trailers.
                 required = Config(
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
@@ -276,7 +276,7 @@ class Connection:
             "sse_kms_key_id": self._settings.kms_key_id,
         }
         if not self.custom_endpoint:
-            # A bucket with a default retention asks for a checksum; others may not know them (hazards K1, K2).
+            # A bucket with a default retention asks for a checksum; others may not know them.
             given["checksum_algorithm"] = "SHA256"
         return {name: value for name, value in given.items() if value is not None}
 
@@ -337,7 +337,7 @@ def _translated(error: Exception, subject: str) -> AgentError:
     if module.startswith("obstore") or isinstance(error, FileNotFoundError):
         return _from_obstore(error, subject)
     if isinstance(error, (OSError, RecursionError)) or module.startswith("urllib3"):
-        # A redirect that leads back to itself ends in RecursionError (hazard L16).
+        # A redirect that leads back to itself ends in RecursionError.
         return StoreUnavailable(f"{subject}: {_first_line(error)}")
     raise error
 

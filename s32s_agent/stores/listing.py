@@ -1,7 +1,7 @@
 """Read ListObjectsV2 pages, and believe a listing only when nothing in it is wrong.
 
 A hole in a listing looks like a deletion, and every peer that was measured wiped directories on answers that merely
-looked like an empty bucket (hazards 0.1, R1, L1-L20). So a page is read with a parser of our own, which also takes a
+looked like an empty bucket. So a page is read with a parser of our own, which also takes a
 tenth of the time of botocore's, and every rule of completeness is checked. Pure: no network.
 """
 
@@ -19,7 +19,7 @@ from s32s_agent.model import Entry, Kind, Problem
 
 _MAX_DEPTH = 8
 _MAX_EMPTY_PAGES = 1000
-"""Ceph sends empty pages in the middle of a listing (hazard L7), but not without end."""
+"""Ceph sends empty pages in the middle of a listing, but not without end."""
 
 _SIZE = re.compile("[0-9]{1,18}")
 
@@ -214,7 +214,7 @@ class Listing:
         etag = normal(listed.etag)
         raw = "" if listed.etag == f'"{etag}"' else listed.etag
         if not etag:
-            # Without an ETag only the time can tell versions apart (hazard E10).
+            # Without an ETag only the time can tell versions apart.
             etag, raw = f"modified {listed.modified}", ""
         if relative.endswith("/") or not relative:
             if size:
@@ -222,7 +222,7 @@ class Listing:
             elif relative:
                 yield Entry(relative, kind=Kind.DIRECTORY)
         elif "\n" in relative and "EncodingType" not in page.fields:
-            # XML turns a carriage return into a newline, so this may be another key (hazard L4).
+            # XML turns a carriage return into a newline, so this may be another key.
             yield Problem(relative, "the store does not encode line ends in keys", scope="")
         else:
             yield Entry(relative, size, etag, raw_etag=raw)
@@ -232,7 +232,7 @@ def _decoder(page: Page) -> _Decoder:
     encoded = page.fields.get("EncodingType", "").lower() == "url"
     if not encoded:
         return _Decoder(encoded=False, plus_is_space=False)
-    # A store that writes a space as %20 may leave + as it is; one that writes it as + writes + as %2B (hazard L2).
+    # A store that writes a space as %20 may leave + as it is; one that writes it as + writes + as %2B.
     # SeaweedFS does the one in directories and the other in the last part, so only that is looked at.
     keys = [listed.key for listed in page.contents]
     plus_stays = any("%20" in key.rpartition("/")[2] for key in keys)

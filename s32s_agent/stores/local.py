@@ -1,7 +1,7 @@
 """A local directory as a target: take entries in whole, give up what is not wanted. POSIX only.
 
 What shows under an entry's own name is always a whole version, since bytes are written to a temporary file in the same
-directory and renamed once they are proven and, where asked for, on the disk (hazards R4, F28-F34).
+directory and renamed once they are proven and, where asked for, on the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from s32s_agent.config import SyncSettings
 from s32s_agent.errors import AgentError, DirectoryError, EntryError, IntegrityError, LockHeld
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
-from s32s_agent.stores.reader import LocalReader, may_hide_an_edit, stamp_of
+from s32s_agent.stores.reader import CLOCK_TICK_NS, LocalReader, may_hide_an_edit, stamp_of
 from s32s_agent.stores.trash import Trash
 from s32s_agent.stores.tree import (
     ANYBODY,
@@ -41,8 +41,6 @@ from s32s_agent.stores.tree import (
 
 _WORTH_RESERVING = 1 << 20
 """Bytes from which on claiming disk space beforehand is worth a system call."""
-_CLOCK_TICK_SECONDS = 0.01
-"""More than the granularity of file times on Linux, which is at most one tick of 100 Hz (hazard F41)."""
 _FEW = 4
 """Up to so many files, syncing each is cheaper than syncing the file system."""
 
@@ -135,7 +133,7 @@ class LocalStore(LocalReader):
 
     def scan(self) -> Iterator[Entry | Problem]:
         """Yield what is there in key order, each file with the ETag that the index vouches for."""
-        self._scanned_ns = time.time_ns() - int(_CLOCK_TICK_SECONDS * 1e9)
+        self._scanned_ns = time.time_ns() - CLOCK_TICK_NS
         return super().scan()
 
     # --- write ---
@@ -175,7 +173,7 @@ class LocalStore(LocalReader):
             os.close(fd)
 
     def _dress(self, fd: int, attributes: Attributes) -> None:
-        """Give a file its owner, mode and time on its descriptor, before anybody sees it (hazard F34)."""
+        """Give a file its owner, mode and time on its descriptor, before anybody sees it."""
         if self._options.owner != ANYBODY:
             os.fchown(fd, *self._options.owner)
         mode = self._options.file_mode if attributes.mode is None else attributes.mode & 0o777
@@ -202,7 +200,7 @@ class LocalStore(LocalReader):
             # They show, but may not outlive a power cut: the index must not claim them.
             yield from (Published(each, None, _translated(error, each)) for each in moved)
             moved = []
-        time.sleep(_CLOCK_TICK_SECONDS if moved else 0)
+        time.sleep(CLOCK_TICK_NS / 1e9 if moved else 0)
         yield from (Published(each, None) for each in directories)
         for directory, group in itertools.groupby(moved, key=_place):
             yield from self._stamp(directory, list(group), inodes)
@@ -277,7 +275,7 @@ class LocalStore(LocalReader):
     ) -> Iterator[Published]:
         """Take the stamps of published files, once the clock has left the moment of their renaming.
 
-        A later edit then has another ctime, even when it restores the mtime (hazard F41).
+        A later edit then has another ctime, even when it restores the mtime.
         """
         for each in staged:
             key = each.copy.entry.key

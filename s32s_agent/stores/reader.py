@@ -19,8 +19,8 @@ from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content
 
 _CHUNK = 1 << 20
-_CLOCK_TICK_NS = 10_000_000
-"""More than the granularity of file times on Linux, which is at most one tick of 100 Hz (hazard F41)."""
+CLOCK_TICK_NS = 10_000_000
+"""More than the granularity of file times on Linux, which is at most one tick of 100 Hz."""
 _COARSE_TICK_NS = 2_000_000_000
 """The granularity of FAT, the coarsest there is."""
 _SIGNED = 1 << 63
@@ -83,8 +83,8 @@ def may_hide_an_edit(stamp: Stamp) -> bool:
 
 def let_the_clock_pass(stamp: Stamp) -> None:
     """Wait until a later edit must get another time than the one in the stamp."""
-    if time.time_ns() - stamp.ctime_ns < _CLOCK_TICK_NS:
-        time.sleep(_CLOCK_TICK_NS / 1e9)
+    if time.time_ns() - stamp.ctime_ns < CLOCK_TICK_NS:
+        time.sleep(CLOCK_TICK_NS / 1e9)
 
 
 class LocalReader:
@@ -322,7 +322,7 @@ class _FileContent:
         return None if may_hide_an_edit(self._stamp) else self._stamp
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes; the stamp must be the same before and after (hazard X30)."""
+        """Yield the bytes; the stamp must be the same before and after."""
         # From here on, whoever changes the file gives it another time than the stamp has.
         let_the_clock_pass(self._stamp)
         changed = SourceChanged(f'"{self._entry.key}" changed while it was read')

@@ -83,7 +83,7 @@ class S3Store:
 
     @contextlib.contextmanager
     def open(self, entry: Entry) -> Iterator[Content]:
-        """Ask for the version that was listed, and accept no other (hazard R5)."""
+        """Ask for the version that was listed, and accept no other."""
         digest_sizes = self.part_sizes(entry) if part_count(entry.etag or "") else ()
         nameable = is_nameable(self._prefix + entry.key)
         body = self._open_with_obstore(entry) if nameable else self._open_with_boto3(entry)
@@ -137,7 +137,7 @@ class S3Store:
         body = answer["Body"]
 
         def chunks() -> Iterator[bytes]:
-            # Drained to its end, since only then does botocore check what it can (hazard 0.4).
+            # Drained to its end, since only then does botocore check what it can.
             with contextlib.closing(body):
                 while chunk := body.read(_CHUNK):
                     yield chunk
@@ -163,7 +163,7 @@ class S3Store:
         return candidates
 
     def is_encrypted(self, key: str) -> bool:
-        """Tell whether the object's encryption makes its ETag something else than an MD5 (hazard E3)."""
+        """Tell whether the object's encryption makes its ETag something else than an MD5."""
         head = self._head(key)
         kms = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
         return kms or "SSECustomerAlgorithm" in head

@@ -117,7 +117,7 @@ class S3Target(S3Store):
         self._options = options
         self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
         self._conditions = True
-        """Until the store says that it does not know conditional writes (hazard X9)."""
+        """Until the store says that it does not know conditional writes."""
 
     # --- write ---
 
@@ -241,9 +241,7 @@ class S3Target(S3Store):
         client = self._connection.client
         parameters = self._writing(copy, _metadata(content.attributes), kind)
         if not self._connection.custom_endpoint:
-            parameters["ChecksumAlgorithm"] = (
-                "CRC32"  # as botocore gives the parts (hazard K1)
-            )
+            parameters["ChecksumAlgorithm"] = "CRC32"  # as botocore gives the parts
         with border(f'"{entry.key}"'):
             begun = client.create_multipart_upload(**parameters)
         key, upload_id = self._prefix + entry.key, begun["UploadId"]
@@ -330,7 +328,7 @@ class S3Target(S3Store):
                 with border(f'"{entry.key}"'):
                     answer = self._connection.client.complete_multipart_upload(**parameters)
         except (SourceChanged, StoreUnavailable):
-            # An answer that got lost, or a repeated request, may hide that it was done (hazard X29).
+            # An answer that got lost, or a repeated request, may hide that it was done.
             if not self._holds(entry.key, expected, entry.size):
                 raise
             return expected
@@ -410,7 +408,7 @@ class S3Target(S3Store):
     def delete(self, entry: Entry) -> bool:
         """Delete an object or a marker; on a versioned bucket its versions stay."""
         if not {".", ".."}.isdisjoint(entry.key.split("/")):
-            # A proxy that tidies paths would delete another object, even in another bucket (hazard X25).
+            # A proxy that tidies paths would delete another object, even in another bucket.
             raise EntryError(
                 f'"{entry.key}": no request can name this object safely; delete it by hand'
             )
@@ -480,7 +478,7 @@ def _in_parts(
 
 
 def _is_not_implemented(error: AgentError) -> bool:
-    """Tell whether a store does not know the condition: 501, as B2 answers (hazard X9).
+    """Tell whether a store does not know the condition: 501, as B2 answers.
 
     The message holds the key, which may read `501` too, so only what the store itself said counts.
     """

@@ -1,4 +1,4 @@
-"""Sort a listing that does not come in key order, on disk, so that memory stays flat (hazard L5)."""
+"""Sort a listing that does not come in key order, on disk, so that memory stays flat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def in_key_order(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
     """Yield the problems of a scan, then its entries in key order, after the scan has ended.
 
     Raises:
-        ListingInconsistent: one key was listed twice (hazards R1, L18).
+        ListingInconsistent: one key was listed twice.
     """
     database = sqlite3.connect("", isolation_level=None)  # "" is a file without a name
     try:

@@ -1,7 +1,7 @@
 """Reach what is below one directory, and nothing else, whatever anybody does to the tree meanwhile.
 
 Every path is walked from a held descriptor, one part at a time, following no symbolic link and entering no other file
-system (hazards R4, F14-F19). It knows nothing of S3 and decides nothing.
+system. It knows nothing of S3 and decides nothing.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def translated(error: OSError, key: str) -> AgentError:
 
 
 def _open_top(path: str, create: NewDirectories | None) -> int:
-    """Open a directory part by part from the root, following nothing (hazard F16)."""
+    """Open a directory part by part from the root, following nothing."""
     fd = os.open("/", _DIRECTORY)
     above, _, last = path.strip("/").rpartition("/")
     try:
@@ -275,7 +275,7 @@ def create_file(directory: int, name: str) -> int:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write every byte; `write` may take fewer than it was given (hazard F25)."""
+    """Write every byte; `write` may take fewer than it was given."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
@@ -291,7 +291,7 @@ def reserve(fd: int, size: int) -> None:
 
 
 def sync_directory(fd: int) -> None:
-    """Make the names in a directory durable; some file systems have no such thing (hazard F40)."""
+    """Make the names in a directory durable; some file systems have no such thing."""
     try:
         os.fsync(fd)
     except OSError as error:
@@ -311,7 +311,7 @@ def sync_file_system(fd: int) -> bool:
 
 
 def remove_tree(directory: int, name: str) -> None:
-    """Remove a directory and what is in it, but nothing on another file system (hazard F19)."""
+    """Remove a directory and what is in it, but nothing on another file system."""
     fd = os.open(name, _DIRECTORY, dir_fd=directory)
     try:
         device = os.fstat(fd).st_dev

@@ -1,6 +1,6 @@
 """Remember the multipart uploads that are under way, so that a killed pass leaves none behind.
 
-An unfinished upload is stored and billed until somebody aborts it (hazard X26). Each is a small file in the state
+An unfinished upload is stored and billed until somebody aborts it. Each is a small file in the state
 directory while it runs; only those are ever aborted, never what somebody else began.
 """
 

@@ -312,7 +312,7 @@ def test_scan_may_be_repeated(source: Rig) -> None:
 
 
 def test_a_prefix_is_a_directory(source: Rig) -> None:
-    """What lies beside the store, under a name that begins alike, is not in it (hazard L9)."""
+    """What lies beside the store, under a name that begins alike, is not in it."""
     source.fill({"a": b""})
     source.fill_beside()
 
@@ -346,7 +346,7 @@ def test_names_of_every_kind_can_be_opened(source: Rig) -> None:
 
 
 def test_open_accepts_no_other_size(source: Rig) -> None:
-    """A version of another size is not the one that was scanned (hazard X3)."""
+    """A version of another size is not the one that was scanned."""
     source.fill({"a": b"old"})
     entry = scanned(source.store)["a"]
     source.fill({"a": b"newer"})
@@ -370,7 +370,7 @@ def test_open_accepts_no_other_version(source: Rig) -> None:
 
 
 def test_open_of_what_is_gone(source: Rig) -> None:
-    """What was removed after the scan has changed, and is no failure of the store (hazard X4)."""
+    """What was removed after the scan has changed, and is no failure of the store."""
     source.fill({"a": b"old"})
     entry = scanned(source.store)["a"]
     source.remove("a")
@@ -591,7 +591,7 @@ def test_what_is_absent_is_deleted_already(target: Rig) -> None:
 
 
 def test_a_directory_is_only_deleted_empty(target: Rig) -> None:
-    """What somebody put into a directory meanwhile is not deleted with it (hazard F47)."""
+    """What somebody put into a directory meanwhile is not deleted with it."""
     target.fill({"d/": b"", "e/": b""})
     target.fill({"d/new": b"precious"})
     directory = Entry("d/", kind=Kind.DIRECTORY)

@@ -70,7 +70,7 @@ def master(scripted_master: Master) -> Master:
     return scripted_master
 
 
-# --- two writers (hazards X8, X9) ---
+# --- two writers ---
 
 
 @BOTH
@@ -197,7 +197,7 @@ def test_an_answer_that_got_lost(master: Master, scripted: ScriptedS3, data: byt
 def test_a_completion_that_failed_with_status_200(
     master: Master, scripted: ScriptedS3
 ) -> None:
-    """`<Error>` in a body of status 200 is no success (hazard X29); when it stays, the old object does too."""
+    """`<Error>` in a body of status 200 is no success; when it stays, the old object does too."""
     scripted.put(KEY, OLD)
     master.write({"x": LARGE})
     failure = replace(error(500, "InternalError"), status=200)
@@ -242,7 +242,7 @@ def test_a_wrong_etag_is_no_success(master: Master, scripted: ScriptedS3) -> Non
     assert (master.once().exit_code, shown(scripted)) == (0, SMALL)
 
 
-# --- sources that change while they are read (hazard X30) ---
+# --- sources that change while they are read ---
 
 
 def truncate(path: Path) -> None:

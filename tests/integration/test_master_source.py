@@ -33,7 +33,7 @@ def skipped(run_events: list[dict[str, str]]) -> set[str]:
     return {each["key"] for each in run_events}
 
 
-# --- hazards R2: what is not there ---
+# --- what is not there ---
 
 
 def test_a_missing_source_deletes_nothing(pushed: Master, bucket: Bucket) -> None:

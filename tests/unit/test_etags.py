@@ -27,7 +27,7 @@ OTHER = "0cc175b9c0f1b6a831c399e269772661"
     ],
 )
 def test_known_values(part_size: int | None, expected: str) -> None:
-    """Ten MiB of zeros have the ETags that S3 gives them (hazard E2)."""
+    """Ten MiB of zeros have the ETags that S3 gives them."""
     digest = Digest(part_size)
     for start in range(0, len(ZEROS), 3_000_001):
         digest.update(ZEROS[start : start + 3_000_001])
@@ -70,7 +70,7 @@ def test_the_chunks_do_not_matter(data: bytes, part_size: int, cuts: list[int]) 
     ],
 )
 def test_one_version_has_one_spelling(raw: str, expected: str) -> None:
-    """Quotes, weakness and the case of hex digits change nothing; an opaque name keeps its case (hazard E9)."""
+    """Quotes, weakness and the case of hex digits change nothing; an opaque name keeps its case."""
 
     assert etags.normal(raw) == expected
 
@@ -87,7 +87,7 @@ def test_forms() -> None:
 
 
 def test_which_etags_can_name_the_same_bytes() -> None:
-    """Two MD5s that differ are two contents; anything else proves nothing (hazard E5)."""
+    """Two MD5s that differ are two contents; anything else proves nothing."""
 
     assert not etags.may_name_same_bytes(EMPTY, OTHER)
     assert etags.may_name_same_bytes(EMPTY, f"{OTHER}-2")

@@ -296,7 +296,7 @@ def test_a_directory_that_is_not_empty_stays_without_a_word(bench: Bench) -> Non
     "failure", [EntryError("x"), SourceChanged("x"), DirectoryError("x"), AccessDenied("x")]
 )
 def test_a_failed_copy_deletes_nothing(bench: Bench, failure: AgentError) -> None:
-    """When something could not be brought, nothing is taken away (hazard R2)."""
+    """When something could not be brought, nothing is taken away."""
     bench.source.failures["a"] = [failure] * ATTEMPTS
     found = bench.run(
         Plan(copies=copies(bench.source, "a", "b"), deletes=deletes("old", "e/"))
@@ -318,7 +318,7 @@ def test_a_copy_that_cannot_be_shown_deletes_nothing(bench: Bench) -> None:
 
 
 def test_an_archived_object_holds_nothing_back(bench: Bench) -> None:
-    """What is there but cannot be had is skipped, and its copy at the target is no extra (hazard X12)."""
+    """What is there but cannot be had is skipped, and its copy at the target is no extra."""
     bench.source.failures["a"] = [EntryUnreadable("archived")]
     found = bench.run(Plan(copies=copies(bench.source, "a"), deletes=deletes("old")))
 
@@ -326,7 +326,7 @@ def test_an_archived_object_holds_nothing_back(bench: Bench) -> None:
 
 
 def test_a_key_that_a_listing_left_out_is_not_deleted(bench: Bench) -> None:
-    """The source is asked for each key itself; one that exists discredits the listing (hazard R3)."""
+    """The source is asked for each key itself; one that exists discredits the listing."""
     bench.source.missed.add("old")
     found = bench.run(Plan(copies=copies(bench.source, "a"), deletes=deletes("x", "old")))
 
@@ -411,7 +411,7 @@ def test_what_stays_wrong_is_not_tried_again(bench: Bench, failure: AgentError) 
 
 
 def test_a_version_that_came_after_the_listing_is_taken(bench: Bench) -> None:
-    """An object that was replaced meanwhile is copied in its new version, which the index gets (hazard X3)."""
+    """An object that was replaced meanwhile is copied in its new version, which the index gets."""
     plan = Plan(copies=copies(bench.source, "a"))
     bench.source.entries["a"] = b"newer!"
     (outcome,) = bench.run(plan)
@@ -423,7 +423,7 @@ def test_a_version_that_came_after_the_listing_is_taken(bench: Bench) -> None:
 
 
 def test_a_version_that_went_after_the_listing_is_a_failure(bench: Bench) -> None:
-    """An object that was removed meanwhile leaves the target's copy for the next pass to judge (hazard X4)."""
+    """An object that was removed meanwhile leaves the target's copy for the next pass to judge."""
     plan = Plan(copies=copies(bench.source, "a"), deletes=deletes("old"))
     del bench.source.entries["a"]
     found = bench.run(plan)
@@ -498,7 +498,7 @@ def test_failures_of_the_entries_themselves_are_not_hopeless(bench: Bench) -> No
 
 
 def test_many_small_entries_are_shown_together(bench: Bench) -> None:
-    """One sync serves a batch (hazard F29), and no batch outgrows its number."""
+    """One sync serves a batch, and no batch outgrows its number."""
     bench.run(Plan(copies=many(bench.source, 3 * BATCH_ENTRIES + 5)))
 
     assert sum(bench.target.batches) == 3 * BATCH_ENTRIES + 5
@@ -519,7 +519,7 @@ def test_a_batch_is_bounded_in_bytes(bench: Bench) -> None:
 
 
 def test_an_entry_whose_edit_could_hide_is_not_remembered(bench: Bench) -> None:
-    """Without a stamp the index does not learn of the entry, so the next pass looks at it again (hazard F41)."""
+    """Without a stamp the index does not learn of the entry, so the next pass looks at it again."""
 
     class Coarse(Target):
         def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:

@@ -149,7 +149,7 @@ DAMAGE: list[Damage] = [garbage, torn, flipped, of_somebody_else, of_another_ver
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_index_costs_time_and_never_a_file(damage: Damage, path: Path) -> None:
-    """What is no sound index of this version is put aside, said, and begun anew (hazard F43)."""
+    """What is no sound index of this version is put aside, said, and begun anew."""
     damage(path)
     before = path.read_bytes()
     with opened(path) as index:
@@ -255,7 +255,7 @@ def test_a_missing_state_directory_is_no_bug(tmp_path: Path) -> None:
 
 
 def test_the_index_never_follows_a_planted_link(path: Path, tmp_path: Path) -> None:
-    """A symbolic link in the index's place is refused, and what it leads to is not written (hazard F52)."""
+    """A symbolic link in the index's place is refused, and what it leads to is not written."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"")
     path.symlink_to(victim)

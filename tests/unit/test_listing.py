@@ -1,4 +1,4 @@
-"""Every rule of a complete listing (hazard R1), each with what happens to those who do not know it."""
+"""Every rule of a complete listing, each with what happens to those who do not know it."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_sound_page() -> None:
 
 
 def test_several_pages_are_one_listing() -> None:
-    """Pages follow each other by their tokens, and an empty one is not the end (hazard L7)."""
+    """Pages follow each other by their tokens, and an empty one is not the end."""
     pages = (
         replace(GOOD, truncated="true", token="1"),
         replace(GOOD, keys=(), truncated="true", token="2"),
@@ -125,7 +125,7 @@ def test_a_whole_bucket() -> None:
 
 
 def test_directory_markers() -> None:
-    """An empty object whose name ends in a slash is a directory, the prefix itself is nothing (hazards X13, X14)."""
+    """An empty object whose name ends in a slash is a directory, the prefix itself is nothing."""
     page = replace(GOOD, keys=("p/", "p/d/"), size="0")
 
     assert read(page) == [Entry("d/", kind=Kind.DIRECTORY)]
@@ -151,7 +151,7 @@ def test_bytes_in_a_directory_marker_are_never_lost_silently(key: str, relative:
     ],
 )
 def test_etags(written: str | None, etag: str, raw: str) -> None:
-    """ETags compare in normal form and go back as they came; without one the time tells versions apart (E9, E10)."""
+    """ETags compare in normal form and go back as they came; without one the time tells versions apart."""
 
     assert read(replace(GOOD, keys=("p/a",), etag=written)) == [
         Entry("a", 1, etag, raw_etag=raw)
@@ -263,7 +263,7 @@ def test_a_complete_listing_with_a_token_deletes_nothing() -> None:
 
 @pytest.mark.parametrize("tokens", ["11", "121", "1231"])
 def test_a_circle_of_tokens_does_not_run_for_ever(tokens: str) -> None:
-    """No token comes twice, in a circle of any length (hazard L8)."""
+    """No token comes twice, in a circle of any length."""
     pages = (replace(GOOD, keys=(), truncated="true", token=token) for token in tokens)
 
     assert refused(*pages, GOOD) == "the listing repeats a token, so it would never end"
@@ -300,7 +300,7 @@ def test_a_store_without_key_count() -> None:
 
 
 def test_uploads_in_progress_in_a_directory_bucket() -> None:
-    """Directory buckets list the prefixes of uploads that are in progress (hazard L12)."""
+    """Directory buckets list the prefixes of uploads that are in progress."""
     page = replace(GOOD, name="b--x-s3", folded=1)
 
     assert keys(read(page, by=listing("b--x-s3"))) == ["a", "b"]
@@ -308,7 +308,7 @@ def test_uploads_in_progress_in_a_directory_bucket() -> None:
 
 @pytest.mark.parametrize("key", ["z/evil", "pa", "p", "../p/x", "P/a"])
 def test_a_key_outside_the_prefix_is_not_written(key: str) -> None:
-    """Every key begins with the prefix, or the server did not understand the question (hazard L10)."""
+    """Every key begins with the prefix, or the server did not understand the question."""
     reason = refused(replace(GOOD, keys=("p/a", key)), by=listing(ordered=False))
 
     assert reason == f'"{key}" was listed, which is outside the prefix'
@@ -316,7 +316,7 @@ def test_a_key_outside_the_prefix_is_not_written(key: str) -> None:
 
 @pytest.mark.parametrize("names", ["ba", "aa", "acb"])
 def test_disorder_of_a_store_that_orders_deletes_nothing(names: str) -> None:
-    """Where order is promised, disorder and repetition mean that entries may be missing (hazard L5)."""
+    """Where order is promised, disorder and repetition mean that entries may be missing."""
     page = replace(GOOD, keys=tuple(f"p/{name}" for name in names))
 
     assert "was listed after" in refused(page)
@@ -324,7 +324,7 @@ def test_disorder_of_a_store_that_orders_deletes_nothing(names: str) -> None:
 
 
 def test_disorder_over_pages_deletes_nothing() -> None:
-    """The order goes on from page to page, and a page that comes twice breaks it (hazard L18)."""
+    """The order goes on from page to page, and a page that comes twice breaks it."""
     first = replace(GOOD, truncated="true", token="1")
 
     assert refused(first, GOOD) == '"p/a" was listed after "p/b"'
@@ -342,7 +342,7 @@ def test_order_is_that_of_code_points() -> None:
     "size", ["-1", "big", "", "1.5", " 1", "1e3", "٣", "9" * 19, "9" * 5000]
 )
 def test_a_size_that_is_none_copies_nothing(size: str) -> None:
-    """A size is a number that a file can have (hazard L15)."""
+    """A size is a number that a file can have."""
     reason = refused(replace(GOOD, keys=("p/a",), size=size))
 
     assert reason.startswith('"p/a" was listed with the size ')
@@ -353,7 +353,7 @@ def test_a_size_that_is_none_copies_nothing(size: str) -> None:
     ["<Key></Key><Size>1</Size>", "<Size>1</Size>", "<Key>p/c</Key>", ""],
 )
 def test_an_entry_without_name_or_size_deletes_nothing(row: str) -> None:
-    """An entry that lacks what every entry has may be the one that is missed (hazard L15)."""
+    """An entry that lacks what every entry has may be the one that is missed."""
     page = replace(GOOD, count="3", more=f"<Contents>{row}</Contents>")
 
     assert refused(page) == "the listing has an entry without key or size"
@@ -374,7 +374,7 @@ STRANGE = ("p/ ", "p/%20", "p/+", "p/\x01\x1b\x7f", "p/\r\n", "p/a&<b", "p/é", 
 
 @pytest.mark.parametrize("spell", [quote, quote_plus])
 def test_encoded_keys_come_back_exactly(spell: object) -> None:
-    """Both ways of encoding give every key back, control characters and line ends too (hazards L1, L4)."""
+    """Both ways of encoding give every key back, control characters and line ends too."""
     assert callable(spell)
     page = replace(GOOD, keys=tuple(map(spell, STRANGE)), prefix=spell("p/"), encoding="url")
 
@@ -382,7 +382,7 @@ def test_encoded_keys_come_back_exactly(spell: object) -> None:
 
 
 def test_a_plus_beside_percent_20_is_a_plus() -> None:
-    """A store that writes blanks as %20 leaves a plus as it is, and `a+b` does not become `a b` (hazard L2)."""
+    """A store that writes blanks as %20 leaves a plus as it is, and `a+b` does not become `a b`."""
     page = replace(GOOD, keys=("p/a%20b", "p/a+b"), encoding="url")
 
     assert keys(read(page)) == ["a b", "a+b"]
@@ -412,14 +412,14 @@ def test_a_page_that_encodes_nothing_is_taken_literally() -> None:
 
 
 def test_bytes_that_are_no_text_show_as_mangled() -> None:
-    """A key that is not UTF-8 gets U+FFFD, by which the planner knows it (hazard L3)."""
+    """A key that is not UTF-8 gets U+FFFD, by which the planner knows it."""
     page = replace(GOOD, keys=("p/a%FFb",), encoding="url")
 
     assert keys(read(page)) == ["a\ufffdb"]
 
 
 def test_a_carriage_return_never_becomes_another_key() -> None:
-    """XML turns CR into LF, so without encoding such a key puts everything in doubt (hazard L4)."""
+    """XML turns CR into LF, so without encoding such a key puts everything in doubt."""
     page = replace(GOOD, keys=("p/a\rb",))
 
     assert read(page) == [
@@ -429,7 +429,7 @@ def test_a_carriage_return_never_becomes_another_key() -> None:
 
 @pytest.mark.parametrize("character", ["\x00", "\x01", "\x1b", "\x0b"])
 def test_a_raw_control_character_does_not_hide_the_rest(character: str) -> None:
-    """XML cannot carry them: the listing as a whole is not believed (hazard L4)."""
+    """XML cannot carry them: the listing as a whole is not believed."""
     with pytest.raises(NotAListing):
         replace(GOOD, keys=("p/a", f"p/{character}")).page()
 

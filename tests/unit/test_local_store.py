@@ -147,7 +147,7 @@ def test_a_walk_that_is_given_up_closes_what_it_opened(opened: Open, root: Path)
 
 
 def test_paths_beyond_path_max_are_reached(opened: Open) -> None:
-    """A path that no single system call can name is written, listed, read and deleted (hazard F9)."""
+    """A path that no single system call can name is written, listed, read and deleted."""
     key = "/".join(["n" * 250] * 20) + "/x"
     store = opened()
     install(store, key, b"far away")
@@ -222,7 +222,7 @@ def test_a_stamp_vouches(opened: Open, root: Path) -> None:
 
 @pytest.mark.parametrize("field", ["size", "mtime_ns", "ctime_ns", "inode"])
 def test_no_edit_hides_behind_three_fields(opened: Open, root: Path, field: str) -> None:
-    """One field that differs is an edit, whichever it is (hazards F41, F45)."""
+    """One field that differs is an edit, whichever it is."""
     write(root, {"a": b"data"})
     stamp = row_of(root / "a", "a").stamp
     stamp = stamp._replace(**{field: getattr(stamp, field) + 1})
@@ -288,7 +288,7 @@ def test_what_was_published_is_vouched_for(opened: Open, root: Path) -> None:
 def test_a_file_that_is_written_while_it_is_read_is_not_taken(
     opened: Open, root: Path
 ) -> None:
-    """A mixture of two versions is no version (hazard X30)."""
+    """A mixture of two versions is no version."""
     write(root, {"a": b"x" * 5_000_000})
     store = opened()
     (entry,) = scan(store)
@@ -374,7 +374,7 @@ def test_a_reader_sees_whole_versions_only(opened: Open, root: Path) -> None:
 def test_mode_and_time_are_on_the_file_before_anybody_sees_it(
     opened: Open, root: Path
 ) -> None:
-    """What travels with the entry is on the temporary file already, past the umask (hazard F34)."""
+    """What travels with the entry is on the temporary file already, past the umask."""
     old = os.umask(0o077)
     try:
         store = opened()
@@ -428,7 +428,7 @@ def test_bytes_that_are_too_few_or_too_many_are_not_installed(
 
 
 def test_a_long_name_has_room_for_its_temporary(opened: Open, root: Path) -> None:
-    """A name of 255 bytes is written, since the temporary's does not depend on it (hazard F8)."""
+    """A name of 255 bytes is written, since the temporary's does not depend on it."""
     for name in ("x" * 255, "é" * 127):
         install(opened(), name, b"data")
 
@@ -436,7 +436,7 @@ def test_a_long_name_has_room_for_its_temporary(opened: Open, root: Path) -> Non
 
 
 def test_hard_links_outside_keep_their_bytes(opened: Open, root: Path, outside: Path) -> None:
-    """A file that is also linked elsewhere is replaced, not written into (hazard F17)."""
+    """A file that is also linked elsewhere is replaced, not written into."""
     os.link(outside / "a", root / "a")
     install(opened(), "a", b"new")
 
@@ -709,7 +709,7 @@ def test_only_the_agent_s_own_temporaries_are_swept(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another's place")
 def test_temporaries_of_another_user_are_left(root: Path) -> None:
-    """Without being root, only what belongs to the agent's own user is removed (hazard F31)."""
+    """Without being root, only what belongs to the agent's own user is removed."""
     root.chmod(0o777)
     (root / ".s32s-tmp.root").touch()
     script = (
@@ -757,7 +757,7 @@ def test_no_key_leaves_the_directory_whoever_lets_it_through(
 def test_a_link_in_a_directory_s_place_is_never_followed(
     opened: Open, root: Path, outside: Path
 ) -> None:
-    """Neither a copy nor a delete goes through a link, at the end of the way or in its middle (hazard F14)."""
+    """Neither a copy nor a delete goes through a link, at the end of the way or in its middle."""
     before = canary(outside)
     (root / "d").symlink_to(outside)
     (root / "e").mkdir()
@@ -820,7 +820,7 @@ def test_one_failure_in_a_batch_is_only_its_own(
 
 
 def test_a_fifo_in_the_way_does_not_hang_the_agent(opened: Open, root: Path) -> None:
-    """A FIFO that appears in a file's place is moved aside unopened (hazard F18)."""
+    """A FIFO that appears in a file's place is moved aside unopened."""
     store = opened()
     staged = store.put(copy_of("a", b"new"), Bytes((b"new",)))
     os.mkfifo(root / "a")
@@ -832,7 +832,7 @@ def test_a_fifo_in_the_way_does_not_hang_the_agent(opened: Open, root: Path) -> 
 
 
 def test_a_directory_that_got_a_file_meanwhile_stays(opened: Open, root: Path) -> None:
-    """ENOTEMPTY is no error: the next pass looks again (hazard F47)."""
+    """ENOTEMPTY is no error: the next pass looks again."""
     write(root, {"d/new": b"precious"})
 
     assert not opened().delete(Entry("d/", kind=Kind.DIRECTORY))
@@ -857,7 +857,7 @@ def mount(root: Path) -> Iterator[Path]:
 
 
 def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
-    """What is mounted in the directory is a boundary: not listed, not written, not deleted (hazard F19)."""
+    """What is mounted in the directory is a boundary: not listed, not written, not deleted."""
     before = canary(mount)
     store = opened()
     found = scan(store)
@@ -892,7 +892,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
 
 
 def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
-    """ENOSPC is said as such, before and while the bytes come; nothing lies about (hazard F25)."""
+    """ENOSPC is said as such, before and while the bytes come; nothing lies about."""
     options = LocalOptions(RUN, durable=False)
     with contextlib.closing(LocalStore(Tree(str(mount)), tuple, options)) as store:
         for size in (2 << 20, 1 << 10):
@@ -937,7 +937,7 @@ def swapping(one: Path, other: Path) -> Iterator[None]:
 def test_a_directory_swapped_for_a_link_never_leads_out(
     opened: Open, root: Path, outside: Path
 ) -> None:
-    """While somebody swaps a directory for a link to outside, nothing outside changes (hazard F15)."""
+    """While somebody swaps a directory for a link to outside, nothing outside changes."""
     before = canary(outside)
     (root / "d" / "d").mkdir(parents=True)
     (root / "link").symlink_to(outside)
@@ -972,7 +972,7 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
 
 
 def test_two_passes_never_write_one_directory(opened: Open) -> None:
-    """The directory itself is claimed, whatever config and state the other pass has (hazard F44)."""
+    """The directory itself is claimed, whatever config and state the other pass has."""
     first, second = opened(), opened()
     first.claim()
 
@@ -1009,7 +1009,7 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
 def test_what_the_system_says_is_translated(
     number: int, kind: type[AgentError], remedy: str
 ) -> None:
-    """Each error number means trouble with one entry, with the directory, or with the disk (hazard F26)."""
+    """Each error number means trouble with one entry, with the directory, or with the disk."""
     error = translated(OSError(number, os.strerror(number)), "k")
 
     assert type(error) is kind
@@ -1019,7 +1019,7 @@ def test_what_the_system_says_is_translated(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="chattr needs root")
 def test_an_immutable_file_is_an_entry_s_failure(opened: Open, root: Path) -> None:
-    """A file that not even root may replace is told, stays, and stops no other (hazard F37)."""
+    """A file that not even root may replace is told, stays, and stops no other."""
     write(root, {"a": b"fixed", "b": b"old"})
     if subprocess.run(["chattr", "+i", root / "a"], check=False).returncode:
         pytest.skip("chattr does not work here")

@@ -114,7 +114,7 @@ def test_a_place_that_cannot_be_written(directory: Path) -> None:
 
 
 def test_a_planted_link_is_not_written_through(directory: Path, tmp_path: Path) -> None:
-    """A link in a copy's place is replaced, and what it leads to stays (hazard F52)."""
+    """A link in a copy's place is replaced, and what it leads to stays."""
     cache = MapCache(directory)
     cache.save(PLACE, "e1", DATA)
     (file,) = directory.iterdir()

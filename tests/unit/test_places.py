@@ -57,7 +57,7 @@ def test_a_root_itself(root: Path) -> None:
 
 
 def test_a_root_that_is_a_link(root: Path) -> None:
-    """An operator may put a root elsewhere with a link (hazard F16); what counts is where it leads."""
+    """An operator may put a root elsewhere with a link; what counts is where it leads."""
     link = root.parent / "www"
     link.symlink_to(root)
 

@@ -133,7 +133,7 @@ def test_pair_up(source: str, target: str, expected: list[str]) -> None:
     ],
 )
 def test_a_listing_without_order_never_deletes(source: str, target: str, message: str) -> None:
-    """Disorder would make pairs be missed, so it ends the comparison, on either side (hazard L5)."""
+    """Disorder would make pairs be missed, so it ends the comparison, on either side."""
     with pytest.raises(OutOfOrder) as caught:
         difference(map(file, source.split()), map(file, target.split()), MAPPING)
 
@@ -265,7 +265,7 @@ def test_what_nothing_vouches_for_is_hashed_and_not_sent(
 
 
 def test_another_size_behind_the_same_etag_is_a_change() -> None:
-    """The ETag alone never makes two entries equal (hazard E11)."""
+    """The ETag alone never makes two entries equal."""
     plan = plan_of([file("k", 1, ONE)], [file("k", 2, ONE)])
 
     assert shape(plan) == Shape(copies="k")
@@ -489,13 +489,13 @@ def test_a_key_that_escapes_is_skipped_and_the_rest_goes_on() -> None:
 def test_a_mangled_name_never_deletes_the_file_that_it_may_stand_for(
     source: str, target: str, expected: Shape
 ) -> None:
-    """A key with U+FFFD may be any file beside its first mangled part: those stay (hazard L3)."""
+    """A key with U+FFFD may be any file beside its first mangled part: those stay."""
 
     assert shape(plan_of(tree(source), tree(target))) == expected
 
 
 def test_a_local_name_that_is_no_text_deletes_nothing_in_s3() -> None:
-    """A master cannot say which key a name stands for that is not UTF-8, so it believes no absence (hazard F7)."""
+    """A master cannot say which key a name stands for that is not UTF-8, so it believes no absence."""
     plan = plan_of([file("a"), file("\udcff")], tree("a b"))
 
     assert shape(plan) == Shape(skipped="\udcff", withheld=1)

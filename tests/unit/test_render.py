@@ -83,7 +83,7 @@ def test_the_direction_of_a_master() -> None:
 
 @pytest.mark.parametrize("evil", ["\x1b[2J", "\r\n", "\u202e", "\x9b31m", "\udcff", "\x00"])
 def test_no_name_acts_on_a_terminal(evil: str) -> None:
-    """Nothing that a bucket or a map can name reaches the terminal raw (hazard F6)."""
+    """Nothing that a bucket or a map can name reaches the terminal raw."""
     mapping = replace(MAPPING, name=f"m{evil}", directory=f"/srv/{evil}")
     plan = Plan(
         clears=(Delete(Entry(f"a{evil}")),),

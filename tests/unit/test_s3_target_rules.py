@@ -42,7 +42,7 @@ def test_part_bytes(size: int, expected: int) -> None:
 
 @given(st.integers(PART_BYTES + 1, 5 * 1024 * GIB))
 def test_parts_are_legal(size: int) -> None:
-    """Never more than 10,000 parts, never one outside 5 MiB to 5 GiB (hazard X27)."""
+    """Never more than 10,000 parts, never one outside 5 MiB to 5 GiB."""
     part = part_bytes(size)
 
     assert -(-size // part) <= MAX_PARTS

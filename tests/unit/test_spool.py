@@ -35,7 +35,7 @@ def test_nothing_of_an_entry_is_lost() -> None:
 
 @pytest.mark.parametrize("other", [Entry("a", 1, "e"), Entry("a", 2, "e"), Entry("a", 1, "f")])
 def test_a_key_that_comes_twice_deletes_nothing(other: Entry) -> None:
-    """A listing that repeats itself, alike or not, is not believed (hazards R1, L18)."""
+    """A listing that repeats itself, alike or not, is not believed."""
     with pytest.raises(ListingInconsistent) as caught:
         list(in_key_order([Entry("a", 1, "e"), other]))
 

@@ -235,7 +235,7 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         with _state(settings, options, whole):
             return _Run(whole, settings).go()
     except (LockHeld, DirectoryError) as error:
-        # Nothing was done. It stands in the log, in the log's format, and nowhere else.
+        # It stands in the log, in the log's format, and nowhere else.
         event, log = ("run.skipped", whole.log.warning)
         if not isinstance(error, LockHeld):
             event, log = ("run.failed", whole.log.error)

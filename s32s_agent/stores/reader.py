@@ -284,14 +284,13 @@ class LocalReader:
         if keys.unmappable(key):
             return True
         try:
-            status = self._root.status(key)
+            status = self._root.status(self._led_to(key) if self._follow_links else key)
         except (FileNotFoundError, NotADirectoryError):
             return True
         except OSError as error:
             raise SourceChanged(f'"{key}": {error.strerror}') from error
-        return stat.S_ISDIR(status.st_mode) and not key.endswith(
-            "/"
-        )  # a directory is another key
+        # A directory's key is another one, with a slash at its end.
+        return stat.S_ISDIR(status.st_mode) and not key.endswith("/")
 
 
 class _Visit(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -293,3 +294,16 @@ def test_a_master_imports_nothing_that_windows_lacks() -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_lies_behind_a_followed_link_is_not_believed_gone(
+    opener: Opener, top: Path
+) -> None:
+    """With links followed, a key below a link is looked for where the link leads."""
+    followed = reader(opener, top, follow=True)
+    with contextlib.closing(followed):
+        gone = {
+            key: followed.confirm_absent(key) for key in ("dir-link/b", "dir-link/no", "a")
+        }
+
+    assert gone == {"dir-link/b": False, "dir-link/no": True, "a": False}

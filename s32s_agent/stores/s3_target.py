@@ -175,18 +175,16 @@ class S3Target(S3Store):
         kind = content_type(copy.entry.key, self._options.content_types)
         expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
         try:
-            etag, size = self._send(copy, data, metadata, kind)
+            etag = self._send(copy, data, metadata, kind)
         except SourceChanged:
             # A request that was repeated after its answer got lost meets its own object.
             if not self._holds(copy.entry.key, expected, len(data)):
                 raise
-            etag, size = expected, len(data)
-        return self._judged(copy.entry, etag, expected, size)
+            etag = expected
+        return self._judged(copy.entry, etag, expected, len(data))
 
-    def _send(
-        self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str
-    ) -> tuple[str, int]:
-        """Write an object in one request; give its ETag, and its size."""
+    def _send(self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str) -> str:
+        """Write an object in one request; give its ETag in normal form."""
         key = self._prefix + copy.entry.key
         send = self._send_with_obstore if is_nameable(key) else self._send_with_boto3
         try:
@@ -197,7 +195,7 @@ class S3Target(S3Store):
             self._conditions = False
             self._compare(copy)
             raw = send(copy, data, metadata, kind)
-        return normal(raw), len(data)
+        return normal(raw)
 
     def _send_with_obstore(
         self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str

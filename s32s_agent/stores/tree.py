@@ -93,17 +93,20 @@ def _open_top(path: str, create: NewDirectories | None) -> int:
         for name in (each for each in above.split("/") if each):
             fd = _exchange(fd, os.open(name, _DIRECTORY, dir_fd=fd))
         if last:
-            try:
-                inner = os.open(last, _DIRECTORY, dir_fd=fd)
-            except FileNotFoundError:
-                if create is None:
-                    raise
-                inner = _make_directory(fd, last, create)
-            fd = _exchange(fd, inner)
+            fd = _exchange(fd, _open_or_make(fd, last, create))
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def _open_or_make(fd: int, name: str, create: NewDirectories | None) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=fd)
+    except FileNotFoundError:
+        if create is None:
+            raise
+        return _make_directory(fd, name, create)
 
 
 def _exchange(fd: int, inner: int) -> int:
@@ -156,19 +159,13 @@ class Tree:
 
     def _enter(self, fd: int, name: str, create: NewDirectories | None) -> int:
         """Exchange a directory's descriptor for that of a directory in it."""
-        try:
-            inner = os.open(name, _DIRECTORY, dir_fd=fd)
-        except FileNotFoundError:
-            if create is None:
-                raise
-            inner = _make_directory(fd, name, create)
+        inner = _open_or_make(fd, name, create)
         try:
             self.check_device(inner, name)
         except BaseException:
             os.close(inner)
             raise
-        os.close(fd)
-        return inner
+        return _exchange(fd, inner)
 
     def check_device(self, fd: int, name: str) -> None:
         """Raise EXDEV when a directory is on another file system, unless those may be entered."""

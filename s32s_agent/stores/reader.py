@@ -18,7 +18,7 @@ from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 CLOCK_TICK_NS = 10_000_000
 """More than the granularity of file times on Linux, which is at most one tick of 100 Hz."""
 _COARSE_TICK_NS = 2_000_000_000

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import mimetypes
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +30,7 @@ from s32s_agent.etags import is_md5, normal, part_count
 from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.parallel import Stop, in_parallel
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
+from s32s_agent.stores.buffers import Buffers, in_parts
 from s32s_agent.stores.connection import Connection, border
 from s32s_agent.stores.s3 import S3Store, is_nameable
 from s32s_agent.stores.uploads import Upload, Uploads
@@ -40,10 +40,11 @@ PART_BYTES = 8 * _MIB
 """Bytes of a part, and of the largest object that goes in one piece; what aws and boto3 use."""
 MAX_PARTS = 10_000
 _LARGE = _MIB
-_LARGE_AT_ONCE = 8
-"""How many buffers over `_LARGE` exist at once, over all workers: 64 MiB."""
+_LARGE_AT_ONCE = 6
+"""How many buffers over `_LARGE` exist at once, over all workers: 48 MiB."""
 _PART_WORKERS = 4
 """Parts of one object at once."""
+_NAMED = ("ETag", "ChecksumCRC32")
 _NOT_IMPLEMENTED = 501
 _DEFAULT_TYPE = "application/octet-stream"
 _PACKED_TYPES = {
@@ -73,10 +74,21 @@ class UploadOptions:
 
 @dataclass(slots=True)
 class _Part:
-    """A part on its way; its bytes are gone once it is sent."""
+    """A part on its way; whoever sends it gives its buffer back."""
 
     number: int
-    data: bytes
+    data: bytearray
+
+
+@dataclass(frozen=True, slots=True)
+class _SentPart:
+    """What S3 answered to a part."""
+
+    number: int
+    digest: bytes
+    """MD5 of what was sent."""
+    answer: dict[str, str]
+    """What completing the upload must name."""
 
 
 def part_bytes(size: int) -> int:
@@ -115,7 +127,7 @@ class S3Target(S3Store):
     ) -> None:
         super().__init__(connection, location)
         self._options = options
-        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self._large = Buffers(_LARGE_AT_ONCE)
         self._conditions = True
         """Until the store says that it does not know conditional writes."""
 
@@ -137,7 +149,7 @@ class S3Target(S3Store):
         if entry.kind is Kind.DIRECTORY:
             etag, verified = self._put_marker(copy), "md5"
         elif entry.size <= PART_BYTES:
-            with self._large if entry.size > _LARGE else contextlib.nullcontext():
+            with self._large.counted() if entry.size > _LARGE else contextlib.nullcontext():
                 etag, verified = self._put_whole(copy, content)
         else:
             etag, verified = self._put_parts(copy, content)
@@ -263,43 +275,39 @@ class S3Target(S3Store):
         self, upload: Upload, content: Content, size: int
     ) -> tuple[list[dict[str, Any]], str]:
         """Send the parts side by side; give what completes the upload, and the ETag to expect."""
-        digests: list[bytes] = []
-
-        def numbered() -> Iterator[_Part]:
-            for part in _in_parts(content.chunks(), size, self._large):
-                digests.append(hashlib.md5(part, usedforsecurity=False).digest())
-                yield _Part(len(digests), part)
-
-        parts: list[dict[str, Any]] = []
-        results = in_parallel(
-            partial(self._send_part, upload), numbered(), _PART_WORKERS, Stop()
+        parts = (
+            _Part(number, data)
+            for number, data in enumerate(in_parts(content.chunks(), size, self._large), 1)
         )
+        sent: list[_SentPart] = []
+        results = in_parallel(partial(self._send_part, upload), parts, _PART_WORKERS, Stop())
         with contextlib.closing(results):
-            for part, etag in results:
-                if isinstance(etag, Exception):
-                    raise etag
-                parts.append({"PartNumber": part.number, **etag})
-        whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
-        parts.sort(key=lambda each: int(each["PartNumber"]))
-        return parts, f"{whole.hexdigest()}-{len(digests)}"
+            for _, result in results:
+                if isinstance(result, Exception):
+                    raise result
+                sent.append(result)
+        sent.sort(key=lambda each: each.number)
+        digests = b"".join(each.digest for each in sent)
+        whole = hashlib.md5(digests, usedforsecurity=False).hexdigest()
+        named = [{"PartNumber": each.number, **each.answer} for each in sent]
+        return named, f"{whole}-{len(sent)}"
 
-    def _send_part(self, upload: Upload, part: _Part) -> dict[str, str]:
-        # Nothing else holds the bytes once they are sent, so that the permits bound the memory.
-        data, part.data = part.data, b""
+    def _send_part(self, upload: Upload, part: _Part) -> _SentPart:
         try:
+            digest = hashlib.md5(part.data, usedforsecurity=False).digest()
             with border(f'"{upload.key}", part {part.number}'):
                 answer = self._connection.client.upload_part(
                     **self._connection.common(self._bucket),
                     Key=upload.key,
                     UploadId=upload.upload_id,
                     PartNumber=part.number,
-                    Body=data,
+                    Body=part.data,
                 )
-            # Where botocore sent a checksum, completing must name it again.
-            named = ("ETag", "ChecksumCRC32")
-            return {name: str(answer[name]) for name in named if name in answer}  # type: ignore[literal-required]
         finally:
-            self._large.release()
+            self._large.give_back(part.data)
+        # Where botocore sent a checksum, completing must name it again.
+        named = {name: str(answer[name]) for name in _NAMED if name in answer}  # type: ignore[literal-required]
+        return _SentPart(part.number, digest, named)
 
     def _complete(
         self, copy: Copy, upload: Upload, parts: list[dict[str, Any]], expected: str
@@ -447,32 +455,6 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
     if attributes.mode is not None:
         metadata["mode"] = f"{attributes.mode:04o}"
     return metadata
-
-
-def _in_parts(
-    chunks: Iterator[bytes], size: int, permits: threading.BoundedSemaphore
-) -> Iterator[bytes]:
-    """Join chunks to parts; each part holds a permit, which its sender gives back."""
-    pieces: list[bytes] = []
-    room, held = size, False
-    try:
-        for chunk in chunks:
-            rest = chunk
-            while rest:
-                if not held:
-                    permits.acquire()
-                    held = True
-                pieces.append(rest[:room])
-                rest, room = rest[room:], room - len(pieces[-1])
-                if not room:
-                    part, pieces, room, held = b"".join(pieces), [], size, False
-                    yield part
-        if pieces:
-            part, pieces, held = b"".join(pieces), [], False
-            yield part
-    finally:
-        if held:
-            permits.release()
 
 
 def _is_not_implemented(error: AgentError) -> bool:

@@ -1,20 +1,16 @@
-"""The rules of writing to S3 that need no server: part sizes, media types, metadata, and the cutting into parts."""
+"""The rules of writing to S3 that need no server: part sizes, media types and metadata."""
 
 from __future__ import annotations
-
-import threading
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s32s_agent.errors import SourceChanged, StoreUnavailable
+from s32s_agent.errors import StoreUnavailable
 from s32s_agent.stores.base import Attributes
 from s32s_agent.stores.s3_target import (
     MAX_PARTS,
     PART_BYTES,
-    _in_parts,
     _is_not_implemented,
     _metadata,
     content_type,
@@ -112,34 +108,6 @@ def test_mode() -> None:
     assert _metadata(Attributes(mode=0o644)) == {"mode": "0644"}
     assert _metadata(Attributes(mode=0)) == {"mode": "0000"}
     assert _metadata(Attributes()) == {}
-
-
-@given(st.lists(st.binary(max_size=50), max_size=12), st.integers(1, 60))
-def test_in_parts(chunks: list[bytes], size: int) -> None:
-    """However the chunks fall, the parts are the bytes, all of one size but the last; each holds one permit."""
-    permits = threading.BoundedSemaphore(2)
-    parts = []
-    for part in _in_parts(iter(chunks), size, permits):
-        parts.append(part)
-        permits.release()
-
-    whole = b"".join(chunks)
-    assert parts == [whole[start : start + size] for start in range(0, len(whole), size)]
-    assert [permits.acquire(blocking=False) for _ in range(3)] == [True, True, False]
-
-
-def test_a_source_that_breaks_keeps_no_permit() -> None:
-    """Otherwise eight broken files would stop every later upload for ever."""
-    permits = threading.BoundedSemaphore(1)
-
-    def chunks() -> Iterator[bytes]:
-        yield b"12345"
-        raise SourceChanged("changed")
-
-    with pytest.raises(SourceChanged):
-        list(_in_parts(chunks(), 100, permits))
-
-    assert permits.acquire(blocking=False)
 
 
 class _FromBoto(Exception):

@@ -1,0 +1,72 @@
+"""Buffers for the parts of large uploads: a fixed number over all workers, used again and again.
+
+Fresh bytes for every part would cost several times their size: the allocator keeps what it was given back, in an arena
+for each thread (measured with 20 objects of 64 MiB: 475 MB, with buffers 135).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+from collections.abc import Iterable, Iterator
+
+
+class Buffers:
+    """Permits for a number of buffers, each made when it is first taken; thread-safe.
+
+    Args:
+        count: how many may be in use at once.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    @property
+    def free(self) -> int:
+        """How many may be taken without waiting."""
+        return self._free.qsize()
+
+    def take(self, size: int) -> bytearray:
+        """Wait for a buffer of `size` bytes; what it holds is left from its last use."""
+        buffer = self._free.get()
+        return buffer if buffer is not None and len(buffer) == size else bytearray(size)
+
+    def give_back(self, buffer: bytearray | None) -> None:
+        """Let somebody else use a buffer."""
+        self._free.put(buffer)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count memory of the caller's own as a buffer while the context lasts."""
+        buffer = self._free.get()
+        try:
+            yield
+        finally:
+            self._free.put(buffer)
+
+
+def in_parts(chunks: Iterable[bytes], size: int, buffers: Buffers) -> Iterator[bytearray]:
+    """Fill buffers with chunks, `size` bytes each but for the last; whoever takes one gives it back."""
+    part: bytearray | None = None
+    filled = 0
+    try:
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                if part is None:
+                    part, filled = buffers.take(size), 0
+                taken = rest[: size - filled]
+                part[filled : filled + len(taken)] = taken
+                rest, filled = rest[len(taken) :], filled + len(taken)
+                if filled == size:
+                    full, part = part, None
+                    yield full
+        if part is not None:
+            del part[filled:]
+            short, part = part, None
+            yield short
+    finally:
+        if part is not None:
+            buffers.give_back(part)

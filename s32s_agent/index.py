@@ -8,21 +8,26 @@ One thread uses it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from s32s_agent.errors import DirectoryError
 from s32s_agent.keys import is_no_text
 from s32s_agent.model import IndexRow, Stamp
 
 _APPLICATION_ID = int.from_bytes(b"S32S")
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
-CREATE TABLE mapping (id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, unordered INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE mapping (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, unordered INTEGER NOT NULL DEFAULT 0,
+    seams TEXT NOT NULL DEFAULT '[]'
+);
 CREATE TABLE entry (
     mapping INTEGER NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL,
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
@@ -150,19 +155,35 @@ class MappingIndex:
     @property
     def unordered(self) -> bool:
         """Whether an earlier pass saw that the store does not list in key order."""
-        query = "SELECT unordered FROM mapping WHERE id = ?"
+        return bool(self._fact("unordered"))
+
+    def note_unordered(self) -> None:
+        """Remember that the store does not list in key order, so that the next pass sorts at once."""
+        self._write("UPDATE mapping SET unordered = ? WHERE id = ?", [(1, self._number)])
+
+    @property
+    def seams(self) -> tuple[str, ...]:
+        """The keys after which the pages of an earlier listing began, in its order."""
+        try:
+            return tuple(str(key) for key in json.loads(self._fact("seams") or "[]"))
+        except (ValueError, TypeError) as error:
+            raise _unreadable(error) from error
+
+    def note_seams(self, seams: Sequence[str]) -> None:
+        """Remember where the pages of a listing began."""
+        text = json.dumps(seams)
+        self._write("UPDATE mapping SET seams = ? WHERE id = ?", [(text, self._number)])
+
+    def _fact(self, column: Literal["unordered", "seams"]) -> Any:
+        query = f"SELECT {column} FROM mapping WHERE id = ?"  # noqa: S608 (no input)
         try:
             row = self._connection.execute(query, [self._number]).fetchone()
         except sqlite3.DatabaseError as error:
             raise _unreadable(error) from error
-        return bool(row and row[0])
-
-    def note_unordered(self) -> None:
-        """Remember that the store does not list in key order, so that the next pass sorts at once."""
-        self._write("UPDATE mapping SET unordered = 1 WHERE id = ?", [(self._number,)])
+        return row[0] if row else None
 
 
-def _unreadable(error: sqlite3.DatabaseError) -> DirectoryError:
+def _unreadable(error: Exception) -> DirectoryError:
     return DirectoryError(
         f"index: {error}", remedy="the next pass tries it, and begins it anew"
     )

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from s32s_agent.errors import Stopped
 
@@ -61,6 +61,37 @@ class Stop:
         while (left := end - time.monotonic()) > 0:
             self.check()
             time.sleep(min(left, 0.2))
+
+
+class Answer(Generic[R]):
+    """What a function gives that runs in a thread of its own meanwhile.
+
+    The thread is a daemon, so that one that hangs in a system call cannot keep an interrupted process alive.
+
+    Args:
+        function: called once, at once.
+    """
+
+    def __init__(self, function: Callable[[], R]) -> None:
+        self._done = threading.Event()
+        self._result: R | None = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, args=[function], daemon=True).start()
+
+    def _run(self, function: Callable[[], R]) -> None:
+        try:
+            self._result = function()
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            self._error = error
+        finally:
+            self._done.set()
+
+    def result(self) -> R:
+        """Wait for the result, or raise what the function raised."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return cast("R", self._result)
 
 
 def in_parallel(

@@ -104,7 +104,7 @@ class Work:
         tools, remote = self.tools, self._remote()
         parts = (tools.connection.endpoint, str(self.mapping.location), self.place)
         index = tools.index.of_mapping("\n".join(parts))
-        remote.sort = index.unordered
+        remote.sort, remote.seams = index.unordered, index.seams
         with self._open(remote, index) as sides:
             means = Means(
                 sides.source,
@@ -219,16 +219,20 @@ class Work:
         return check.entry if self._is_slave else check.found
 
     def _difference(self, remote: S3Target, means: Means) -> planner.Difference:
-        source, target = means.source, means.target
         try:
-            return planner.difference(source.scan(), target.scan(), self.mapping)
+            found = self._compare(means)
         except planner.OutOfOrder:
             if remote.sort or not remote.may_be_unordered:
                 raise
             remote.sort = True
-            found = planner.difference(source.scan(), target.scan(), self.mapping)
+            found = self._compare(means)
             means.index.note_unordered()
-            return found
+        if remote.learned is not None and remote.learned != remote.seams:
+            means.index.note_seams(remote.learned)
+        return found
+
+    def _compare(self, means: Means) -> planner.Difference:
+        return planner.difference(means.source.scan(), means.target.scan(), self.mapping)
 
     def _adopt(self, plan: Plan, same: dict[str, Stamp], means: Means) -> None:
         """Let the index learn of files that were found to be right already."""

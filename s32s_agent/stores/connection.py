@@ -120,7 +120,8 @@ class Connection:
             verify=settings.ca_bundle,
             config=config,
         )
-        client.meta.events.register("before-parse.s3.ListObjectsV2", _keep_raw_page)
+        # First, since another handler parses every page to look for an error in it.
+        client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw_page)
         return client
 
     def _check_endpoint(self) -> bool:

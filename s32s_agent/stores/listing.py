@@ -142,15 +142,15 @@ class Listing:
         self._last = ""
         self._empty_pages = 0
 
-    def take(self, page: Page) -> Iterator[Entry | Problem]:
-        """Check a page and yield its entries, their keys relative to the prefix.
+    def take(self, page: Page, count: int | None = None) -> Iterator[Entry | Problem]:
+        """Check a page and yield its first `count` entries, or all, their keys relative to the prefix.
 
         Raises:
             ListingInconsistent: any rule is broken, so that the listing proves nothing.
         """
         self._check_frame(page)
         decode = _decoder(page)
-        for listed in page.contents:
+        for listed in page.contents[:count]:
             key = decode(listed.key)
             if not key.startswith(self._prefix):
                 raise ListingInconsistent(f'"{key}" was listed, which is outside the prefix')
@@ -226,6 +226,12 @@ class Listing:
             yield Problem(relative, "the store does not encode line ends in keys", scope="")
         else:
             yield Entry(relative, size, etag, raw_etag=raw)
+
+
+def decoded_keys(page: Page) -> list[str]:
+    """Give the keys of a page, whole, in their order."""
+    decode = _decoder(page)
+    return [decode(listed.key) for listed in page.contents]
 
 
 def _decoder(page: Page) -> _Decoder:

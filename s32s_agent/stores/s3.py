@@ -16,7 +16,8 @@ from s32s_agent.etags import best_digest, candidate_part_sizes, is_md5, normal, 
 from s32s_agent.model import Entry, Location, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content
 from s32s_agent.stores.connection import Connection, border
-from s32s_agent.stores.listing import Listing
+from s32s_agent.stores.listing import Listing, Page
+from s32s_agent.stores.pages import Pages
 from s32s_agent.stores.spool import in_key_order
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class S3Store:
         self._opening = threading.Lock()
         self.sort = False
         """Set when the store is known not to list in key order: a scan then sorts, on disk."""
+        self.seams: tuple[str, ...] = ()
+        """Where the pages of the last listing began, for a scan that asks for them side by side."""
+        self.learned: tuple[str, ...] | None = None
+        """The seams that the last scan found worth remembering; None where those that were given still serve."""
 
     def close(self) -> None:
         """Release nothing: the connection belongs to the pass."""
@@ -71,15 +76,14 @@ class S3Store:
         listing = Listing(
             self._bucket, self._prefix, strictly_ordered=not self.may_be_unordered
         )
-        parameters = {"Prefix": self._prefix}
-        while True:
-            page, region = self._connection.page(self._bucket, **parameters)
-            self._region = region or self._region
-            yield from listing.take(page)
-            token = listing.next_token(page)
-            if token is None:
-                return
-            parameters["ContinuationToken"] = token
+        pages = Pages(self._page, listing, self.seams)
+        yield from pages.entries()
+        self.learned = pages.learned()
+
+    def _page(self, where: dict[str, str]) -> Page:
+        page, region = self._connection.page(self._bucket, Prefix=self._prefix, **where)
+        self._region = region or self._region
+        return page
 
     @contextlib.contextmanager
     def open(self, entry: Entry) -> Iterator[Content]:

@@ -301,7 +301,7 @@ class S3Target(S3Store):
                     Key=upload.key,
                     UploadId=upload.upload_id,
                     PartNumber=part.number,
-                    Body=part.data,
+                    Body=part.data,  # type: ignore[arg-type]
                 )
         finally:
             self._large.give_back(part.data)

@@ -41,7 +41,7 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
-from s32s_agent.parallel import Stop, in_parallel
+from s32s_agent.parallel import Spare, Stop, in_parallel
 from s32s_agent.planner import count_deletes
 from s32s_agent.stores.base import Attributes, Content, Published, Source, Staged, Target
 
@@ -49,6 +49,9 @@ BATCH_ENTRIES = 256
 BATCH_BYTES = 256 << 20
 BATCH_SECONDS = 1.0
 """A batch is published when it reaches any of these: one sync then serves many small files."""
+SMALL_BYTES = 256 << 10
+SMALL_AT_ONCE = 8
+"""Of entries up to `SMALL_BYTES`, which mostly wait, so many times as many as there are workers may be under way."""
 ATTEMPTS = 3
 """How often one entry is tried."""
 HOPELESS = 24
@@ -257,14 +260,21 @@ def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
     batch, room = _Batch(), _Room(means.target)
     hopeless = 0
 
+    large = threading.BoundedSemaphore(means.workers)
+
     def stage(copy: Copy) -> tuple[Staged, float]:
+        with large if copy.entry.size > SMALL_BYTES else contextlib.nullcontext():
+            return stage_one(copy)
+
+    def stage_one(copy: Copy) -> tuple[Staged, float]:
         started = time.monotonic()
         staged = _stage(copy, means, room)
         batch.unpublished[copy.entry.key] = staged
         return staged, time.monotonic() - started
 
     workers = min(means.workers, len(copies))
-    results = in_parallel(stage, copies, workers, means.stop, means.draw)
+    spare = Spare(min(means.workers * SMALL_AT_ONCE, len(copies)))
+    results = in_parallel(stage, copies, workers, means.stop, means.draw, spare)
     try:
         with contextlib.closing(results):
             for copy, result in results:

@@ -119,8 +119,9 @@ class MappingIndex:
             " WHERE mapping = ? ORDER BY key"
         )
         try:
-            for key, etag, *stamp in self._connection.execute(query, [self._number]):
-                yield IndexRow(key, etag, Stamp(*stamp))
+            found = self._connection.execute(query, [self._number])
+            for key, etag, size, mtime_ns, ctime_ns, inode in found:
+                yield IndexRow(key, etag, Stamp(size, mtime_ns, ctime_ns, inode))
         except sqlite3.DatabaseError as error:
             raise _unreadable(error) from error
 

@@ -222,8 +222,7 @@ class Mapping:
     storage_class: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class IndexRow:
+class IndexRow(NamedTuple):
     """Both sides held the same bytes: this version in S3, this stamp here."""
 
     key: str

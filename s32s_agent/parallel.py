@@ -19,6 +19,14 @@ INTERRUPTED_SECONDS = 5
 """How long an interrupted pass waits for its workers."""
 
 
+_BUSY = 0.75
+"""The share of one processor from which on this process counts as busy."""
+
+
+def _wall_and_processor() -> tuple[float, float]:
+    return time.monotonic(), time.process_time()
+
+
 class Stop:
     """Asks workers to end soon; thread-safe.
 
@@ -63,6 +71,40 @@ class Stop:
             time.sleep(min(left, 0.2))
 
 
+def _none(_running: int) -> int:
+    """Start no more threads."""
+    return 0
+
+
+class Spare:
+    """Has threads added while this process leaves a processor idle, since then they wait for answers.
+
+    Small objects over a network take a round trip each and hardly any work; on loopback the work is all there is, and
+    more threads only get in each other's way.
+
+    Args:
+        most: how many threads there may be.
+        clock: wall and processor time so far, in seconds.
+    """
+
+    def __init__(
+        self, most: int, clock: Callable[[], tuple[float, float]] = _wall_and_processor
+    ) -> None:
+        self._most = most
+        self._clock = clock
+        self._since = clock()
+
+    def __call__(self, running: int) -> int:
+        """Say how many threads may be added to those that are running."""
+        now, used = self._clock()
+        elapsed = now - self._since[0]
+        if elapsed < IDLE_SECONDS:
+            return 0
+        share = (used - self._since[1]) / elapsed
+        self._since = now, used
+        return min(running, self._most - running) if share < _BUSY else 0
+
+
 class Answer(Generic[R]):
     """What a function gives that runs in a thread of its own meanwhile.
 
@@ -100,6 +142,7 @@ def in_parallel(
     workers: int,
     stop: Stop,
     idle: Callable[[], None] | None = None,
+    spare: Callable[[int], int] = _none,
 ) -> Generator[tuple[T, R | Exception], None, None]:
     """Apply a function to each item in threads and yield the results as they come, exceptions as values.
 
@@ -113,28 +156,37 @@ def in_parallel(
         workers: how many threads.
         stop: ends the threads when asked.
         idle: called in the caller's thread, some times a second, while there is no result.
+        spare: called in the caller's thread after each result with the number of threads, until one has ended; says
+            how many more may start.
     """
     pool = _Pool(function, items, stop)
     threads: list[threading.Thread] = []
-    running = 0
-    try:
-        for _ in range(workers):
+
+    def start(count: int) -> None:
+        for _ in range(count):
             thread = threading.Thread(target=pool.work, daemon=True)
             thread.start()
             threads.append(thread)
-            running += 1
+
+    running = 0
+    try:
+        start(workers)
+        running = workers
         while running:
             result = pool.next_result(idle)
             if result is None:
                 running -= 1
-            else:
-                yield result
+                continue
+            if running == len(threads) and (more := spare(running)):
+                start(more)
+                running += more
+            yield result
     finally:
         interrupted = stop.asked()
         if running:
             stop.set()
         for thread in threads:
-            thread.join(INTERRUPTED_SECONDS / workers if interrupted else None)
+            thread.join(INTERRUPTED_SECONDS / len(threads) if interrupted else None)
 
 
 class _Pool(Generic[T, R]):

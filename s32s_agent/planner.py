@@ -226,7 +226,8 @@ class _Comparison:
     def take(self, source: Entry | None, target: Entry | None) -> None:
         """Judge what both sides have at one key."""
         key = (source or target or Entry("")).key
-        self._leave_directories(key)
+        if self.new_directory is not None or self.lonely_directories:
+            self._leave_directories(key)
         if source is not None and source.kind is not Kind.GONE:
             self.found.source_entries += source.kind is Kind.FILE
             self.missing.discard(key)

@@ -22,6 +22,8 @@ _MAX_EMPTY_PAGES = 1000
 """Ceph sends empty pages in the middle of a listing, but not without end."""
 
 _SIZE = re.compile("[0-9]{1,18}")
+_USUAL_ETAG = re.compile('"[0-9a-f]{32}(?:-[0-9]+)?"')
+"""In the form that `normal` leaves as it is but for the quotes."""
 
 _ROOT, _FIELD, _PART = 1, 2, 3
 """Depths: the document, its fields, the fields of one entry."""
@@ -157,7 +159,8 @@ class Listing:
             if self._strictly_ordered and key <= self._last:
                 raise ListingInconsistent(f'"{key}" was listed after "{self._last}"')
             self._last = key
-            yield from self._entry(key, listed, page)
+            if (found := self._entry(key, listed, page)) is not None:
+                yield found
 
     def next_token(self, page: Page) -> str | None:
         """Give the token of the page that follows, None at the end.
@@ -207,10 +210,18 @@ class Listing:
         if page.common_prefixes and not self._bucket.endswith("--x-s3"):
             raise ListingInconsistent("the listing folds keys into common prefixes, unasked")
 
-    def _entry(self, key: str, listed: Listed, page: Page) -> Iterator[Entry | Problem]:
+    def _entry(self, key: str, listed: Listed, page: Page) -> Entry | Problem | None:
+        """Read one element; None for the marker of the prefix itself."""
         if not _SIZE.fullmatch(listed.size):
             raise ListingInconsistent(f'"{key}" was listed with the size {listed.size[:40]!r}')
         relative, size = key[len(self._prefix) :], int(listed.size)
+        if (
+            _USUAL_ETAG.fullmatch(listed.etag)
+            and relative
+            and relative[-1] != "/"
+            and "\n" not in relative
+        ):
+            return Entry(relative, size, listed.etag[1:-1])
         etag = normal(listed.etag)
         raw = "" if listed.etag == f'"{etag}"' else listed.etag
         if not etag:
@@ -218,14 +229,12 @@ class Listing:
             etag, raw = f"modified {listed.modified}", ""
         if relative.endswith("/") or not relative:
             if size:
-                yield Problem(relative, "a name that ends in a slash cannot hold bytes")
-            elif relative:
-                yield Entry(relative, kind=Kind.DIRECTORY)
-        elif "\n" in relative and "EncodingType" not in page.fields:
+                return Problem(relative, "a name that ends in a slash cannot hold bytes")
+            return Entry(relative, kind=Kind.DIRECTORY) if relative else None
+        if "\n" in relative and "EncodingType" not in page.fields:
             # XML turns a carriage return into a newline, so this may be another key.
-            yield Problem(relative, "the store does not encode line ends in keys", scope="")
-        else:
-            yield Entry(relative, size, etag, raw_etag=raw)
+            return Problem(relative, "the store does not encode line ends in keys", scope="")
+        return Entry(relative, size, etag, raw_etag=raw)
 
 
 def decoded_keys(page: Page) -> list[str]:

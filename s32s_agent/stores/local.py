@@ -239,17 +239,22 @@ class LocalStore(LocalReader):
 
     def _move_in(
         self, place: str, staged: Sequence[Staged], inodes: dict[str, tuple[int, ...]]
-    ) -> Iterator[Published]:
-        """Rename one directory's temporary files; note the inodes of those that moved, yield those that could not."""
-        for each in staged:
-            try:
-                with self._tree.directory(place) as directory:
-                    inodes[each.copy.entry.key] = self._replace(directory, each)
-            except EntryError as error:
-                self.discard(each)
-                yield Published(each, None, error)
-            except OSError as error:
-                yield self._given_up(each, error)
+    ) -> list[Published]:
+        """Rename one directory's temporary files; note the inodes of those that moved, give those that could not."""
+        failed = []
+        try:
+            with self._tree.directory(place) as directory:
+                for each in staged:
+                    try:
+                        inodes[each.copy.entry.key] = self._replace(directory, each)
+                    except EntryError as error:
+                        self.discard(each)
+                        failed.append(Published(each, None, error))
+                    except OSError as error:
+                        failed.append(self._given_up(each, error))
+        except OSError as error:
+            failed = [self._given_up(each, error) for each in staged]
+        return failed
 
     def _replace(self, directory: int, staged: Staged) -> tuple[int, ...]:
         """Rename a temporary file to its name; give what of its stat a rename leaves alone."""
@@ -272,23 +277,18 @@ class LocalStore(LocalReader):
 
     def _stamp(
         self, place: str, staged: Sequence[Staged], inodes: dict[str, tuple[int, ...]]
-    ) -> Iterator[Published]:
+    ) -> list[Published]:
         """Take the stamps of published files, once the clock has left the moment of their renaming.
 
         A later edit then has another ctime, even when it restores the mtime.
         """
-        for each in staged:
-            key = each.copy.entry.key
-            try:
-                with self._tree.directory(place) as directory:
-                    name = key.rpartition("/")[2]
-                    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            except OSError:
-                yield Published(each, None)
-                continue
-            stamp = stamp_of(status)
-            same = _lasting(status) == inodes[key]
-            yield Published(each, stamp if same and not may_hide_an_edit(stamp) else None)
+        try:
+            with self._tree.directory(place) as directory:
+                return [
+                    _stamped(directory, each, inodes[each.copy.entry.key]) for each in staged
+                ]
+        except OSError:
+            return [Published(each, None) for each in staged]
 
     # --- remove ---
 
@@ -354,6 +354,17 @@ class LocalStore(LocalReader):
 def _lasting(status: os.stat_result) -> tuple[int, ...]:
     """Take from a stat what an edit changes and a rename does not."""
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _stamped(directory: int, staged: Staged, moved: tuple[int, ...]) -> Published:
+    name = staged.copy.entry.key.rpartition("/")[2]
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError:
+        return Published(staged, None)
+    stamp = stamp_of(status)
+    same = _lasting(status) == moved
+    return Published(staged, stamp if same and not may_hide_an_edit(stamp) else None)
 
 
 def _place(staged: Staged) -> str:

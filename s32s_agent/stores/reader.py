@@ -71,6 +71,8 @@ class Root(Protocol):
 def stamp_of(status: os.stat_result) -> Stamp:
     """Take from a stat what tells whether the content may have been touched."""
     fields = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    if min(fields) >= -_SIGNED and max(fields) < _SIGNED:
+        return Stamp(*fields)
     # Folded to what SQLite can store: some file systems have inodes and times beyond 63 bits.
     return Stamp(*((each + _SIGNED) % (2 * _SIGNED) - _SIGNED for each in fields))
 
@@ -142,7 +144,7 @@ class LocalReader:
         if isinstance(found, Problem):
             return found
         if stamp == row.stamp and self._trust_index:
-            return found._replace(etag=row.etag)
+            return Entry(found.key, found.size, row.etag, found.kind)
         return found._replace(edited=True)
 
     def _walk(self) -> Iterator[tuple[Entry | Problem, Stamp | None]]:
@@ -168,8 +170,10 @@ class LocalReader:
                         )  # before the walk can be given up, so that it is closed
                     if found is not None:
                         yield found, None
-                elif not self._is_nobodys(here.prefix + name, name):
-                    yield from self._look_at(here, name)
+                elif not self._is_nobodys(here.prefix + name, name) and (
+                    seen := self._look_at(here, name)
+                ):
+                    yield seen
         finally:
             for each in levels:
                 each.level.close()
@@ -192,28 +196,24 @@ class LocalReader:
             return True
         return keys.is_left_alone(name, at_the_top=False)
 
-    def _look_at(
-        self, here: _Visit, name: str
-    ) -> Iterator[tuple[Entry | Problem, Stamp | None]]:
+    def _look_at(self, here: _Visit, name: str) -> tuple[Entry | Problem, Stamp | None] | None:
+        """Say what a name stands for; None when it is gone again."""
         key = here.prefix + name
         try:
             status = here.level.status(name)
         except FileNotFoundError:
-            return
+            return None
         except OSError as error:
-            yield Problem(key, f"cannot be read: {error.strerror}", key, fatal=True), None
-            return
+            return Problem(key, f"cannot be read: {error.strerror}", key, fatal=True), None
         if stat.S_ISLNK(status.st_mode) and self._follow_links:
             try:
                 status = self._root.status(self._led_to(key))
             except OSError as error:
-                yield Problem(key, f"the symbolic link: {error.strerror}", key), None
-                return
+                return Problem(key, f"the symbolic link: {error.strerror}", key), None
         if stat.S_ISREG(status.st_mode):
-            yield Entry(key, status.st_size), stamp_of(status)
-        else:
-            kind = Kind.LINK if stat.S_ISLNK(status.st_mode) else Kind.SPECIAL
-            yield Entry(key, kind=kind), None
+            return Entry(key, status.st_size), stamp_of(status)
+        kind = Kind.LINK if stat.S_ISLNK(status.st_mode) else Kind.SPECIAL
+        return Entry(key, kind=kind), None
 
     def _descend(
         self, levels: list[_Visit], name: str

@@ -33,6 +33,7 @@ from s32s_agent.executor import (
     BATCH_BYTES,
     BATCH_ENTRIES,
     HOPELESS,
+    SMALL_BYTES,
     Means,
     Throttle,
     alike,
@@ -53,7 +54,7 @@ from s32s_agent.model import (
     Why,
     Withheld,
 )
-from s32s_agent.parallel import Stop, in_parallel
+from s32s_agent.parallel import IDLE_SECONDS, Stop, in_parallel
 from s32s_agent.stores.base import Content, Published, Staged
 from s32s_agent.stores.memory import MemoryStore
 
@@ -504,6 +505,42 @@ def test_many_small_entries_are_shown_together(bench: Bench) -> None:
     assert sum(bench.target.batches) == 3 * BATCH_ENTRIES + 5
     assert max(bench.target.batches) <= BATCH_ENTRIES
     assert len(bench.target.batches) < BATCH_ENTRIES
+
+
+def under_way(bench: Bench, plan: Plan) -> int:
+    """Carry out a plan whose copies wait; give how many were under way at once, at most."""
+    lock, inside, most = threading.Lock(), 0, 0
+
+    def wait(_key: str) -> None:
+        nonlocal inside, most
+        with lock:
+            inside += 1
+            most = max(most, inside)
+        time.sleep(IDLE_SECONDS / 2)
+        with lock:
+            inside -= 1
+
+    bench.target.when_put = wait
+    bench.run(plan)
+    return most
+
+
+def test_more_small_entries_than_workers_wait_at_once(bench: Bench) -> None:
+    """A round trip takes as long for a small entry as for a large one, and costs nothing meanwhile."""
+    bench.workers = 2
+
+    assert under_way(bench, Plan(copies=many(bench.source, 40))) > bench.workers
+
+
+def test_no_more_large_entries_than_workers_are_under_way(bench: Bench) -> None:
+    """Each holds memory, however long it waits."""
+    bench.workers = 2
+    large = tuple(
+        copy._replace(entry=copy.entry._replace(size=SMALL_BYTES + 1))
+        for copy in many(bench.source, 16)
+    )
+
+    assert under_way(bench, Plan(copies=large)) == bench.workers
 
 
 def test_a_batch_is_bounded_in_bytes(bench: Bench) -> None:

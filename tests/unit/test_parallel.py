@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from s32s_agent.errors import Interrupted, Stopped, TimeIsUp
-from s32s_agent.parallel import Stop, in_parallel
+from s32s_agent.parallel import Answer, Spare, Stop, in_parallel
 
 
 def test_every_item_once() -> None:
@@ -147,3 +147,78 @@ def test_the_first_reason_is_the_one_that_is_raised() -> None:
 
     with pytest.raises(Interrupted):
         Stop(stop).check()
+
+
+def test_threads_are_added_while_there_is_room_for_more() -> None:
+    """Two workers become six: only then can six items be under way at once."""
+    together = threading.Barrier(6)
+
+    def work(number: int) -> None:
+        if number >= 2:
+            together.wait(30)
+
+    found = list(
+        in_parallel(work, range(2 + 6 * 3), 2, Stop(), spare=lambda running: 6 - running)
+    )
+
+    assert [error for _, error in found if error is not None] == []
+
+
+def test_no_thread_is_added_when_there_is_nothing_left() -> None:
+    """Once a thread has found no more items, another would find none either."""
+    asked: list[int] = []
+
+    def spare(running: int) -> int:
+        asked.append(running)
+        return 1
+
+    list(in_parallel(str, range(3), 1, Stop(), spare=spare))
+
+    assert asked == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("used", "running", "expected"),
+    [
+        (0.0, 16, 16),  # waiting: twice as many
+        (0.7, 16, 16),
+        (0.8, 16, 0),  # busy
+        (1.9, 16, 0),
+        (0.1, 100, 28),  # never more than the most
+        (0.1, 128, 0),
+    ],
+)
+def test_spare(used: float, running: int, expected: int) -> None:
+    """Threads are doubled while the process leaves a processor idle, up to the most that there may be."""
+    times = iter([(5.0, 1.0), (6.0, 1.0 + used)])
+
+    assert Spare(128, lambda: next(times))(running) == expected
+
+
+def test_spare_looks_only_now_and_then() -> None:
+    """Between two looks some time must pass, or the share would be chance."""
+    times = iter([(5.0, 1.0), (5.1, 1.0), (5.2, 1.0), (5.3, 1.0)])
+    spare = Spare(128, lambda: next(times))
+
+    assert [spare(1), spare(1), spare(1)] == [0, 0, 1]
+
+
+def test_an_answer_is_made_meanwhile() -> None:
+    """The function runs at once, and its result or its exception waits for whoever asks."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> int:
+        begun.set()
+        assert go_on.wait(30)
+        return 7
+
+    def fail() -> int:
+        raise Stopped("broken")
+
+    answer, failure = Answer(work), Answer(fail)
+    assert begun.wait(30)
+    go_on.set()
+
+    assert (answer.result(), answer.result()) == (7, 7)
+    with pytest.raises(Stopped, match="broken"):
+        failure.result()

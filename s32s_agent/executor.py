@@ -52,6 +52,7 @@ BATCH_SECONDS = 1.0
 SMALL_BYTES = 256 << 10
 SMALL_AT_ONCE = 8
 """Of entries up to `SMALL_BYTES`, which mostly wait, so many times as many as there are workers may be under way."""
+MOST_THREADS = 256
 ATTEMPTS = 3
 """How often one entry is tried."""
 HOPELESS = 24
@@ -273,7 +274,8 @@ def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
         return staged, time.monotonic() - started
 
     workers = min(means.workers, len(copies))
-    spare = Spare(min(means.workers * SMALL_AT_ONCE, len(copies)))
+    most = max(means.workers, min(means.workers * SMALL_AT_ONCE, MOST_THREADS))
+    spare = Spare(min(most, len(copies)))
     results = in_parallel(stage, copies, workers, means.stop, means.draw, spare)
     try:
         with contextlib.closing(results):

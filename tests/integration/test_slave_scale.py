@@ -136,6 +136,37 @@ def test_pages_are_followed_to_the_end(scripted_slave: Slave, scripted: Scripted
     assert sum(map(is_list, scripted.requests)) == 12
 
 
+def test_pages_are_asked_for_by_the_seams_of_the_last_pass(
+    scripted_slave: Slave, scripted: ScriptedS3
+) -> None:
+    """A pass in sync asks for as many pages as there are, all but the first by the key that they begin after."""
+    scripted.page_size = 7
+    scripted_slave.publish(FILES)
+    scripted_slave.once()
+    scripted.requests.clear()
+
+    run = scripted_slave.once()
+
+    asked = [each.query for each in scripted.requests if is_list(each)]
+    of_data = [query for query in asked if query.get("prefix") == "data/"]
+    assert (run.exit_code, run.finished["unchanged"]) == (0, len(FILES))
+    assert len(of_data) == -(-len(FILES) // scripted.page_size)
+    assert sum("start-after" in query for query in of_data) == len(of_data) - 1
+
+
+def test_a_pass_in_sync_writes_no_row(slave: Slave) -> None:
+    """The index is not touched when there is nothing to learn."""
+    slave.publish(FILES)
+    slave.once()
+    index = slave.agent.state_dir / "index.db"
+    before = index.read_bytes(), index.stat().st_mtime_ns
+
+    run = slave.once()
+
+    assert run.finished["unchanged"] == len(FILES)
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == before
+
+
 def test_objects_of_parts_are_proven_and_adopted(
     slave: Slave, proxy: CountingProxy, bucket: Bucket
 ) -> None:

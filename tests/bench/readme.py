@@ -1,0 +1,63 @@
+"""Puts the results into the README, between two marks, so that no figure there is written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .results import Record
+from .table import short_table
+
+BEGIN = "<!-- written by `python -m tests.bench --readme` -->"
+END = "<!-- end of what `python -m tests.bench --readme` writes -->"
+
+
+def section(workloads: Mapping[str, Record]) -> str:
+    """Give what belongs between the marks: the table, and on what it was measured."""
+    return f"{short_table(workloads)}\n\n{_circumstances(workloads)}"
+
+
+def _circumstances(workloads: Mapping[str, Record]) -> str:
+    """Say when, where and with what; several machines are all named."""
+    records = list(workloads.values())
+    machines = dict.fromkeys(_machine(each["machine"]) for each in records)
+    versions = dict.fromkeys(
+        version.removeprefix("v").partition(" Python")[0].replace("/", " ")
+        for each in records
+        for version in each["versions"].values()
+    )
+    rounds = sorted({each["rounds"] for each in records})
+    dates = sorted({each["date"] for each in records})
+    times = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return (
+        f"Each cell: wall time, processor time, peak memory; medians of {times} runs by turns, {when}.\n"
+        f"{'; '.join(machines)}.\n{', '.join(versions)}."
+    )
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    return (
+        f"{facts['cores']} cores ({facts['processor']}), {facts['memory_gb']} GB, Linux {facts['kernel']}, "
+        f"Python {facts['python']}"
+    )
+
+
+def inserted(text: str, workloads: Mapping[str, Record]) -> str:
+    """Give the README with the results in their place.
+
+    Raises:
+        ValueError: it has no such place.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md: expected the line {BEGIN} and, below it, {END}")
+    return f"{before}{BEGIN}\n\n{section(workloads)}\n\n{END}{after}"
+
+
+def update(file: Path, workloads: Mapping[str, Record]) -> None:
+    """Write the results into the file."""
+    text = inserted(file.read_text(encoding="utf-8"), workloads)
+    file.write_text(text, encoding="utf-8")

@@ -30,6 +30,7 @@ class Relay:
         self.upstream = port
         self.delay = delay
         self.slots: Counter[int] = Counter()
+        self.open: set[asyncio.Transport] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._server: asyncio.Server | None = None
@@ -54,6 +55,9 @@ class Relay:
     async def _end(self) -> None:
         if self._server is not None:
             self._server.close()
+        for transport in tuple(self.open):
+            transport.abort()
+        await asyncio.sleep(0)  # what was hung up is told so in the next round of the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -104,9 +108,12 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self.relay.open.add(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
+        if self.transport is not None:
+            self.relay.open.discard(self.transport)
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
 

@@ -82,7 +82,7 @@ def best_peer(found: Mapping[str, Summary]) -> str | None:
 def record_of(
     workload: Workload, outcomes: Iterable[Outcome], tools: Iterable[Tool], rounds: int
 ) -> dict[str, Any]:
-    """Write down what came out, and where."""
+    """Write down what came out, and where. The load is that of the last minutes, our own included."""
     outcomes = list(outcomes)
     names = {each.tool for each in outcomes}
     return {
@@ -91,6 +91,7 @@ def record_of(
         "rounds": rounds,
         "versions": {tool.name: tool.version() for tool in tools if tool.name in names},
         "machine": machine(),
+        "load": round(os.getloadavg()[1], 1),
         "max_bandwidth": workload.max_bandwidth,
         "data": asdict(workload.data),
         "tools": [_outcome(each) for each in outcomes],

@@ -28,7 +28,8 @@ def long_table(workloads: Mapping[str, Record]) -> str:
 
 
 def _long(name: str, record: Record) -> str:
-    head = f"**{name}: {record['title']}** ({record['rounds']} rounds, {record['date']})"
+    when = f"{record['rounds']} rounds, {record['date']}, load {record['load']}"
+    head = f"**{name}: {record['title']}** ({when})"
     columns = (
         "tool",
         "wall s",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import shutil
 import signal
 import sys
@@ -77,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(sys.executable).with_name("s32s-agent"),
         metavar="PATH",
+        help="of s32s-agent; the one beside this Python unless given",
     )
     add(
         "--output",
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--directory",
+        metavar="DIR",
         type=Path,
         default=Path(tempfile.gettempdir()),
         help="for temporary data",
@@ -141,6 +144,10 @@ def _run(workloads: list[Workload], tools: list[Tool], options: argparse.Namespa
 
 def _lack_of_room(workload: Workload, tools: int, directory: Path) -> str:
     needed, free = workload.disk_bytes(tools), shutil.disk_usage(directory).free
+    disk, files = os.statvfs(directory), workload.data.count * (tools + 1)
+    # Where f_files is 0 the file system makes inodes as it needs them.
+    if disk.f_files and disk.f_favail < files:
+        return f"needs {files:,} inodes in {directory}, {disk.f_favail:,} are free; see --directory"
     if free >= needed:
         return ""
     return f"needs {needed / GIB:.1f} GiB in {directory}, {free / GIB:.1f} are free; see --directory"

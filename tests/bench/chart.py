@@ -52,7 +52,7 @@ def draw(workloads: Mapping[str, Record], file: Path) -> None:
 
     groups = heights(workloads)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.6))
+        figure = Figure(figsize=(10, 3.6))
         axes = figure.add_subplot()
         for number, (tool, colour) in enumerate(COLOURS.items()):
             points = [
@@ -68,7 +68,8 @@ def draw(workloads: Mapping[str, Record], file: Path) -> None:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.axhline(1, color=COLOURS[OURS], linewidth=1.5)
-        axes.set_xticks(range(len(groups)), list(groups))
+        names = [f"{name}\n{_in_lines(workloads[name])}" for name in groups]
+        axes.set_xticks(range(len(groups)), names, fontsize=7)
         axes.set_ylabel("time, s32s-agent = 1\n(above: slower than s32s-agent)")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(
@@ -76,3 +77,7 @@ def draw(workloads: Mapping[str, Record], file: Path) -> None:
         )
         figure.tight_layout()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+
+
+def _in_lines(record: Record) -> str:
+    return str(record["title"]).replace(", ", "\n")

@@ -46,11 +46,13 @@ def heights(workloads: Mapping[str, Record]) -> dict[str, dict[str, float]]:
 
 
 def draw(workloads: Mapping[str, Record], file: Path) -> None:
-    """Write the chart as SVG."""
+    """Write the chart as SVG; without any two tools to compare there is none."""
     import matplotlib as mpl  # noqa: PLC0415 - slow, and only in the extra
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     groups = heights(workloads)
+    if not groups:
+        return
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 3.6))
         axes = figure.add_subplot()

@@ -21,6 +21,8 @@ def section(workloads: Mapping[str, Record]) -> str:
 def _circumstances(workloads: Mapping[str, Record]) -> str:
     """Say when, where and with what; several machines are all named."""
     records = list(workloads.values())
+    if not records:
+        return "Nothing has been measured yet."
     machines = dict.fromkeys(_machine(each["machine"]) for each in records)
     versions = dict.fromkeys(
         version.removeprefix("v").partition(" Python")[0].replace("/", " ")
@@ -28,11 +30,13 @@ def _circumstances(workloads: Mapping[str, Record]) -> str:
         for version in each["versions"].values()
     )
     rounds = sorted({each["rounds"] for each in records})
+    load = max(each["load"] for each in records)
     dates = sorted({each["date"] for each in records})
     times = f"{rounds[0]}" if len(rounds) == 1 else f"{rounds[0]} to {rounds[-1]}"
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     return (
-        f"Each cell: wall time, processor time, peak memory; medians of {times} runs by turns, {when}.\n"
+        f"Each cell: wall time, processor time, peak memory; medians of {times} runs by turns, {when},\n"
+        f"on a machine whose load was at most {load:.0f}, the benchmark included.\n"
         f"{'; '.join(machines)}.\n{', '.join(versions)}."
     )
 

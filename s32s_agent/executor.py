@@ -53,6 +53,8 @@ SMALL_BYTES = 256 << 10
 SMALL_AT_ONCE = 8
 """Of entries up to `SMALL_BYTES`, which mostly wait, so many times as many as there are workers may be under way."""
 MOST_THREADS = 256
+PAID_AHEAD = 4 << 20
+"""So many bytes of an entry may be on their way before anybody asks for the first."""
 ATTEMPTS = 3
 """How often one entry is tried."""
 HOPELESS = 24
@@ -76,7 +78,7 @@ class Throttle:
 
     def take(self, size: int) -> None:
         """Wait until `size` bytes may have passed."""
-        if self._rate is None:
+        if self._rate is None or not size:
             return
         with self._lock:
             now = time.monotonic()
@@ -369,8 +371,10 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
         try:
             if copy.entry.kind is Kind.DIRECTORY:
                 return means.target.put(copy, _Nothing())
+            paid = min(copy.entry.size, PAID_AHEAD)
+            means.throttle.take(paid)
             with means.source.open(copy.entry) as content:
-                return means.target.put(copy, _Watched(content, means))
+                return means.target.put(copy, _Watched(content, means, paid))
         except SourceChanged:
             fresh = means.source.fresh(copy.entry)
             if attempt == ATTEMPTS or fresh is None:
@@ -398,11 +402,15 @@ class _Nothing:
 
 
 class _Watched:
-    """A content whose bytes pass at the rate that is allowed, until somebody asks to stop."""
+    """A content whose bytes pass at the rate that is allowed, until somebody asks to stop.
 
-    def __init__(self, content: Content, means: Means) -> None:
+    The first `paid` bytes are allowed already: they come as soon as the entry is opened, whoever waits.
+    """
+
+    def __init__(self, content: Content, means: Means, paid: int) -> None:
         self._content = content
         self._means = means
+        self._paid = paid
 
     @property
     def attributes(self) -> Attributes:
@@ -419,6 +427,7 @@ class _Watched:
     def chunks(self) -> Iterator[bytes]:
         for chunk in self._content.chunks():
             self._means.stop.check()
-            self._means.throttle.take(len(chunk))
+            self._means.throttle.take(max(0, len(chunk) - self._paid))
+            self._paid = max(0, self._paid - len(chunk))
             self._means.progress(0, len(chunk))
             yield chunk

@@ -33,6 +33,7 @@ from s32s_agent.executor import (
     BATCH_BYTES,
     BATCH_ENTRIES,
     HOPELESS,
+    PAID_AHEAD,
     SMALL_BYTES,
     Means,
     Throttle,
@@ -785,6 +786,23 @@ def test_without_a_rate_nobody_waits() -> None:
     Throttle(None, stop).take(1 << 40)
 
     assert stop.slept == []
+
+
+def test_bytes_are_paid_for_before_they_come(bench: Bench) -> None:
+    """Otherwise every worker would have its first object for nothing; and no byte is paid for twice."""
+    told: list[str] = []
+
+    class Watched(Throttle):
+        def take(self, size: int) -> None:
+            told.append(f"pay {size}")
+
+    large = b"x" * (PAID_AHEAD + 5)
+    bench.source.entries["a"] = large
+    bench.target.when_put = lambda key: told.append(f"put {key}")
+    means = replace(bench.means, throttle=Watched(None, bench.stop), workers=1)
+    list(carry_out(Plan(copies=copies(bench.source, "a", "b")), means))
+
+    assert told == [f"pay {PAID_AHEAD}", "put a", "pay 5", "pay 4", "put b", "pay 0"]
 
 
 def test_a_throttled_pass_can_be_stopped() -> None:

@@ -19,6 +19,7 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+from s32s_agent import journal
 from s32s_agent.documents import printable
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -30,8 +31,8 @@ MAX_TEXT = 8192
 """Characters of one string: journald splits lines over 48 KiB, and escapes make a string up to six times as long."""
 
 _FIRST = ("timestamp", "level", "event", "run_id", "mapping")
-# sd-daemon(3): journald takes the number as the priority and strips it from the line.
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_UNTOLD = frozenset({"timestamp", "level", "event", "run_id", "exception"})
+"""What a message in the journal leaves out: it stands beside it, or below."""
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
 _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|token|credential|authorization|signature|cookie|private_?key",
@@ -54,29 +55,38 @@ def configure(
     quiet: bool,
     stream: TextIO | None,
     before_line: Callable[[], None] | None = None,
+    journal_socket: str = journal.SOCKET,
 ) -> None:
     """Choose what is logged, how, and where.
 
     Args:
         level: One of `LEVELS`.
-        log_format: One of `FORMATS`; `auto` is `console` on a terminal and `json` elsewhere.
+        log_format: One of `FORMATS`; `auto` is `console` on a terminal, `journal` where the stream leads
+            there, and `json` elsewhere.
         quiet: Show errors only, whatever the level.
         stream: Stays the caller's. None, which `sys.stderr` is when its descriptor is closed, drops every line.
         before_line: Called before each line, to take a progress bar out of its way.
+        journal_socket: Where `journal` sends its events; without a journal there, they are lines on the stream.
 
     Raises:
         ValueError: The level or the format is not a known one.
     """
     if level not in LEVELS:
         raise ValueError(f"level: expected one of {', '.join(LEVELS)}, got {level!r}")
-    writer = _Writer(stream, before_line or _nothing)
+    lines = _Writer(stream, before_line or _nothing)
+    log_format = _format(log_format, stream, os.environ)
+    if log_format == "journal" and journal.listens(journal_socket):
+        writer: _Writer | _JournalWriter = _JournalWriter(journal_socket, lines, stream)
+        renderers: list[Processor] = [_as_it_is]
+    else:
+        writer, renderers = lines, _renderers(log_format, stream, os.environ)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             clean,
-            *_renderers(log_format, stream, os.environ),
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             max(LEVELS[level], LEVELS["error"] if quiet else 0)
@@ -156,20 +166,27 @@ def _redact(match: re.Match[str]) -> str:
     return f"://{REDACTED}@" if match["scheme"] else f"{match['name']}{REDACTED}"
 
 
+def _format(log_format: str, stream: TextIO | None, environ: Mapping[str, str]) -> str:
+    """Choose the format that `auto` stands for."""
+    if log_format != "auto":
+        return log_format
+    if _is_terminal(stream):
+        return "console"
+    return "journal" if journal.is_journal(stream, environ) else "json"
+
+
 def _renderers(
     log_format: str, stream: TextIO | None, environ: Mapping[str, str]
 ) -> list[Processor]:
-    terminal = _is_terminal(stream)
-    if log_format == "auto":
-        log_format = "console" if terminal else "json"
     if log_format == "console":
-        return [_Console(colours=terminal and _wants_colours(environ))]
+        return [_Console(colours=_is_terminal(stream) and _wants_colours(environ))]
     if log_format == "logfmt":
         return [_flatten, structlog.processors.LogfmtRenderer(bool_as_flag=False)]
     if log_format == "json":
         return [_Json(stream)]
     if log_format == "journal":
-        return [_Json(stream, priorities=_PRIORITIES)]
+        # sd-daemon(3): journald takes the number as the priority and strips it from the line.
+        return [_Json(stream, priorities=journal.PRIORITIES)]
     raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {log_format!r}")
 
 
@@ -284,3 +301,37 @@ class _Writer:
         while data:
             # None: a pipe that does not block is full.
             data = data[self._raw.write(data) or len(data) :]
+
+
+def _as_it_is(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Hand the event over as the writer's one argument."""
+    return (event,), {}
+
+
+class _JournalWriter:
+    """Send events to the journal, each field by itself; what it does not take becomes a line."""
+
+    def __init__(self, path: str, lines: _Writer, stream: TextIO | None) -> None:
+        self._path = path
+        self._lines = lines
+        self._render = _Json(stream, priorities=journal.PRIORITIES)
+
+    def write(self, event: MutableMapping[str, Any]) -> None:
+        level, trace = event["level"], event.get("exception")
+        told = (
+            f"{name}={_word(value)}" for name, value in event.items() if name not in _UNTOLD
+        )
+        line = " ".join((str(event["event"]), *told))
+        message = line if trace is None else f"{line}\n{trace}"
+        fields = {
+            name: value if isinstance(value, str) else _json(value)
+            for name, value in event.items()
+            if name not in ("timestamp", "level")
+        }
+        try:
+            journal.send(journal.packet(level, message, fields), self._path)
+        except OSError:
+            # Restarted, full, or gone: the line goes where it would have gone without a journal.
+            self._lines.write(self._render(None, "", event))
+
+    debug = info = warning = error = critical = write

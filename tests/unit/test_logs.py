@@ -19,6 +19,7 @@ import structlog
 
 from s32s_agent import logs
 
+NO_JOURNAL = "/nonexistent/journal"
 ESCAPE = "\x1b[31mred\x1b[0m"
 BIDI = "\u202etxt.exe"
 
@@ -80,7 +81,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def logged(log_format: str, stream: io.StringIO | None = None, /, **fields: object) -> str:
     stream = stream or io.StringIO()
-    logs.configure("info", log_format, quiet=False, stream=stream)
+    logs.configure("info", log_format, quiet=False, stream=stream, journal_socket=NO_JOURNAL)
     logs.bind("r1").info("entry.copied", **fields)
     return stream.getvalue()
 
@@ -94,7 +95,7 @@ def logged_json(**fields: object) -> dict[str, Any]:
 def logged_bytes(encoding: str, log_format: str, **fields: object) -> bytes:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding)
-    logs.configure("info", log_format, quiet=False, stream=stream)
+    logs.configure("info", log_format, quiet=False, stream=stream, journal_socket=NO_JOURNAL)
     logs.bind("r1").info("entry.copied", **fields)
     return raw.getvalue()
 
@@ -138,7 +139,9 @@ def test_an_escape_sequence_in_a_traceback_never_reaches_the_terminal() -> None:
     """An error message that a key got into is escaped line by line, on every format."""
     for log_format in logs.FORMATS:
         stream = io.StringIO()
-        logs.configure("info", log_format, quiet=False, stream=stream)
+        logs.configure(
+            "info", log_format, quiet=False, stream=stream, journal_socket=NO_JOURNAL
+        )
         try:
             raise ValueError(f"bad {ESCAPE}\n2026-01-01T00:00:00Z error  forged")
         except ValueError:
@@ -287,7 +290,7 @@ def test_logfmt_quotes_what_needs_quotes() -> None:
 def test_journal_lines_start_with_the_priority(level: str, priority: int) -> None:
     """The prefix is sd-daemon's, and JSON follows it."""
     stream = io.StringIO()
-    logs.configure("info", "journal", quiet=False, stream=stream)
+    logs.configure("info", "journal", quiet=False, stream=stream, journal_socket=NO_JOURNAL)
     getattr(logs.bind("r1"), level)("run.started")
     prefix, line = stream.getvalue()[:3], stream.getvalue()[3:]
 

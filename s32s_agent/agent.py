@@ -175,4 +175,5 @@ def map_rules(settings: Settings) -> MapRules:
         settings.state_dir,
         homes_of_people(),
         settings.maps.location,
+        settings.monitoring.report,
     )

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from s32s_agent import __version__
-from s32s_agent.config import LogSettings, Settings, parse
+from s32s_agent.config import LogSettings, S3Settings, Settings, duration, parse
 from s32s_agent.documents import printable
 from s32s_agent.errors import (
     AgentError,
@@ -31,11 +32,14 @@ from s32s_agent.errors import (
     TimeIsUp,
     UsageError,
 )
-from s32s_agent.model import Mapping, Plan
-from s32s_agent.report import RunReport, one_code
+from s32s_agent.health import Health, Limits
+from s32s_agent.locations import parse_location
+from s32s_agent.model import Location, Mapping, Plan
+from s32s_agent.report import one_code
 
 if TYPE_CHECKING:
     from s32s_agent.agent import Pass
+    from s32s_agent.telling import Telling
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
 _SOFTWARE = 70
@@ -46,16 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.json and not options.status:
-        parser.error("--json goes with --status")
+    _refuse_what_does_not_fit(parser, options)
     try:
         _settle_encodings()
         if options.status:
-            return _show_status(options)
+            return _show_nagios(options) if options.nagios else _show_status(options)
+        if options.fleet is not None:
+            return _show_fleet(options)
         settings = _settings(options)
-        if options.check:
-            return _check(settings)
-        return _once(settings, options)
+        return _check(settings) if options.check else _once(settings, options)
     except AgentError as error:
         _complain(error)
         return error.exit_status
@@ -63,6 +66,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our standard output has gone; nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _refuse_what_does_not_fit(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> None:
+    fleet = options.fleet is not None
+    if options.json and not options.status and not fleet:
+        parser.error("--json goes with --status or --fleet")
+    if options.nagios and (options.json or not options.status):
+        parser.error("--nagios goes with --status, and not with --json")
+    if options.html is not None and not fleet:
+        parser.error("--html goes with --fleet")
+    if (options.warn or options.crit) and not options.nagios and not fleet:
+        parser.error("--warn and --crit go with --status --nagios or --fleet")
+    limits = _limits(options)
+    if limits.warn > limits.crit:
+        parser.error("--warn: expected no longer time than --crit")
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    default = Limits()
+    warn = options.warn or min(default.warn, options.crit or default.warn)
+    return Limits(warn, options.crit or max(default.crit, warn))
 
 
 def _settle_encodings() -> None:
@@ -90,6 +116,13 @@ def _parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="try config, maps and access; change nothing"
     )
     mode.add_argument("--status", action="store_true", help="show what the last pass did")
+    mode.add_argument(
+        "--fleet",
+        metavar="BUCKET/PREFIX",
+        nargs="?",
+        const="",
+        help="show what all servers report; default: monitoring.report of the config",
+    )
     mode.add_argument("--version", action="version", version=f"s32s-agent {__version__}")
     parser.add_argument(
         "--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s"
@@ -131,8 +164,33 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log-format", metavar="F", choices=("auto", "json", "logfmt", "console", "journal")
     )
-    parser.add_argument("--json", action="store_true", help="with --status: as JSON")
+    _add_watching(parser)
     return parser
+
+
+def _add_watching(parser: argparse.ArgumentParser) -> None:
+    """Add what goes with --status and --fleet."""
+    parser.add_argument(
+        "--json", action="store_true", help="with --status or --fleet: as JSON"
+    )
+    parser.add_argument(
+        "--nagios",
+        action="store_true",
+        help="with --status: one line, and the exit status of a Nagios plugin",
+    )
+    parser.add_argument("--html", metavar="FILE", help="with --fleet: write a web page")
+    parser.add_argument(
+        "--warn",
+        metavar="AGE",
+        type=_age,
+        help="with --nagios or --fleet: age of the last success to warn at; default: 15m",
+    )
+    parser.add_argument(
+        "--crit",
+        metavar="AGE",
+        type=_age,
+        help="with --nagios or --fleet: age that is critical; default: 1h",
+    )
 
 
 def _seconds(text: str) -> float:
@@ -140,6 +198,13 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds <= 86400:  # noqa: PLR2004
         raise argparse.ArgumentTypeError("expected 0 to 86400 seconds")
     return seconds
+
+
+def _age(text: str) -> float:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -165,7 +230,7 @@ def _complain(error: AgentError) -> None:
         print("\n".join(lines), file=sys.stderr)
 
 
-# --- --status and --check ---
+# --- --status, --fleet and --check ---
 
 
 def _show_status(options: argparse.Namespace) -> int:
@@ -177,6 +242,60 @@ def _show_status(options: argparse.Namespace) -> int:
     else:
         print(render_status(document, datetime.now(UTC)), end="")
     return 0
+
+
+def _show_nagios(options: argparse.Namespace) -> int:
+    """Write the line of a Nagios plugin; what keeps it from knowing is UNKNOWN, whatever its own exit status."""
+    from s32s_agent.health import judge, nagios_line  # noqa: PLC0415 (--nagios only)
+    from s32s_agent.status import read_last_run  # noqa: PLC0415
+
+    limits = _limits(options)
+    try:
+        document = read_last_run(_settings(options).state_dir)
+    except AgentError as error:
+        print(f"S32S-AGENT UNKNOWN - {printable(str(error)).replace('|', '/')}")
+        return Health.UNKNOWN
+    verdict = judge(document, datetime.now(UTC), limits)
+    print(nagios_line(document, verdict, limits))
+    return verdict.health
+
+
+def _show_fleet(options: argparse.Namespace) -> int:
+    from s32s_agent.fleet import fleet_document, fleet_lines, read_fleet  # noqa: PLC0415 (imports boto3)
+    from s32s_agent.stores.connection import Connection  # noqa: PLC0415
+
+    s3, location = _fleet_place(options)
+    fleet = read_fleet(Connection(s3, 16), location, datetime.now(UTC), _limits(options))
+    if options.html is not None:
+        from s32s_agent.fleet_page import write_page  # noqa: PLC0415
+
+        write_page(fleet, Path(options.html))
+    if options.json:
+        print(json.dumps(fleet_document(fleet), indent=2))
+    elif options.html is None:
+        print("\n".join(fleet_lines(fleet)))
+    return 0
+
+
+def _fleet_place(options: argparse.Namespace) -> tuple[S3Settings, Location]:
+    """Find the reports, and the way there; who names them needs no config."""
+    if (
+        options.fleet
+        and options.config == DEFAULT_CONFIG
+        and not Path(DEFAULT_CONFIG).exists()
+    ):
+        s3, location = S3Settings(), None
+    else:
+        settings = _settings(options)
+        s3, location = settings.s3, settings.monitoring.report
+    try:
+        location = parse_location(options.fleet) if options.fleet else location
+    except ValueError as error:
+        raise UsageError(f"--fleet: {error}") from error
+    if location is None:
+        remedy = "set it, or name the place with --fleet BUCKET/PREFIX"
+        raise UsageError("--fleet: the config has no monitoring.report", remedy=remedy)
+    return s3, location
 
 
 def _check(settings: Settings) -> int:
@@ -225,22 +344,24 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         progress,
         show_plan=_plan_printer(settings),
     )
-    _Signals(whole.stop.set).install()
+    signals = _Signals(whole.stop.set)
+    signals.install()
     _raise_file_limit()
     if options.splay and not sys.stderr.isatty():
         time.sleep(random.uniform(0, options.splay))  # noqa: S311 (spreads load, no secret)
+    run = _Run(whole, settings, signals.rest)
     if options.dry_run:
-        return _Run(whole, settings).go()
+        return run.go()
     try:
         with _state(settings, options, whole):
-            return _Run(whole, settings).go()
-    except (LockHeld, DirectoryError) as error:
-        # It stands in the log, in the log's format, and nowhere else.
-        event, log = ("run.skipped", whole.log.warning)
-        if not isinstance(error, LockHeld):
-            event, log = ("run.failed", whole.log.error)
-        log(event, **error.fields())
+            return run.go()
+    # Either stands in the log, in the log's format, and nowhere else.
+    except LockHeld as error:
+        whole.log.warning("run.skipped", **error.fields())
         return error.exit_status
+    except DirectoryError as error:
+        whole.log.error("run.failed", **error.fields())  # noqa: TRY400 (the world's doing)
+        return run.tell_failure(error)
 
 
 def _log_settings(settings: LogSettings, options: argparse.Namespace) -> LogSettings:
@@ -289,19 +410,25 @@ class _Signals:
     def __init__(self, first: Callable[[Stopped], None]) -> None:
         self._first = first
         self._received = False
+        self._resting = False
 
     def install(self) -> None:
         """Take the signals over."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
-    def _receive(self, number: int, _frame: FrameType | None) -> NoReturn:
+    def rest(self) -> None:
+        """Raise nothing any more: what is left to do is short, and the exit status is settled."""
+        self._resting = True
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self._received:
             os._exit(128 + number)
         self._received = True
         reason = Interrupted(number)
         self._first(reason)
-        raise reason
+        if not self._resting:
+            raise reason
 
 
 @contextlib.contextmanager
@@ -339,6 +466,8 @@ class _Run:
 
     whole: Pass
     settings: Settings
+    rest: Callable[[], None]
+    """Called when the work is done: from then on a first signal ends nothing."""
 
     def go(self) -> int:
         """Make the pass, report it, and give its exit status."""
@@ -346,21 +475,31 @@ class _Run:
         clock = time.monotonic()
         whole.log.info("run.started", role=self.settings.role, version=__version__)
         crashed = self._pass(started)
+        self.rest()
         whole.progress.finish()
-        report = whole.report
-        code = _SOFTWARE if crashed else report.exit_code
         seconds = round(time.monotonic() - clock, 3)
-        level = whole.log.info if code == 0 else whole.log.error
-        level("run.finished", exit_code=code, **report.totals(), seconds=seconds)
         if not whole.options.dry_run:
-            self._write_last_run(report, started, seconds, code)
+            self._keep(started, seconds, crashed=crashed)
+        code = self._code(crashed=crashed)
+        level = whole.log.info if code == 0 else whole.log.error
+        level("run.finished", exit_code=code, **whole.report.totals(), seconds=seconds)
         return code
+
+    def tell_failure(self, error: AgentError) -> int:
+        """Tell of a pass that could not begin, and give its exit status."""
+        self.rest()
+        self.whole.report.error = error
+        if telling := self._telling():
+            telling.ended(self._document(datetime.now(UTC), 0.0, error.exit_status))
+        return error.exit_status
 
     def _pass(self, started: datetime) -> bool:
         """Make the pass; tell whether a bug ended it."""
         whole = self.whole
         try:
             with _deadline(self.settings.sync.run_timeout, whole.stop.set):
+                if telling := self._telling():
+                    telling.started(self._about(started))
                 whole.run(started)
         except UsageError:
             raise
@@ -373,16 +512,50 @@ class _Run:
             return True
         return False
 
-    def _write_last_run(
-        self, report: RunReport, started: datetime, seconds: float, code: int
-    ) -> None:
+    def _code(self, *, crashed: bool) -> int:
+        return _SOFTWARE if crashed else self.whole.report.exit_code
+
+    def _telling(self) -> Telling | None:
+        """Give who is told; nobody of a dry run, nor of a pass over some mappings, which says nothing of the whole."""
+        from s32s_agent.telling import Telling  # noqa: PLC0415
+
+        options = self.whole.options
+        silent = options.dry_run or options.names
+        return None if silent else Telling(self.settings, self.whole.log)
+
+    def _keep(self, started: datetime, seconds: float, *, crashed: bool) -> None:
+        """Write `last_run.json`, and tell whoever listens."""
         from s32s_agent import status  # noqa: PLC0415
 
-        run = {
+        report = self.whole.report
+        document = self._document(started, seconds, self._code(crashed=crashed))
+        try:
+            status.write_last_run(self.settings.state_dir, document)
+        except DirectoryError as error:
+            self.whole.log.error("run.failed", **error.fields())  # noqa: TRY400 (as above)
+            report.error = report.error or error
+            document = self._document(started, seconds, self._code(crashed=crashed))
+        if telling := self._telling():
+            telling.ended(document)
+
+    def _about(self, started: datetime) -> dict[str, object]:
+        """Say which pass this is."""
+        only = self.whole.options.names
+        return {
             "agent_version": __version__,
+            "hostname": socket.gethostname(),
             "run_id": self.whole.run_id,
             "role": self.settings.role.value,
             "started": started.isoformat(),
+            **({"only": only} if only else {}),
+        }
+
+    def _document(self, started: datetime, seconds: float, code: int) -> dict[str, Any]:
+        from s32s_agent import status  # noqa: PLC0415
+
+        report = self.whole.report
+        run = {
+            **self._about(started),
             "finished": datetime.now(UTC).isoformat(),
             "seconds": seconds,
             "exit_code": code,
@@ -396,6 +569,4 @@ class _Run:
             previous = status.read_last_run(self.settings.state_dir)
         except DirectoryError as error:
             self.whole.log.warning("status.damaged", error=str(error))
-        status.write_last_run(
-            self.settings.state_dir, status.last_run_document(previous, run=run)
-        )
+        return status.last_run_document(previous, run=run)

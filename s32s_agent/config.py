@@ -26,7 +26,12 @@ from s32s_agent.documents import (
     text_as,
 )
 from s32s_agent.errors import ConfigError
-from s32s_agent.locations import normal_directory, normal_endpoint, parse_location
+from s32s_agent.locations import (
+    normal_directory,
+    normal_endpoint,
+    normal_ping_url,
+    parse_location,
+)
 from s32s_agent.model import Location, Role
 
 ALWAYS_ALLOWED_DELETES = 10
@@ -131,8 +136,11 @@ class MonitoringSettings:
     """Whom a pass reports to."""
 
     metrics_file: str | None = None
+    """In normal form; its name ends in `.prom`."""
     ping_url: str | None = None
+    """Whoever knows it can report in this computer's name."""
     report: Location | None = None
+    """A prefix, apart from the maps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,9 @@ def _settings(top: Fields) -> Settings | None:
     s3 = _s3(top.section("s3", _names(S3Settings)), directory)
     sync = _sync(top.section("sync", _names(SyncSettings)))
     log = _log(top.section("log", _names(LogSettings)))
-    monitoring = _monitoring(top.section("monitoring", _names(MonitoringSettings)))
+    monitoring = _monitoring(
+        top.section("monitoring", _names(MonitoringSettings)), directory, maps
+    )
     hooks = _hooks(top.section("hooks", _names(HookSettings)))
     if role is None or maps is None or roots is None:
         return None
@@ -261,12 +271,40 @@ def _log(section: Fields) -> LogSettings:
     )
 
 
-def _monitoring(section: Fields) -> MonitoringSettings:
+def _monitoring(
+    section: Fields, directory: Callable[[object], str], maps: MapsLocation | None
+) -> MonitoringSettings:
+    report = section.take("report", optional(text_as(parse_location)), None)
+    if report is not None and maps is not None and _overlap(report, maps.location):
+        section.report("report", "expected a prefix apart from maps, which all computers read")
     return MonitoringSettings(
-        metrics_file=section.take("metrics_file", optional(_later(plain_text)), None),
-        ping_url=section.take("ping_url", optional(_later(plain_text)), None),
-        report=section.take("report", optional(_later(text_as(parse_location))), None),
+        metrics_file=section.take(
+            "metrics_file", optional(lambda value: _metrics_file(directory(value))), None
+        ),
+        ping_url=section.take("ping_url", optional(_ping_url), None),
+        report=report,
     )
+
+
+def _metrics_file(path: str) -> str:
+    if not path.endswith(".prom"):
+        raise expected(
+            "a name that ends in .prom, which the textfile collector looks for", path
+        )
+    return path
+
+
+def _ping_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise expected("a URL", value)
+    return normal_ping_url(value)
+
+
+def _overlap(one: Location, other: Location) -> bool:
+    """Tell whether one place is the other or holds it."""
+    first, second = str(one).split("/"), str(other).split("/")
+    shared = min(len(first), len(second))
+    return first[:shared] == second[:shared]
 
 
 def _hooks(section: Fields) -> HookSettings:
@@ -382,6 +420,15 @@ def _seconds(value: object) -> float:
     if not 0 < seconds <= MAX_SECONDS:
         raise expected('a duration such as "90s", "30m" or "1h", or seconds', value)
     return seconds
+
+
+def duration(text: str) -> float:
+    """Read a duration as the command line takes it, which is how the config does; give its seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return _seconds(int(text) if re.fullmatch("[0-9]{1,9}", text, re.ASCII) else text)
 
 
 _OCTAL = 'octal digits in quotes such as "0644"'

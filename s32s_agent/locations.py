@@ -31,6 +31,10 @@ _ACCESS_POINT = re.compile(
 
 # Only what every reader of URLs understands alike: no backslash, no @, no blank.
 _URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
+_PING_URL = re.compile(
+    _URL.pattern.removesuffix("/?")
+    + r"(?:/[A-Za-z0-9._~%/+:=,-]*)?(?:\?[A-Za-z0-9._~%/+:=,&-]*)?"
+)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -112,6 +116,24 @@ def normal_endpoint(text: str, *, allow_http: bool) -> str:
             "expected https:// (s3.allow_http: true permits http:// to other computers)"
         )
     return text.removesuffix("/")
+
+
+def normal_ping_url(text: str) -> str:
+    """Check a URL that is told of passes, and take a slash from the end of its path.
+
+    Raises:
+        ValueError: it is not one. The message does not repeat it: whoever knows it can report in this computer's name.
+    """
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        port = 0
+    if not _PING_URL.fullmatch(text) or port == 0:
+        raise ValueError(
+            "expected http:// or https:// with a host and a path, no password and no fragment"
+        )
+    path, question, query = text.partition("?")
+    return f"{path.rstrip('/')}{question}{query}"
 
 
 def _is_loopback_name(host: str) -> bool:

@@ -66,6 +66,8 @@ class MapRules:
     """The homes of people."""
     maps: Location | None = None
     """Where the map files are; no master's mapping may hold them."""
+    reports: Location | None = None
+    """Where the fleet's reports are; no master's mapping may hold them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,8 @@ def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
     if rules.role is Role.MASTER:
         # Each mapping's extras are the other's files: two masters of one prefix delete each other's objects.
         _refuse_overlaps(drafts, "s3", _location_parts)
-        _refuse_losing_the_maps(drafts, rules.maps)
+        _refuse_losing(drafts, rules.maps, "the map files")
+        _refuse_losing(drafts, rules.reports, "the reports of the fleet")
     mappings = [
         draft.mapping for draft in drafts if draft.mapping is not None and not draft.problems
     ]
@@ -270,15 +273,15 @@ def _refuse_repeated_names(drafts: Sequence[_Draft]) -> None:
                 draft.problems.append(f"name: {shown(name)} is also the name of {other.place}")
 
 
-def _refuse_losing_the_maps(drafts: Sequence[_Draft], maps: Location | None) -> None:
-    """Refuse a prefix that holds the map files: they would be deleted as something the master does not have."""
+def _refuse_losing(drafts: Sequence[_Draft], held: Location | None, what: str) -> None:
+    """Refuse a prefix that holds what others need: it would be deleted as something the master does not have."""
     for draft in drafts:
         there = draft.location
-        if maps is None or there is None or there.bucket != maps.bucket:
+        if held is None or there is None or there.bucket != held.bucket:
             continue
         above = f"{there.prefix}/" if there.prefix else ""
-        if f"{maps.prefix}/".startswith(above):
-            draft.problems.append(f"s3: holds the map files, {maps}, which would be deleted")
+        if f"{held.prefix}/".startswith(above):
+            draft.problems.append(f"s3: holds {what}, {held}, which would be deleted")
 
 
 def _directory_parts(draft: _Draft) -> tuple[str, ...] | None:

@@ -1,4 +1,4 @@
-"""Do one thing to many items in threads, and stop soon when asked."""
+"""Do one thing to many items in threads, or one thing for a limited time, and stop soon when asked."""
 
 from __future__ import annotations
 
@@ -241,3 +241,27 @@ class _Broken:
     """The items could not be taken."""
 
     error: BaseException
+
+
+def within(seconds: float, function: Callable[[], R]) -> R:
+    """Call a function in a thread, and leave it behind when the time is up; what it raises is raised here.
+
+    Raises:
+        TimeoutError: the time is up.
+    """
+    results: queue.SimpleQueue[tuple[R | None, BaseException | None]] = queue.SimpleQueue()
+
+    def call() -> None:
+        try:
+            results.put((function(), None))
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            results.put((None, error))
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        result, error = results.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no end after {seconds:g} seconds") from None
+    if error is not None:
+        raise error
+    return cast("R", result)

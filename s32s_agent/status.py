@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,24 @@ from s32s_agent.errors import (
     StoreUnavailable,
 )
 from s32s_agent.files import replace_file
+from s32s_agent.lastrun import (
+    MAX_ERRORS,
+    MAX_MESSAGE,
+    SCHEMA_VERSION,
+    has_result,
+    moment,
+    number,
+    outcome,
+    record,
+    records,
+    short,
+    span,
+    whole,
+    word,
+)
 
-SCHEMA_VERSION = 1
 LAST_RUN = "last_run.json"
 LAST_SKIPPED = "last_skipped.json"
-MAX_ERRORS = 50
-"""Errors that the document keeps."""
 MAX_SHOWN_ERRORS = 10
 """Errors that people are shown."""
 
@@ -39,7 +51,6 @@ _REMEDIES = {
     "noperm": AccessDenied.remedy,
     "config": "correct the config file; --check names every problem",
 }
-_AGES = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def last_run_document(
@@ -49,21 +60,33 @@ def last_run_document(
 
     Args:
         previous: The document before, for what is carried over; None at the first pass.
-        run: `agent_version, run_id, role, started, finished, seconds, exit_code, cause, mappings, totals, errors`;
-            plain values, times in ISO 8601.
+        run: `agent_version, hostname, run_id, role, started, finished, seconds, exit_code, cause, mappings, totals,
+            errors`; plain values, times in ISO 8601. `only` names the mappings of a pass that left others out: it says
+            nothing of the whole, so the last success and the failures in a row stay as they were.
     """
     before = previous or {}
-    succeeded = run.get("exit_code") == 0
-    failures = before.get("consecutive_failures")
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **_plain(run)}
-    document["errors"] = _records(document.get("errors"))[:MAX_ERRORS]
-    document["last_success"] = (
-        document.get("finished") if succeeded else before.get("last_success")
-    )
-    document["consecutive_failures"] = 0 if succeeded else 1 + _whole(failures)
+    for name, most in (("errors", MAX_ERRORS), ("mappings", None)):
+        document[name] = [_bounded(each) for each in records(document.get(name))[:most]]
+    document["last_success"] = before.get("last_success")
+    document["consecutive_failures"] = whole(before.get("consecutive_failures"))
     if "last_skipped" in before:
         document["last_skipped"] = before["last_skipped"]
+    if "only" in run:
+        return document
+    if run.get("exit_code") == 0:
+        document["last_success"] = document.get("finished")
+        document["consecutive_failures"] = 0
+    else:
+        document["consecutive_failures"] += 1
     return document
+
+
+def _bounded(texts: Mapping[str, object]) -> dict[str, object]:
+    return {
+        name: short(value, MAX_MESSAGE) if isinstance(value, str) else value
+        for name, value in texts.items()
+    }
 
 
 def note_skipped(
@@ -109,7 +132,7 @@ def read_last_run(state_dir: str) -> dict[str, Any] | None:
     skipped = _read(Path(state_dir, LAST_SKIPPED))
     if skipped is None:
         return document
-    return note_skipped(document, str(skipped.get("when")), _record(skipped.get("holder")))
+    return note_skipped(document, str(skipped.get("when")), record(skipped.get("holder")))
 
 
 def render_status(document: Mapping[str, object] | None, now: datetime) -> str:
@@ -123,110 +146,80 @@ def render_status(document: Mapping[str, object] | None, now: datetime) -> str:
 
 
 def _lines(document: Mapping[str, object], now: datetime) -> Iterator[str]:
-    if "exit_code" in document:
+    if has_result(document):
         yield from _result(document, now)
-        yield from map(_mapping_line, _records(document.get("mappings")))
+        yield from map(_mapping_line, records(document.get("mappings")))
         yield from _error_lines(document)
     else:
         yield "no pass has ended yet"
-    if skipped := _record(document.get("last_skipped")):
-        holder = _record(skipped.get("holder"))
-        who = ", ".join(f"{_word(name)} {_word(value)}" for name, value in holder.items())
+    if skipped := record(document.get("last_skipped")):
+        holder = record(skipped.get("holder"))
+        who = ", ".join(f"{word(name)} {word(value)}" for name, value in holder.items())
         yield f"last skipped: {_when(skipped.get('when'), now)}, another pass held the lock"
         if who:
             yield f"              {who}"
 
 
 def _result(document: Mapping[str, object], now: datetime) -> Iterator[str]:
-    role, seconds = _word(document.get("role")), _decimal(document.get("seconds"))
+    role, seconds = word(document.get("role")), _decimal(document.get("seconds"))
     yield f"last pass:    {_when(document.get('finished'), now)}, {role}, took {seconds} s"
-    result = _outcome(document)
-    failures = _whole(document.get("consecutive_failures"))
+    if isinstance(only := document.get("only"), list):
+        yield f"only:         {', '.join(map(word, only))}"
+    result = outcome(document)
+    failures = whole(document.get("consecutive_failures"))
     yield f"result:       {result}" + (
         f", {failures} failures in a row" if failures > 1 else ""
     )
     if document["exit_code"] != 0:
         success = document.get("last_success")
         yield f"last success: {_when(success, now) if success else 'never'}"
-    yield f"in all:       {_counts(_record(document.get('totals')))}"
+    yield f"in all:       {_counts(record(document.get('totals')))}"
 
 
 def _mapping_line(mapping: Mapping[str, object]) -> str:
-    line = f"  {_word(mapping.get('name'))}: {_outcome(mapping)}: {_counts(mapping)}"
+    line = f"  {word(mapping.get('name'))}: {outcome(mapping)}: {_counts(mapping)}"
     error = mapping.get("error")
-    return f"{line}: {_word(error)}" if error else line
+    return f"{line}: {word(error)}" if error else line
 
 
 def _error_lines(document: Mapping[str, object]) -> Iterator[str]:
-    errors = _records(document.get("errors"))
+    errors = records(document.get("errors"))
     if errors:
         yield "errors:"
     for error in errors[:MAX_SHOWN_ERRORS]:
-        where = f' "{_word(error["key"])}"' if error.get("key") else ""
-        yield f"  {_word(error.get('mapping'))}:{where} {_word(error.get('error'))}"
+        where = f' "{word(error["key"])}"' if error.get("key") else ""
+        yield f"  {word(error.get('mapping'))}:{where} {word(error.get('error'))}"
         if error.get("remedy"):
-            yield f"    {_word(error['remedy'])}"
+            yield f"    {word(error['remedy'])}"
     if len(errors) > MAX_SHOWN_ERRORS:
         yield f"  and {len(errors) - MAX_SHOWN_ERRORS} more in {LAST_RUN}"
-    causes = (*_records(document.get("mappings")), document)
-    remedies = (_REMEDIES.get(_word(record.get("cause"))) for record in causes)
+    causes = (*records(document.get("mappings")), document)
+    remedies = (_REMEDIES.get(word(each.get("cause"))) for each in causes)
     for remedy in dict.fromkeys(filter(None, remedies)):
         yield f"what to do:   {remedy}"
 
 
-def _outcome(record: Mapping[str, object]) -> str:
-    code = record.get("exit_code")
-    return (
-        "in sync" if code == 0 else f"{_word(record.get('cause'))} (exit status {_word(code)})"
-    )
-
-
 def _counts(record: Mapping[str, object]) -> str:
-    counts = [f"{_whole(record.get(name)):,} {name}" for name in _COUNTS if record.get(name)]
-    return ", ".join((*counts, f"{_whole(record.get('bytes')):,} bytes"))
+    counts = [f"{whole(record.get(name)):,} {name}" for name in _COUNTS if record.get(name)]
+    return ", ".join((*counts, f"{whole(record.get('bytes')):,} bytes"))
 
 
 def _when(value: object, now: datetime) -> str:
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return _word(value)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    written = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"{written} ({_age((now - moment).total_seconds())})"
+    time = moment(value)
+    if time is None:
+        return word(value)
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC ({_age((now - time).total_seconds())})"
 
 
 def _age(seconds: float) -> str:
     if seconds < 0:
         return "in the future: is the clock right?"
-    for unit, length in _AGES:
-        count = int(seconds // length)
-        if count:
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
-
-
-def _word(value: object) -> str:
-    return "?" if value is None else printable(str(value))
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return f"{span(seconds)} ago" if span(seconds) else "just now"
 
 
 def _decimal(value: object) -> str:
-    return f"{value:.1f}" if isinstance(value, (int, float)) else "?"
-
-
-def _record(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _records(value: object) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list):
-        return []
-    return [record for record in value if isinstance(record, Mapping)]
+    decimal = number(value)
+    return "?" if decimal is None else f"{decimal:.1f}"
 
 
 def _plain(value: object) -> Any:

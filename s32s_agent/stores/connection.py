@@ -205,7 +205,7 @@ class Connection:
                 answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
                 if answer["ContentLength"] > limit:
                     raise StoreUnavailable(
-                        f"{subject}: over {limit} bytes, which no map file is"
+                        f"{subject}: over {limit} bytes, expected a small file"
                     )
                 data = answer["Body"].read(limit + 1)
         except NotModified:
@@ -215,6 +215,24 @@ class Connection:
                 f"{subject}: got {len(data)} of {answer['ContentLength']} bytes"
             )
         return data, answer.get("ETag", "")
+
+    def put(self, bucket: str, key: str, data: bytes, content_type: str) -> None:
+        """Write a small object, encrypted as the settings say.
+
+        Raises:
+            AccessDenied: the store refused.
+            StoreUnavailable: it did not take the object.
+        """
+        settings = self._settings
+        encryption = {
+            "ServerSideEncryption": settings.server_side_encryption,
+            "SSEKMSKeyId": settings.kms_key_id,
+        }
+        given: dict[str, Any] = {name: value for name, value in encryption.items() if value}
+        with border(f'"{bucket}/{key}"'):
+            self.client.put_object(
+                **self.common(bucket), **given, Key=key, Body=data, ContentType=content_type
+            )
 
     def is_versioned(self, bucket: str) -> bool:
         """Tell whether a bucket keeps old versions; True where the store does not say."""

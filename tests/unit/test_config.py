@@ -142,6 +142,11 @@ def test_one_map_file_or_many(maps: str, single: bool) -> None:  # noqa: FBT001 
         ("sync.run_timeout", "45", 45.0),
         ("log.level", "debug", "debug"),
         ("log.format", "journal", "journal"),
+        ("monitoring.metrics_file", "/var//lib/a.prom", "/var/lib/a.prom"),
+        ("monitoring.ping_url", "https://hc-ping.com/a-b/", "https://hc-ping.com/a-b"),
+        ("monitoring.report", "s3://bucket/fleet/", Location("bucket", "fleet")),
+        ("monitoring.report", "bucket/maps2", Location("bucket", "maps2")),
+        ("monitoring.report", "other", Location("other")),
         ("hooks.timeout", "1m", 60.0),
     ],
 )
@@ -197,10 +202,23 @@ def test_an_option(path: str, text: str, value: object) -> None:
             '"/a\\e[1m"',
             'expected text without control characters, got "/a\\x1b[1m"',
         ),
-        ("monitoring.metrics_file", "/a", "not available in this version"),
-        ("monitoring.ping_url", "https://a.b/secret", "not available in this version"),
-        ("monitoring.report", "bucket/a", "not available in this version"),
-        ("monitoring.ping_url", "1", "expected text, got 1"),
+        (
+            "monitoring.metrics_file",
+            "/a/b.txt",
+            'expected a name that ends in .prom, which the textfile collector looks for, got "/a/b.txt"',
+        ),
+        ("monitoring.metrics_file", "b.prom", 'expected an absolute path, got "b.prom"'),
+        ("monitoring.ping_url", "1", "expected a URL, got 1"),
+        (
+            "monitoring.report",
+            "bucket/maps/fleet",
+            "expected a prefix apart from maps, which all computers read",
+        ),
+        (
+            "monitoring.report",
+            "bucket",
+            "expected a prefix apart from maps, which all computers read",
+        ),
         ("hooks.before", "[[/bin/true]]", "not available in this version"),
         ("hooks.before", "[[]]", "expected every command to be a list of words"),
         ("hooks.before", "[[a, 1]]", "expected every command to be a list of words"),
@@ -424,3 +442,26 @@ def test_only_config_errors_come_out_of_an_option(path: str, text: str) -> None:
         message = str(error)
 
     assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/SECRET",
+        "host/SECRET",
+        "https://user:SECRET@host/",
+        "https://host/a#SECRET",
+        "https://host:0/SECRET",
+        "https://host:99999/SECRET",
+        "https:///SECRET",
+        "https://host/a b/SECRET",
+        '"https://host/SECRET\\n"',
+        "'https://host/SECRET\u202e'",
+    ],
+)
+def test_the_secret_of_a_ping_url_never_gets_into_a_message(url: str) -> None:
+    """A URL that cannot be used is refused without repeating it: whoever knows it can report for this computer."""
+    (problem,) = problems_of(with_option("monitoring.ping_url", url))
+
+    assert problem.startswith("monitoring.ping_url: expected http:// or https:// with a host")
+    assert "SECRET" not in problem

@@ -13,6 +13,7 @@ from s32s_agent.locations import (
     is_system_directory,
     normal_directory,
     normal_endpoint,
+    normal_ping_url,
     parse_location,
 )
 from s32s_agent.model import Location
@@ -275,3 +276,21 @@ def test_what_is_no_endpoint(text: str) -> None:
         normal_endpoint(text, allow_http=True)
 
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://hc-ping.com/uuid", "https://hc-ping.com/uuid"),
+        ("https://hc-ping.com/uuid/", "https://hc-ping.com/uuid"),
+        (
+            "http://monitor:8000/ping/key/slug?create=1",
+            "http://monitor:8000/ping/key/slug?create=1",
+        ),
+        ("https://[::1]:8443/a/?b=c/", "https://[::1]:8443/a?b=c/"),
+        ("http://host", "http://host"),
+    ],
+)
+def test_ping_urls(text: str, expected: str) -> None:
+    """The path ends without a slash, so that an event can follow; the query stays."""
+    assert normal_ping_url(text) == expected

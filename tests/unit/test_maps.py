@@ -484,3 +484,15 @@ def test_a_prefix_beside_the_map_files_is_a_masters_own() -> None:
     maps = read_maps([MapFile("m.json", json.dumps([mapping]).encode())], rules)
 
     assert [each.name for each in maps.mappings] == ["all"]
+
+
+@pytest.mark.parametrize("prefix", ["", "fleet"])
+def test_a_master_cannot_delete_the_reports_of_the_fleet(prefix: str) -> None:
+    """A master's prefix that holds the reports is refused: they would go as something that it lacks."""
+    mapping = {"name": "all", "s3": f"bucketname/{prefix}", "master": "/srv/all"}
+    rules = replace(MASTER, roots=("/srv",), reports=Location("bucketname", "fleet"))
+
+    maps = read_maps([MapFile("m.json", json.dumps([mapping]).encode())], rules)
+
+    assert maps.mappings == ()
+    assert "holds the reports of the fleet, bucketname/fleet" in str(maps.failures[0].error)

@@ -1,0 +1,188 @@
+"""Write the metrics of a pass for Prometheus, and ping a URL.
+
+Each function raises when it cannot do its one thing; none decides what that means for the pass. The path of the URL is
+a secret: no message repeats it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from s32s_agent.errors import AgentError
+from s32s_agent.files import replace_file
+from s32s_agent.lastrun import (
+    counts,
+    moment,
+    number,
+    record,
+    records,
+    whole,
+    word,
+)
+from s32s_agent.parallel import within
+
+PING_SECONDS = 5.0
+PING_TRIES = 2
+MAX_PING_BODY = 10_000
+"""Bytes; what a free account of healthchecks.io keeps."""
+_PINGED = (
+    *("hostname", "role", "agent_version", "run_id", "started", "finished", "seconds"),
+    *("exit_code", "cause", "totals", "last_success", "consecutive_failures"),
+)
+_PREFIX = "s32s_agent_"
+_METRICS_REMEDY = "make its directory, let the agent's user write there, and list it in the unit's ReadWritePaths="
+
+HELP = {
+    "info": "Version and role of the agent.",
+    "last_run_timestamp_seconds": "When the last pass ended.",
+    "last_success_timestamp_seconds": "When a full pass last ended in sync, 0 for never.",
+    "last_run_success": "Whether the last pass ended in sync.",
+    "last_exit_code": "Exit status of the last pass.",
+    "duration_seconds": "How long the last pass took.",
+    "consecutive_failures": "Full passes in a row that did not end in sync.",
+    "files": "What became of files in the last pass.",
+    "bytes": "Bytes that the last pass copied.",
+    "mapping_exit_code": "Exit status that each mapping of the last pass would give alone.",
+}
+"""Every metric, by its name without the prefix; all are gauges."""
+
+
+def metrics_text(document: Mapping[str, object], instance_name: str) -> str:
+    """Write the document of a pass in the text format of Prometheus.
+
+    Args:
+        document: as in `last_run.json`, with a result.
+        instance_name: tells apart the agents of one computer; every metric carries it.
+    """
+    lines: list[str] = []
+    samples = list(_samples(document))
+    for name, text in HELP.items():
+        lines += (f"# HELP {_PREFIX}{name} {text}", f"# TYPE {_PREFIX}{name} gauge")
+        for sample, labels, value in samples:
+            if sample == name:
+                lines.append(_line(name, {"instance_name": instance_name, **labels}, value))
+    return "\n".join(lines) + "\n"
+
+
+def _samples(document: Mapping[str, object]) -> Iterator[tuple[str, dict[str, str], float]]:
+    version, role = word(document.get("agent_version")), word(document.get("role"))
+    yield "info", {"version": version, "role": role}, 1
+    yield "last_run_timestamp_seconds", {}, _timestamp(document.get("finished"))
+    yield "last_success_timestamp_seconds", {}, _timestamp(document.get("last_success"))
+    yield "last_run_success", {}, int(document.get("exit_code") == 0)
+    yield "last_exit_code", {}, whole(document.get("exit_code"))
+    yield "duration_seconds", {}, number(document.get("seconds")) or 0
+    yield "consecutive_failures", {}, whole(document.get("consecutive_failures"))
+    for result, count in counts(document).items():
+        yield "files", {"result": result}, count
+    yield "bytes", {}, whole(record(document.get("totals")).get("bytes"))
+    # By name, since Prometheus takes no file in which a metric stands twice.
+    codes = {word(each.get("name")): each for each in records(document.get("mappings"))}
+    for name, mapping in codes.items():
+        yield "mapping_exit_code", {"mapping": name}, whole(mapping.get("exit_code"))
+
+
+def _timestamp(value: object) -> float:
+    time = moment(value)
+    return 0 if time is None else round(time.timestamp(), 3)
+
+
+def _line(name: str, labels: Mapping[str, str], value: float) -> str:
+    pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
+    return f"{_PREFIX}{name}{{{pairs}}} {value}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def write_metrics(path: str, document: Mapping[str, object]) -> None:
+    """Replace the metrics file, readable by everybody; the collector sees the old one or the new one, whole.
+
+    Raises:
+        DirectoryError: it cannot be written.
+    """
+    file = Path(path)
+    # Two agents of one computer need two files, so the name tells them apart.
+    text = metrics_text(document, file.stem)
+    replace_file(file, text.encode(), mode=0o644, remedy=_METRICS_REMEDY)
+
+
+def ping_body(document: Mapping[str, object]) -> bytes:
+    """Write what a ping tells of a pass, as JSON; of the errors only as many as have room."""
+    summary: dict[str, Any] = {name: document.get(name) for name in _PINGED}
+    errors = records(document.get("errors"))
+    while True:
+        body = json.dumps({**summary, "errors": errors}).encode()
+        if len(body) <= MAX_PING_BODY or not errors:
+            return body
+        errors = errors[: len(errors) // 2]
+
+
+def ping(url: str, event: str, body: bytes, seconds: float = PING_SECONDS) -> None:
+    """Send a ping, once more when the first one fails.
+
+    Args:
+        url: as in the config.
+        event: `start`, or the exit status; goes to the end of the URL's path.
+        body: goes with it.
+        seconds: how long one try may take, all in all.
+
+    Raises:
+        AgentError: neither was answered with success. The message names the host, and never the path.
+    """
+    path, question, query = url.partition("?")
+    request = urllib.request.Request(  # noqa: S310 (the config permits http and https only)
+        f"{path}/{event}{question}{query}",
+        data=body,
+        method="POST",
+        headers={"Content-Type": "application/json", "User-Agent": "s32s-agent"},
+    )
+    problem = ""
+    for _ in range(PING_TRIES):
+        try:
+            within(seconds, lambda: _send(request, seconds))
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            problem = _problem(error, seconds)
+        else:
+            return
+    place = urlsplit(url).hostname
+    remedy = f"check monitoring.ping_url, the proxy settings, and {place}"
+    raise AgentError(f'ping_url at "{place}": {problem}', remedy=remedy)
+
+
+def _send(request: urllib.request.Request, seconds: float) -> None:
+    # Only a direct answer counts: a page to log in, to which one is sent on, would look like success.
+    opener = urllib.request.build_opener(_NoRedirect)
+    with opener.open(request, timeout=seconds):
+        return
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Take a redirect for what it is: no success."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing."""
+
+
+def _problem(error: Exception, seconds: float) -> str:
+    """Say what went wrong without any text that the other side, or the URL, has chosen."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return f"answered {error.code}, expected 200"
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, TimeoutError):
+        return f"no answer within {seconds:g} seconds"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"its certificate is not to be trusted: {reason.verify_message}"
+    if isinstance(reason, OSError) and reason.strerror:
+        return reason.strerror
+    return type(reason).__name__

@@ -63,6 +63,15 @@ def findings(settings: Settings) -> Iterator[Finding]:
                 yield Finding(subject, _NOT_VERSIONED, warning=True)
     for name, overlap in refuse_hidden_overlaps(places).items():
         yield Finding(f'mapping "{name}"', error=overlap)
+    yield from _try_metrics_file(settings.monitoring.metrics_file)
+
+
+def _try_metrics_file(path: str | None) -> Iterator[Finding]:
+    """Warn only, as a pass does."""
+    directory = Path(path).parent if path else None
+    if directory and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
+        detail = f'"{directory}" is no directory that this user can write'
+        yield Finding("monitoring.metrics_file", detail, warning=True)
 
 
 def _try_place(mapping: Mapping, settings: Settings) -> str:

@@ -48,7 +48,7 @@ _SOFTWARE = 70
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit status."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     _refuse_what_does_not_fit(parser, options)
     try:
@@ -105,7 +105,8 @@ def _settle_encodings() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line; completions and manual are made from it, too."""
     parser = argparse.ArgumentParser(
         prog="s32s-agent",
         description="Keep local directories equal to prefixes in S3, as map files in S3 say.",
@@ -355,12 +356,11 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
     try:
         with _state(settings, options, whole):
             return run.go()
-    # Either stands in the log, in the log's format, and nowhere else.
     except LockHeld as error:
+        # It stands in the log, in the log's format, and nowhere else; so does what `tell_failure` tells.
         whole.log.warning("run.skipped", **error.fields())
         return error.exit_status
     except DirectoryError as error:
-        whole.log.error("run.failed", **error.fields())  # noqa: TRY400 (the world's doing)
         return run.tell_failure(error)
 
 
@@ -468,33 +468,35 @@ class _Run:
     settings: Settings
     rest: Callable[[], None]
     """Called when the work is done: from then on a first signal ends nothing."""
+    crashed: bool = False
+
+    @property
+    def code(self) -> int:
+        """The exit status, as far as it is known."""
+        return _SOFTWARE if self.crashed else self.whole.report.exit_code
 
     def go(self) -> int:
         """Make the pass, report it, and give its exit status."""
         whole, started = self.whole, datetime.now(UTC)
         clock = time.monotonic()
         whole.log.info("run.started", role=self.settings.role, version=__version__)
-        crashed = self._pass(started)
-        self.rest()
-        whole.progress.finish()
+        self._pass(started)
+        self._conclude(started, clock)
         seconds = round(time.monotonic() - clock, 3)
-        if not whole.options.dry_run:
-            self._keep(started, seconds, crashed=crashed)
-        code = self._code(crashed=crashed)
-        level = whole.log.info if code == 0 else whole.log.error
-        level("run.finished", exit_code=code, **whole.report.totals(), seconds=seconds)
-        return code
+        level = whole.log.error if self.code else whole.log.info
+        level("run.finished", exit_code=self.code, **whole.report.totals(), seconds=seconds)
+        return self.code
 
     def tell_failure(self, error: AgentError) -> int:
         """Tell of a pass that could not begin, and give its exit status."""
         self.rest()
-        self.whole.report.error = error
+        self._blame(error)
         if telling := self._telling():
-            telling.ended(self._document(datetime.now(UTC), 0.0, error.exit_status))
-        return error.exit_status
+            telling.ended(self._document(datetime.now(UTC), 0.0))
+        return self.code
 
-    def _pass(self, started: datetime) -> bool:
-        """Make the pass; tell whether a bug ended it."""
+    def _pass(self, started: datetime) -> None:
+        """Make the pass; whatever ends it early but a mistake in the command line is in the report."""
         whole = self.whole
         try:
             with _deadline(self.settings.sync.run_timeout, whole.stop.set):
@@ -504,16 +506,36 @@ class _Run:
         except UsageError:
             raise
         except AgentError as error:
-            whole.report.error = error
-            # No traceback: this is the world's doing, not a bug.
-            whole.log.error("run.failed", **error.fields())  # noqa: TRY400
+            self._blame(error)
         except Exception:
+            self.crashed = True
             whole.log.critical("run.crashed", exc_info=True)
-            return True
-        return False
+        finally:
+            whole.progress.finish()
 
-    def _code(self, *, crashed: bool) -> int:
-        return _SOFTWARE if crashed else self.whole.report.exit_code
+    def _blame(self, error: AgentError) -> None:
+        self.whole.report.error = self.whole.report.error or error
+        self.whole.log.error("run.failed", **error.fields())
+
+    def _conclude(self, started: datetime, clock: float) -> None:
+        """Write down what the pass did, and tell whoever listens."""
+        if self.whole.options.dry_run:
+            return
+        self.rest()
+        seconds = round(time.monotonic() - clock, 3)
+        document = self._document(started, seconds)
+        try:
+            self._write_last_run(document)
+        except DirectoryError as error:
+            self._blame(error)
+            document = self._document(started, seconds)
+        if telling := self._telling():
+            telling.ended(document)
+
+    def _write_last_run(self, document: dict[str, Any]) -> None:
+        from s32s_agent import status  # noqa: PLC0415
+
+        status.write_last_run(self.settings.state_dir, document)
 
     def _telling(self) -> Telling | None:
         """Give who is told; nobody of a dry run, nor of a pass over some mappings, which says nothing of the whole."""
@@ -522,21 +544,6 @@ class _Run:
         options = self.whole.options
         silent = options.dry_run or options.names
         return None if silent else Telling(self.settings, self.whole.log)
-
-    def _keep(self, started: datetime, seconds: float, *, crashed: bool) -> None:
-        """Write `last_run.json`, and tell whoever listens."""
-        from s32s_agent import status  # noqa: PLC0415
-
-        report = self.whole.report
-        document = self._document(started, seconds, self._code(crashed=crashed))
-        try:
-            status.write_last_run(self.settings.state_dir, document)
-        except DirectoryError as error:
-            self.whole.log.error("run.failed", **error.fields())  # noqa: TRY400 (as above)
-            report.error = report.error or error
-            document = self._document(started, seconds, self._code(crashed=crashed))
-        if telling := self._telling():
-            telling.ended(document)
 
     def _about(self, started: datetime) -> dict[str, object]:
         """Say which pass this is."""
@@ -550,7 +557,7 @@ class _Run:
             **({"only": only} if only else {}),
         }
 
-    def _document(self, started: datetime, seconds: float, code: int) -> dict[str, Any]:
+    def _document(self, started: datetime, seconds: float) -> dict[str, Any]:
         from s32s_agent import status  # noqa: PLC0415
 
         report = self.whole.report
@@ -558,8 +565,8 @@ class _Run:
             **self._about(started),
             "finished": datetime.now(UTC).isoformat(),
             "seconds": seconds,
-            "exit_code": code,
-            "cause": "software" if code == _SOFTWARE else report.cause,
+            "exit_code": self.code,
+            "cause": "software" if self.crashed else report.cause,
             "mappings": [mapping.document() for mapping in report.mappings],
             "totals": report.totals(),
             "errors": report.errors(),

@@ -125,12 +125,14 @@ def test_a_monitor_that_is_down_changes_no_exit_status(slave: Slave, behaviour: 
 def test_metrics_that_cannot_be_written_change_no_exit_status(
     slave: Slave, tmp_path: Path
 ) -> None:
-    """A directory that is missing is a warning with a remedy."""
+    """A directory that is missing is a warning with a remedy, and `--check` warns of it before."""
     slave.configure(monitoring={"metrics_file": str(tmp_path / "none" / "a.prom")})
     slave.publish({"a": b"alpha"})
 
+    check = slave.agent.run("--check")
     run = slave.once()
 
+    assert (check.exit_code, "warning monitoring.metrics_file" in check.stdout) == (0, True)
     assert (run.exit_code, warnings(run)) == (0, ["metrics.failed"])
     assert "ReadWritePaths=" in run.named("metrics.failed")[0]["remedy"]
 

@@ -14,7 +14,11 @@ import s32s_agent
 from s32s_agent import cli, config, errors, etags, maps
 from s32s_agent.config import Settings
 from s32s_agent.documents import load_yaml
-from s32s_agent.report import RunReport
+from s32s_agent.journal import MESSAGE_IDS
+from s32s_agent.lastrun import MAX_ERRORS
+from s32s_agent.monitoring import HELP
+from s32s_agent.report import MappingReport, RunReport
+from s32s_agent.status import last_run_document
 from s32s_agent.stores import s3_target
 
 PACKAGE = Path(s32s_agent.__file__).parent
@@ -154,7 +158,7 @@ def test_every_option_of_the_command_line_is_told() -> None:
     """Usage and table have every option of the parser, and no option that is gone."""
     options = {
         option
-        for action in cli._parser()._actions
+        for action in cli.make_parser()._actions
         for option in action.option_strings
         if option.startswith("--")
     }
@@ -236,3 +240,36 @@ def test_the_policies_allow_what_is_told() -> None:
     assert slave < master
     assert "s3:AbortMultipartUpload" in master
     assert [each for each in master if "Version" in each] == ["s3:GetBucketVersioning"]
+
+
+def test_every_metric_is_told() -> None:
+    """The section has every metric, and none that is gone."""
+    assert set(re.findall(r"`s32s_agent_(\w+)", section_of("Monitoring"))) == set(HELP)
+
+
+def test_every_field_of_the_last_run_is_told() -> None:
+    """Monitoring relies on the fields of last_run.json, those of its mappings too."""
+    document = last_run_document(None, run={"exit_code": 0})
+    told = set(re.findall(r"`(\w+)`", section_of("Monitoring")))
+    numbers = {*MappingReport("").counts()}
+
+    assert {*document, *MappingReport("").document()} - numbers <= told
+    assert f"the first {MAX_ERRORS}, each with" in section_of("Monitoring")
+
+
+def test_the_ids_of_messages_are_told() -> None:
+    """Who filters the journal by them finds them here."""
+    assert [
+        each for each in MESSAGE_IDS.values() if each not in section_of("Monitoring")
+    ] == []
+
+
+def test_the_policies_of_the_fleet_allow_what_is_told() -> None:
+    """An agent may write reports and nothing more, a reader may read them and nothing more."""
+    report, fleet = (
+        set(re.findall(r"s3:[A-Z]\w+", (ROOT / file).read_text(encoding="utf-8")))
+        for file in re.findall(r"\]\((etc/iam/[^)]*)", section_of("Fleet"))
+    )
+
+    assert report == {"s3:PutObject"}
+    assert fleet == {"s3:ListBucket", "s3:GetObject"}

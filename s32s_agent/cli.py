@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import os
 import random
 import signal
@@ -19,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from s32s_agent import __version__
-from s32s_agent.config import LogSettings, S3Settings, Settings, duration, parse
+from s32s_agent import __version__, watching
+from s32s_agent.config import LogSettings, Settings, parse
 from s32s_agent.documents import printable
 from s32s_agent.errors import (
     AgentError,
@@ -32,9 +31,7 @@ from s32s_agent.errors import (
     TimeIsUp,
     UsageError,
 )
-from s32s_agent.health import Health, Limits
-from s32s_agent.locations import parse_location
-from s32s_agent.model import Location, Mapping, Plan
+from s32s_agent.model import Mapping, Plan
 from s32s_agent.report import one_code
 
 if TYPE_CHECKING:
@@ -50,13 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit status."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    _refuse_what_does_not_fit(parser, options)
+    watching.refuse_what_does_not_fit(parser, options)
     try:
         _settle_encodings()
-        if options.status:
-            return _show_nagios(options) if options.nagios else _show_status(options)
-        if options.fleet is not None:
-            return _show_fleet(options)
+        if options.status or options.fleet is not None:
+            return watching.show(
+                options, lambda: _settings(options), has_config=_has_config(options)
+            )
         settings = _settings(options)
         return _check(settings) if options.check else _once(settings, options)
     except AgentError as error:
@@ -66,29 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our standard output has gone; nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-
-
-def _refuse_what_does_not_fit(
-    parser: argparse.ArgumentParser, options: argparse.Namespace
-) -> None:
-    fleet = options.fleet is not None
-    if options.json and not options.status and not fleet:
-        parser.error("--json goes with --status or --fleet")
-    if options.nagios and (options.json or not options.status):
-        parser.error("--nagios goes with --status, and not with --json")
-    if options.html is not None and not fleet:
-        parser.error("--html goes with --fleet")
-    if (options.warn or options.crit) and not options.nagios and not fleet:
-        parser.error("--warn and --crit go with --status --nagios or --fleet")
-    limits = _limits(options)
-    if limits.warn > limits.crit:
-        parser.error("--warn: expected no longer time than --crit")
-
-
-def _limits(options: argparse.Namespace) -> Limits:
-    default = Limits()
-    warn = options.warn or min(default.warn, options.crit or default.warn)
-    return Limits(warn, options.crit or max(default.crit, warn))
 
 
 def _settle_encodings() -> None:
@@ -165,33 +139,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log-format", metavar="F", choices=("auto", "json", "logfmt", "console", "journal")
     )
-    _add_watching(parser)
+    watching.add_options(parser)
     return parser
-
-
-def _add_watching(parser: argparse.ArgumentParser) -> None:
-    """Add what goes with --status and --fleet."""
-    parser.add_argument(
-        "--json", action="store_true", help="with --status or --fleet: as JSON"
-    )
-    parser.add_argument(
-        "--nagios",
-        action="store_true",
-        help="with --status: one line, and the exit status of a Nagios plugin",
-    )
-    parser.add_argument("--html", metavar="FILE", help="with --fleet: write a web page")
-    parser.add_argument(
-        "--warn",
-        metavar="AGE",
-        type=_age,
-        help="with --nagios or --fleet: age of the last success to warn at; default: 15m",
-    )
-    parser.add_argument(
-        "--crit",
-        metavar="AGE",
-        type=_age,
-        help="with --nagios or --fleet: age that is critical; default: 1h",
-    )
 
 
 def _seconds(text: str) -> float:
@@ -201,11 +150,9 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _age(text: str) -> float:
-    try:
-        return duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _has_config(options: argparse.Namespace) -> bool:
+    """Tell whether there is a config, or was meant to be."""
+    return options.config != DEFAULT_CONFIG or Path(DEFAULT_CONFIG).exists()
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -231,72 +178,7 @@ def _complain(error: AgentError) -> None:
         print("\n".join(lines), file=sys.stderr)
 
 
-# --- --status, --fleet and --check ---
-
-
-def _show_status(options: argparse.Namespace) -> int:
-    from s32s_agent.status import read_last_run, render_status  # noqa: PLC0415 (--status only)
-
-    document = read_last_run(_settings(options).state_dir)
-    if options.json:
-        print(json.dumps(document, indent=2))
-    else:
-        print(render_status(document, datetime.now(UTC)), end="")
-    return 0
-
-
-def _show_nagios(options: argparse.Namespace) -> int:
-    """Write the line of a Nagios plugin; what keeps it from knowing is UNKNOWN, whatever its own exit status."""
-    from s32s_agent.health import judge, nagios_line  # noqa: PLC0415 (--nagios only)
-    from s32s_agent.status import read_last_run  # noqa: PLC0415
-
-    limits = _limits(options)
-    try:
-        document = read_last_run(_settings(options).state_dir)
-    except AgentError as error:
-        print(f"S32S-AGENT UNKNOWN - {printable(str(error)).replace('|', '/')}")
-        return Health.UNKNOWN
-    verdict = judge(document, datetime.now(UTC), limits)
-    print(nagios_line(document, verdict, limits))
-    return verdict.health
-
-
-def _show_fleet(options: argparse.Namespace) -> int:
-    from s32s_agent.fleet import fleet_document, fleet_lines, read_fleet  # noqa: PLC0415 (imports boto3)
-    from s32s_agent.stores.connection import Connection  # noqa: PLC0415
-
-    s3, location = _fleet_place(options)
-    fleet = read_fleet(Connection(s3, 16), location, datetime.now(UTC), _limits(options))
-    if options.html is not None:
-        from s32s_agent.fleet_page import write_page  # noqa: PLC0415
-
-        write_page(fleet, Path(options.html))
-    if options.json:
-        print(json.dumps(fleet_document(fleet), indent=2))
-    elif options.html is None:
-        print("\n".join(fleet_lines(fleet)))
-    return 0
-
-
-def _fleet_place(options: argparse.Namespace) -> tuple[S3Settings, Location]:
-    """Find the reports, and the way there; who names them needs no config."""
-    if (
-        options.fleet
-        and options.config == DEFAULT_CONFIG
-        and not Path(DEFAULT_CONFIG).exists()
-    ):
-        s3, location = S3Settings(), None
-    else:
-        settings = _settings(options)
-        s3, location = settings.s3, settings.monitoring.report
-    try:
-        location = parse_location(options.fleet) if options.fleet else location
-    except ValueError as error:
-        raise UsageError(f"--fleet: {error}") from error
-    if location is None:
-        remedy = "set it, or name the place with --fleet BUCKET/PREFIX"
-        raise UsageError("--fleet: the config has no monitoring.report", remedy=remedy)
-    return s3, location
+# --- --check ---
 
 
 def _check(settings: Settings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from s32s_agent import cli
+from s32s_agent import cli, watching
 from s32s_agent.health import Limits
 
 
@@ -46,4 +46,4 @@ def test_options_that_do_not_fit_together_are_refused(
 )
 def test_one_limit_is_enough(line: str, limits: Limits) -> None:
     """The other one gives way where its default contradicts."""
-    assert cli._limits(cli.make_parser().parse_args(line.split())) == limits
+    assert watching.limits_of(cli.make_parser().parse_args(line.split())) == limits

@@ -219,7 +219,13 @@ def fleet_lines(fleet: Fleet) -> Iterator[str]:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield "  ".join((*cells, reason)).rstrip()
     tally = ", ".join(f"{count} {name}" for name, count in fleet.tally().items() if count)
-    yield f"{len(fleet.servers)} servers at {fleet.location}" + (f": {tally}" if tally else "")
+    yield f"{title(fleet)}: {tally}" if tally else title(fleet)
+
+
+def title(fleet: Fleet) -> str:
+    """Say how many servers there are, and where."""
+    count = len(fleet.servers)
+    return f"{count:,} server{'s' if count != 1 else ''} at {word(fleet.location)}"
 
 
 def _cells(server: Server) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 
 from s32s_agent.files import replace_file
-from s32s_agent.fleet import Fleet, Server, age_text
+from s32s_agent.fleet import Fleet, Server, age_text, title
 
 _REMEDY = "name a file in a directory that exists and that you may write"
 
@@ -38,8 +38,7 @@ def fleet_page(fleet: Fleet) -> str:
     )
     return Template(template).substitute(
         policy=_policy(template),
-        location=_text(fleet.location),
-        count=len(fleet.servers),
+        title=_text(title(fleet)),
         generated=_text(f"{fleet.now:%Y-%m-%d %H:%M:%S} UTC"),
         tally="".join(tally),
         rows="\n".join(_row(server) for server in fleet.servers),

@@ -61,7 +61,7 @@ def named(page: Browser, *methods: str) -> list[dict[str, Any]]:
 
 def test_no_report_runs_a_script(shown: Browser) -> None:
     """HTML in names and fields stays text: no script of theirs runs, nothing is fetched, and ours is not stopped."""
-    assert shown.run("document.title") == f"s32s-agent: {SERVERS} servers"
+    assert shown.run("document.title") == f"s32s-agent: {SERVERS} servers at bucketname/fleet"
     assert shown.run("document.querySelectorAll('img, iframe, object, svg').length") == 0
     assert shown.run("document.querySelectorAll('script').length") == 1
     assert len(column(shown, 0)) == SERVERS

@@ -39,7 +39,7 @@ def test_an_agent_that_reports_is_seen(slave: Slave, bucket: Bucket) -> None:
     assert (run.exit_code, run.stderr) == (0, "")
     assert head.split()[:3] == ["SERVER", "STATE", "ROLE"]
     assert server.split()[1:4] == ["ok", "slave", "1/1"]
-    assert total == f"1 servers at {bucket.name}/fleet: 1 ok"
+    assert total == f"1 server at {bucket.name}/fleet: 1 ok"
 
 
 def test_a_fleet_of_two_hundred_is_read_whole(

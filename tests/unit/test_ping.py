@@ -25,7 +25,7 @@ def failure(url: str, seconds: float = 30.0) -> str:
 def test_a_ping_is_one_request_with_the_event_at_its_end() -> None:
     """The event goes to the path and leaves the query where it is; the body is JSON."""
     with PingServer() as server:
-        ping(f"{server.url}?create=1", "start", BODY)
+        ping(f"{server.url}?create=1", "start", BODY, seconds=60)
 
     assert server.pings == [Ping("POST", f"/ping/{SECRET}/start?create=1", {"exit_code": 0})]
 

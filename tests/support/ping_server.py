@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -27,15 +29,23 @@ class PingServer:
     Args:
         behaviour: `ok`; a status such as `500`; `redirect`; `hang` answers never; `trickle` answers a byte at a time
             and without end; `close` hangs up; `noise` answers what is no HTTP.
+        certificate: a PEM file with its key; the server then speaks https.
     """
 
-    def __init__(self, behaviour: str = "ok") -> None:
+    def __init__(self, behaviour: str = "ok", certificate: Path | None = None) -> None:
         self.behaviour = behaviour
+        self._scheme = "http" if certificate is None else "https"
         self.pings: list[Ping] = []
         self.ended = threading.Event()
         self._turns: tuple[str, int] | None = None
         self._changed = threading.Condition()
         self._http = _Server(self)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._http.socket = context.wrap_socket(
+                self._http.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
@@ -60,7 +70,7 @@ class PingServer:
     @property
     def url(self) -> str:
         """A ping URL whose path is a secret."""
-        return f"http://{self.host}/ping/{SECRET}"
+        return f"{self._scheme}://{self.host}/ping/{SECRET}"
 
     def turn(self, behaviour: str, after: int) -> None:
         """Behave otherwise after some requests."""

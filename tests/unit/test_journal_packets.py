@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,24 @@ def test_a_field_is_cut_between_characters() -> None:
     assert fields["S32S_KEY"].startswith("x€€")
     assert fields["S32S_KEY"].endswith("€€")
     assert len(fields["S32S_KEY"].encode()) < journal.MAX_FIELD + 50
+
+
+def test_what_no_datagram_holds_comes_as_a_file_that_nobody_changes(
+    listener: socket.socket,
+) -> None:
+    """The descriptor comes alone, holds all of the event, and is sealed, which journald asks for."""
+    data = journal.packet("info", "m", {f"n{number}": "x" * 16000 for number in range(100)})
+    journal.send(data, listener.getsockname())
+    message, descriptors, _, _ = socket.recv_fds(listener, 1 << 16, 2)
+
+    (descriptor,) = descriptors
+    with os.fdopen(descriptor, "rb") as file:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+        assert (message, os.pread(descriptor, len(data) + 1, 0)) == (b"", data)
+        assert seals == (
+            fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+        )
+        assert file.readable()
 
 
 def test_an_event_that_the_journal_does_not_take_is_a_line() -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from support.ping_server import SECRET, Ping, PingServer
 
 from s32s_agent.errors import AgentError
 from s32s_agent.monitoring import MAX_PING_BODY, ping, ping_body
 
+LOOPBACK = IPv4Address("127.0.0.1")
 BODY = b'{"exit_code": 0}'
 
 
@@ -57,6 +64,49 @@ def test_a_server_that_hangs_holds_nobody_up(behaviour: str) -> None:
 
     assert message == 'ping_url at "127.0.0.1": no answer within 0.5 seconds'
     assert len(server.pings) == 2
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate for this computer that nobody else has signed, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    form = serialization.PrivateFormat.PKCS8
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, plain)
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
+
+
+def test_the_secret_goes_to_nobody_without_a_certificate(certificate: Path) -> None:
+    """A server that cannot prove its name learns nothing of the URL."""
+    with PingServer(certificate=certificate) as server:
+        message = failure(server.url)
+
+    assert server.pings == []
+    assert "its certificate is not to be trusted: self-signed certificate" in message
+
+
+def test_a_server_that_proves_its_name_is_told(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """https works, with the certificates that the system, or SSL_CERT_FILE, trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with PingServer(certificate=certificate) as server:
+        ping(server.url, "0", BODY, seconds=60)
+
+    assert server.events() == ["0"]
 
 
 def test_a_server_that_is_away() -> None:

@@ -389,3 +389,24 @@ def test_a_first_failure_has_no_success_before_it() -> None:
 
     assert "last success: never\n" in text
     assert "in a row" not in text
+
+
+def test_a_pass_over_some_mappings_moves_no_count_of_the_whole() -> None:
+    """Neither does its success end a row of failures, nor its failure begin one; people are told which it was."""
+    failed = status.last_run_document(None, run=a_run(**FAILED))
+    after = status.last_run_document(failed, run=a_run(only=("web", "a\nb")))
+    again = status.last_run_document(after, run=a_run(**FAILED, only=("web",)))
+
+    for document in (after, again):
+        assert (document["last_success"], document["consecutive_failures"]) == (None, 1)
+    assert r"only:         web, a\x0ab" in status.render_status(after, NOW)
+
+
+def test_no_error_is_longer_than_people_read() -> None:
+    """What a server answered, however long, does not fill the document."""
+    errors = [{"mapping": "web", "key": "k", "error": "x" * 100_000}]
+    document = status.last_run_document(
+        None, run=a_run(**FAILED, errors=errors, mappings=[mapping(error="y" * 100_000)])
+    )
+
+    assert len(json.dumps(document)) < 4000

@@ -66,7 +66,7 @@ def fleet() -> dict[str, bytes]:
 
 def hostile() -> dict[str, bytes]:
     """Give twelve reports that no agent would write."""
-    late = (NOW + timedelta(days=400)).isoformat()
+    late, later = ((NOW + timedelta(days=days)).isoformat() for days in (400, 900))
     everything = dict.fromkeys(report("", 1), ATTACK)
     changed: dict[str, dict[str, Any]] = {
         "evil-html": {
@@ -76,7 +76,7 @@ def hostile() -> dict[str, bytes]:
         },
         "evil-terminal": {"role": "\x1b[2J\x1b[31mroot", "agent_version": "\u202e1.0"},
         "clock-ahead": {"finished": late, "last_success": late},
-        "from-the-future": {"schema_version": 7},
+        "from-the-future": {"schema_version": 7, "finished": later},
         "numbers": {
             "totals": {"mappings": 10**300, "failed_mappings": -5},
             "consecutive_failures": 1e308,

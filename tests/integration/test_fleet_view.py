@@ -13,7 +13,7 @@ from support.fleets import SERVERS, fleet
 from support.scripted import Reply, ScriptedS3, error, is_get
 from support.slaves import Slave
 
-from s32s_agent.fleet import MAX_REPORT_BYTES
+from s32s_agent.fleet import MAX_REPORT_BYTES, MAX_SERVERS
 
 
 @pytest.fixture
@@ -136,3 +136,19 @@ def test_a_report_that_cannot_be_fetched_is_one_line(
     assert (run.exit_code, set(found)) == (0, set(names))
     assert [found[name]["health"] == "unknown" for name in names] == [True, True, True, False]
     assert "AccessDenied" in found[names[0]]["reason"]
+
+
+def test_a_prefix_that_somebody_fills_is_not_read_without_end(
+    agent: Agent, scripted: ScriptedS3, tmp_path: Path
+) -> None:
+    """Beyond a number of objects there is one line that says so, and the others are left alone."""
+    agent.configure(
+        maps="bucket/maps", roots=[tmp_path], s3={"endpoint_url": scripted.endpoint_url}
+    )
+    for number in range(MAX_SERVERS + 1):
+        scripted.put(f"fleet/x{number:05}.txt", b"")
+
+    run = agent.run("--fleet", "bucket/fleet")
+
+    assert run.stdout.splitlines()[1].startswith("...")
+    assert f"there are more than {MAX_SERVERS:,} objects" in run.stdout

@@ -5,21 +5,30 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.config import Settings
-from s32s_agent.errors import AgentError, MapError, SoftwareError, Stopped, UsageError
+from s32s_agent.config import Command, Settings
+from s32s_agent.errors import (
+    AgentError,
+    DirectoryError,
+    MapError,
+    SoftwareError,
+    Stopped,
+    UsageError,
+)
 from s32s_agent.executor import Throttle
+from s32s_agent.hooks import Hooks
 from s32s_agent.index import Index
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import MapRules, Maps, read_maps
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
+from s32s_agent.pending import PENDING, Change, Pending
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
@@ -51,6 +60,13 @@ class Pass:
     report: RunReport = field(default_factory=RunReport)
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
+    hooks: Hooks = field(init=False)
+    pending: Pending = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
+        self.hooks = Hooks(self.log, self.settings.hooks.timeout, known, self.stop)
+        self.pending = Pending(Path(self.settings.state_dir, PENDING))
 
     def run(self, now: datetime) -> RunReport:
         """Do the pass; `report` is right at any time, also when an exception ends it.
@@ -58,6 +74,18 @@ class Pass:
         Raises:
             AgentError: nothing could be done at all; for `Stopped`, not everything.
         """
+        if self.options.dry_run:
+            return self._mirror(now)
+        if error := self.hooks.run("before", self.settings.hooks.before, {}):
+            raise error
+        try:
+            return self._mirror(now)
+        finally:
+            # A pass that has to end soon leaves them to the next one.
+            if not self.stop.asked():
+                self._tell_changes()
+
+    def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
         connection = Connection(settings.s3, settings.sync.workers, self.stop.check)
         with contextlib.closing(self._open_index()) as index:
@@ -73,6 +101,7 @@ class Pass:
                 self.stop,
                 connection,
                 index,
+                self.pending,
                 Throttle(settings.sync.max_bandwidth, self.stop),
                 self.show_plan,
             )
@@ -165,6 +194,59 @@ class Pass:
                 withheld=report.withheld,
                 seconds=round(report.seconds, 3),
             )
+
+    # --- hooks ---
+
+    def end(self, hook: str, commands: Sequence[Command], exit_code: int) -> None:
+        """Run a hook of the whole pass when the rest is done; what goes wrong is in the report, for `after` only."""
+        cause = self.report.cause or ("software" if exit_code else "")
+        variables = {**self._counts(exit_code), "S32S_CAUSE": cause}
+        try:
+            error = self.hooks.run(hook, commands, variables)
+        except Stopped as stopped:
+            self.report.error = stopped
+            # No traceback: somebody has asked for it.
+            self.log.error("run.failed", **stopped.fields())  # noqa: TRY400
+        else:
+            if error and hook == "after":
+                self.report.hook_errors.append(error)
+
+    def _counts(self, exit_code: int) -> dict[str, str]:
+        totals = self.report.totals()
+        counts = {f"S32S_{name.upper()}": str(count) for name, count in totals.items()}
+        return {**counts, "S32S_EXIT_CODE": str(exit_code)}
+
+    def _tell_changes(self) -> None:
+        """Run the `on_change` hooks for all that they have not heard of; it stays pending where one fails."""
+        on_change = self.settings.hooks.on_change
+        try:
+            waiting = [
+                each for each in self.pending.changes() if self._is_chosen(each.mapping)
+            ]
+            if on_change.of_all:
+                self._tell(waiting, on_change.of_all)
+            for change in waiting if not on_change.of_all else ():
+                self._tell([change], on_change.of(change.mapping), change.mapping)
+        except DirectoryError as error:
+            self.report.hook_errors.append(error)
+            # No traceback: this is the world's doing, not a bug.
+            self.log.error("hook.failed", hook="on_change", **error.fields())  # noqa: TRY400
+
+    def _tell(
+        self, changes: Sequence[Change], commands: Sequence[Command], mapping: str = ""
+    ) -> None:
+        paths = tuple(dict.fromkeys(path for change in changes for path in change.paths))
+        if paths and commands:
+            variables = {
+                **self._counts(self.report.exit_code),
+                "S32S_CHANGED_COUNT": str(len(paths)),
+                "S32S_CHANGED_FILE": str(self.pending.show(paths)),
+            }
+            if error := self.hooks.run("on_change", commands, variables, mapping):
+                self.report.hook_errors.append(error)
+                return
+        for change in changes:
+            self.pending.keep(change.mapping, ())
 
 
 def map_rules(settings: Settings) -> MapRules:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from s32s_agent.agent import map_rules
-from s32s_agent.config import Settings
-from s32s_agent.errors import AgentError, DirectoryError
+from s32s_agent.config import HookSettings, OnChange, Settings
+from s32s_agent.errors import AgentError, ConfigError, DirectoryError
 from s32s_agent.mapfiles import MapCache, fetch_maps
-from s32s_agent.maps import read_maps
+from s32s_agent.maps import Maps, read_maps
 from s32s_agent.model import Mapping, Role
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.stores.connection import Connection
@@ -41,12 +42,14 @@ def findings(settings: Settings) -> Iterator[Finding]:
         from s32s_agent.stores.tree import owner_named  # noqa: PLC0415 (POSIX only)
 
         owner_named(settings.sync.owner)
+    yield from _hooks(settings.hooks)
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))
     yield Finding("maps", f"{len(files)} files, {len(maps.mappings)} mappings")
     for failure in maps.failures:
         yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
+    yield from _unknown(settings.hooks.on_change, maps)
     places = []
     for mapping in maps.mappings:
         subject = f'mapping "{mapping.name}"'
@@ -63,6 +66,34 @@ def findings(settings: Settings) -> Iterator[Finding]:
                 yield Finding(subject, _NOT_VERSIONED, warning=True)
     for name, overlap in refuse_hidden_overlaps(places).items():
         yield Finding(f'mapping "{name}"', error=overlap)
+
+
+def _hooks(hooks: HookSettings) -> Iterator[Finding]:
+    """Look for the programs of the hooks; nothing is run."""
+    named = {
+        "before": hooks.before,
+        "on_change": hooks.on_change.of_all,
+        **{f"on_change.{name}": each for name, each in hooks.on_change.by_mapping.items()},
+        "after": hooks.after,
+        "on_failure": hooks.on_failure,
+    }
+    remedy = "install it, make it executable, or correct its path; no shell looks for it"
+    for name, commands in named.items():
+        for program in dict.fromkeys(command[0] for command in commands):
+            if shutil.which(program) is None:
+                problem = f'"{program}" is no program that this user can run'
+                yield Finding(
+                    "config", error=ConfigError(f"hooks.{name}", [problem], remedy=remedy)
+                )
+
+
+def _unknown(on_change: OnChange, maps: Maps) -> Iterator[Finding]:
+    known = {mapping.name for mapping in maps.mappings}
+    known |= {failure.mapping for failure in maps.failures}
+    for name in on_change.by_mapping:
+        if name not in known:
+            detail = f'hooks.on_change.{name}: no mapping is called "{name}"'
+            yield Finding("config", detail, warning=True)
 
 
 def _try_place(mapping: Mapping, settings: Settings) -> str:

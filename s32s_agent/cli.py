@@ -225,7 +225,7 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         progress,
         show_plan=_plan_printer(settings),
     )
-    _Signals(whole.stop.set).install()
+    _Signals(whole.stop.set, whole.hooks.kill).install()
     _raise_file_limit()
     if options.splay and not sys.stderr.isatty():
         time.sleep(random.uniform(0, options.splay))  # noqa: S311 (spreads load, no secret)
@@ -284,10 +284,12 @@ class _Signals:
 
     Args:
         first: called with the exception before it is raised, since a library may swallow it.
+        last: called before the process ends itself.
     """
 
-    def __init__(self, first: Callable[[Stopped], None]) -> None:
+    def __init__(self, first: Callable[[Stopped], None], last: Callable[[], None]) -> None:
         self._first = first
+        self._last = last
         self._received = False
 
     def install(self) -> None:
@@ -297,6 +299,7 @@ class _Signals:
 
     def _receive(self, number: int, _frame: FrameType | None) -> NoReturn:
         if self._received:
+            self._last()
             os._exit(128 + number)
         self._received = True
         reason = Interrupted(number)
@@ -339,25 +342,32 @@ class _Run:
 
     whole: Pass
     settings: Settings
+    crashed: bool = False
+
+    @property
+    def code(self) -> int:
+        """The exit status, as far as it is known."""
+        return _SOFTWARE if self.crashed else self.whole.report.exit_code
 
     def go(self) -> int:
         """Make the pass, report it, and give its exit status."""
         whole, started = self.whole, datetime.now(UTC)
         clock = time.monotonic()
         whole.log.info("run.started", role=self.settings.role, version=__version__)
-        crashed = self._pass(started)
-        whole.progress.finish()
-        report = whole.report
-        code = _SOFTWARE if crashed else report.exit_code
+        try:
+            self._pass(started)
+        except UsageError as error:
+            whole.report.error = error
+            self._conclude(started, clock)
+            raise
+        self._conclude(started, clock)
         seconds = round(time.monotonic() - clock, 3)
-        level = whole.log.info if code == 0 else whole.log.error
-        level("run.finished", exit_code=code, **report.totals(), seconds=seconds)
-        if not whole.options.dry_run:
-            self._write_last_run(report, started, seconds, code)
-        return code
+        level = whole.log.error if self.code else whole.log.info
+        level("run.finished", exit_code=self.code, **whole.report.totals(), seconds=seconds)
+        return self.code
 
-    def _pass(self, started: datetime) -> bool:
-        """Make the pass; tell whether a bug ended it."""
+    def _pass(self, started: datetime) -> None:
+        """Make the pass; whatever ends it early but a mistake in the command line is in the report."""
         whole = self.whole
         try:
             with _deadline(self.settings.sync.run_timeout, whole.stop.set):
@@ -365,13 +375,31 @@ class _Run:
         except UsageError:
             raise
         except AgentError as error:
-            whole.report.error = error
-            # No traceback: this is the world's doing, not a bug.
-            whole.log.error("run.failed", **error.fields())  # noqa: TRY400
+            self._blame(error)
         except Exception:
+            self.crashed = True
             whole.log.critical("run.crashed", exc_info=True)
-            return True
-        return False
+        finally:
+            whole.progress.finish()
+
+    def _blame(self, error: AgentError) -> None:
+        self.whole.report.error = self.whole.report.error or error
+        self.whole.log.error("run.failed", **error.fields())
+
+    def _conclude(self, started: datetime, clock: float) -> None:
+        """Run the last hooks, and write down what the pass did before the one that may want to read it."""
+        whole, hooks = self.whole, self.settings.hooks
+        if whole.options.dry_run:
+            return
+        whole.end("after", hooks.after, self.code)
+        if not isinstance(whole.report.error, UsageError):
+            try:
+                seconds = round(time.monotonic() - clock, 3)
+                self._write_last_run(whole.report, started, seconds, self.code)
+            except DirectoryError as error:
+                self._blame(error)
+        if self.code:
+            whole.end("on_failure", hooks.on_failure, self.code)
 
     def _write_last_run(
         self, report: RunReport, started: datetime, seconds: float, code: int

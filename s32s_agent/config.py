@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TypeVar
 
@@ -135,16 +135,38 @@ class MonitoringSettings:
     report: Location | None = None
 
 
+Command = tuple[str, ...]
+"""A program and its arguments; no shell reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnChange:
+    """What runs after files were changed; one of the two is empty."""
+
+    of_all: tuple[Command, ...] = ()
+    """Once a pass, whichever mappings changed."""
+    by_mapping: dict[str, tuple[Command, ...]] = field(default_factory=dict)
+    """Once for each of these mappings that changed."""
+
+    def of(self, mapping: str) -> tuple[Command, ...]:
+        """Give the commands that a change in a mapping calls for."""
+        return self.of_all or self.by_mapping.get(mapping, ())
+
+
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """Commands around a pass, each a list of words."""
+    """Commands around a pass."""
 
-    before: tuple[tuple[str, ...], ...] = ()
-    on_change: tuple[tuple[str, ...], ...] = ()
-    after: tuple[tuple[str, ...], ...] = ()
-    on_failure: tuple[tuple[str, ...], ...] = ()
+    before: tuple[Command, ...] = ()
+    on_change: OnChange = OnChange()
+    after: tuple[Command, ...] = ()
+    on_failure: tuple[Command, ...] = ()
     timeout: float = 60.0
     """Seconds, for each command."""
+
+    def __bool__(self) -> bool:
+        changed = self.on_change.of_all or self.on_change.by_mapping
+        return bool(self.before or changed or self.after or self.on_failure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +207,7 @@ def parse(text: str, place: str) -> Settings:
 
 
 def _names(settings: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(settings))
+    return tuple(each.name for each in fields(settings))
 
 
 def _settings(top: Fields) -> Settings | None:
@@ -270,19 +292,20 @@ def _monitoring(section: Fields) -> MonitoringSettings:
 
 
 def _hooks(section: Fields) -> HookSettings:
-    default = HookSettings()
-
-    def timeout(value: object) -> float:
-        seconds = _seconds(value)
-        return seconds if seconds == default.timeout else _later(_seconds)(value)
-
     return HookSettings(
-        before=section.take("before", _commands, ()),
-        on_change=section.take("on_change", _commands, ()),
-        after=section.take("after", _commands, ()),
-        on_failure=section.take("on_failure", _commands, ()),
-        timeout=section.take("timeout", timeout, default.timeout),
+        before=_commands(section, "before"),
+        on_change=_on_change(section),
+        after=_commands(section, "after"),
+        on_failure=_commands(section, "on_failure"),
+        timeout=section.take("timeout", _seconds, HookSettings().timeout),
     )
+
+
+def _on_change(section: Fields) -> OnChange:
+    if not section.holds_mapping("on_change"):
+        return OnChange(of_all=_commands(section, "on_change"))
+    named = section.section("on_change")
+    return OnChange(by_mapping={name: _commands(named, name) for name in named.names()})
 
 
 def _later(check: Callable[[object], T]) -> Callable[[object], T]:
@@ -295,17 +318,48 @@ def _later(check: Callable[[object], T]) -> Callable[[object], T]:
     return refuse
 
 
-def _commands(value: object) -> tuple[tuple[str, ...], ...]:
-    if not isinstance(value, list) or not all(isinstance(words, list) for words in value):
-        raise expected('a list of commands, each a list of words such as ["/bin/true"]', value)
-    for words in value:
-        if not words or not all(isinstance(word, str) and "\0" not in word for word in words):
-            raise ValueError("expected every command to be a list of words")
-    if value:
-        raise ValueError(UNAVAILABLE)
-    return ()
+_COMMANDS = "a list of words such as [/bin/systemctl, reload, nginx], or a list of such lists"
 
 
+def _commands(section: Fields, key: str) -> tuple[Command, ...]:
+    """Read one command, or a list of them; () when it is absent, empty or wrong."""
+    value = section.take(key, _list_of_commands, None)
+    if not value:
+        return ()
+    if not isinstance(value[0], list):
+        command = _command(section, key)
+        return (command,) if command else ()
+    lists = section.below(key)
+    return tuple(
+        command for name in lists.names() if (command := _command(lists, name)) is not None
+    )
+
+
+def _list_of_commands(value: object) -> list[object]:
+    kinds = {isinstance(each, list) for each in value} if isinstance(value, list) else {None}
+    if not isinstance(value, list) or len(kinds) > 1:
+        raise expected(_COMMANDS, value)
+    return value
+
+
+def _command(section: Fields, key: str) -> Command | None:
+    words = section.take_list(key, _word, "a program and its arguments")
+    if words is not None and not _PROGRAM.fullmatch(words[0]):
+        section.report(
+            f"{key}[0]", expected("an absolute path, or a name without slashes", words[0])
+        )
+    return words
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise expected("text, in quotes where YAML sees something else", value)
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise expected("text that an argument can hold", value)
+    return value
+
+
+_PROGRAM = re.compile(r"/.+|[^/]+", re.DOTALL)
 _role = one_of("master", "slave")
 _symlinks = one_of("skip", "follow")
 _REGION = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "the name of a region")

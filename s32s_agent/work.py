@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from s32s_agent.model import (
     Withheld,
 )
 from s32s_agent.parallel import Stop
+from s32s_agent.pending import Pending, local_path
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport
 from s32s_agent.stores.base import Content, Source, Target
@@ -73,6 +74,7 @@ class Tools:
     stop: Stop
     connection: Connection
     index: Index
+    pending: Pending
     throttle: Throttle
     show_plan: Callable[[Mapping, Plan], None]
     """Called with every plan of a dry run."""
@@ -260,13 +262,40 @@ class Work:
         log = self.tools.log.bind(mapping=self.mapping.name)
         entries = len(plan.clears) + len(plan.copies) + len(plan.deletes)
         self.tools.progress.start(self.mapping.name, entries, plan.bytes)
-        for each in executor.carry_out(plan, means):
-            if isinstance(each, Withheld):
-                report.add_withheld(each)
-                log.error("deletes.withheld", count=each.count, reason=each.reason)
-            else:
+        with self._changes(plan) as changed:
+            for each in executor.carry_out(plan, means):
+                if isinstance(each, Withheld):
+                    report.add_withheld(each)
+                    log.error("deletes.withheld", count=each.count, reason=each.reason)
+                    continue
                 report.add(each)
                 _log_outcome(log, each)
+                if each.status in {Status.COPIED, Status.DELETED}:
+                    changed.append(each.key)
+
+    @contextlib.contextmanager
+    def _changes(self, plan: Plan) -> Iterator[list[str]]:
+        """Have the plan's keys wait for the `on_change` hook before the first changes, and at the end those that did.
+
+        When the plan is not carried out to its end, nobody knows exactly what was changed: then all of them wait.
+        """
+        changed: list[str] = []
+        name, pending = self.mapping.name, self.tools.pending
+        deletes = (*plan.clears, *plan.deletes)
+        planned = [
+            *(each.entry.key for each in deletes),
+            *(each.entry.key for each in plan.copies),
+        ]
+        if not planned or not self.tools.settings.hooks.on_change.of(name):
+            yield changed
+            return
+        earlier = pending.paths(name)
+        pending.keep(name, (*earlier, *self._paths(planned)))
+        yield changed
+        pending.keep(name, (*earlier, *self._paths(changed)))
+
+    def _paths(self, keys: Iterable[str]) -> Iterator[bytes]:
+        return (local_path(self.mapping.directory, key) for key in keys)
 
 
 def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:

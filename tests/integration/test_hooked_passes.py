@@ -77,8 +77,9 @@ def under(slave: Slave, *names: str, mapping: str = "site") -> list[str]:
 
 
 def every_hook(recorder: Recorder) -> dict[str, list[str]]:
-    """Make a section `hooks` that leaves none out."""
-    return dict.fromkeys(("before", "on_change", "after", "on_failure"), recorder.command)
+    """Make a section `hooks` that leaves none out; YAML would write one list for all with an alias."""
+    names = ("before", "on_change", "after", "on_failure")
+    return {name: list(recorder.command) for name in names}
 
 
 @contextmanager

@@ -249,10 +249,13 @@ def _log_settings(settings: LogSettings, options: argparse.Namespace) -> LogSett
 
 
 def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
+    from s32s_agent.logs import wants_colours  # noqa: PLC0415
     from s32s_agent.render import plan_lines  # noqa: PLC0415
 
+    colours = wants_colours(sys.stdout, os.environ)
+
     def show(mapping: Mapping, plan: Plan) -> None:
-        print("\n".join(plan_lines(mapping, plan, settings.role)), flush=True)
+        print("\n".join(plan_lines(mapping, plan, settings.role, colours=colours)), flush=True)
 
     return show
 

@@ -22,16 +22,18 @@ def run(
 ) -> str:
     """Run the agent with one of its outputs, `stdout` or `stderr`, at a terminal; give what that shows."""
     ours, its = pty.openpty()
-    with log.open("wb") as other:
-        with subprocess.Popen(
+    with (
+        log.open("wb") as other,
+        subprocess.Popen(
             slave.agent.command(*arguments, "--log-format", "json"),
             env=slave.agent.environment({"TERM": "xterm", "COLUMNS": "100", **(env or {})}),
             stdout=its if at == "stdout" else other,
             stderr=its if at == "stderr" else other,
-        ) as process:
-            os.close(its)
-            text = _read(ours)
-            assert process.wait() == 0
+        ) as process,
+    ):
+        os.close(its)
+        text = _read(ours)
+        assert process.wait() == 0
     os.close(ours)
     return text
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from s32s_agent.agent import map_rules
 from s32s_agent.config import HookSettings, OnChange, Settings
-from s32s_agent.errors import AgentError, ConfigError, DirectoryError
+from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import Maps, read_maps
-from s32s_agent.model import Mapping, Role
+from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.stores.connection import Connection
 
@@ -30,6 +30,8 @@ class Finding(NamedTuple):
     detail: str = ""
     error: AgentError | None = None
     warning: bool = False
+    note: bool = False
+    """Nothing is wrong with it, but S32Server took it in another way."""
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -60,6 +62,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, error=error)
         else:
             yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
+            for difference in _differences(connection, mapping):
+                yield Finding(subject, difference, note=True)
             if settings.role is Role.MASTER and not connection.is_versioned(
                 mapping.location.bucket
             ):
@@ -115,3 +119,32 @@ def _try_listing(connection: Connection, mapping: Mapping) -> str:
     prefix = f"{mapping.location.prefix}/" if mapping.location.prefix else ""
     page, _ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
     return "can be listed" if page.contents else "can be listed, and is empty"
+
+
+def _differences(connection: Connection, mapping: Mapping) -> Iterator[str]:
+    """Say what this mapping meant to S32Server and does not mean here; at most one sentence of each kind."""
+    for pattern in mapping.ignore:
+        if "*" in pattern[1:-1]:
+            yield f'ignore "{pattern}": the * inside stands for any characters; to S32Server it was a star'
+            break
+    if beside := _beside(connection, mapping.location):
+        yield f'"{beside}" is beside the prefix and left alone; S32Server took it in'
+
+
+def _beside(connection: Connection, location: Location) -> str:
+    """Find a key that begins like the prefix and is not in it, before or behind what is; "" when there is none."""
+    inside = f"{location.prefix}/"
+    if not location.prefix:
+        return ""
+    for start in ({}, {"StartAfter": f"{inside}\U0010ffff"}):
+        try:
+            page, _ = connection.page(
+                location.bucket, Prefix=location.prefix, MaxKeys=1, **start
+            )
+        except AccessDenied:
+            # A policy that allows the prefix and nothing beside it is a good one.
+            return ""
+        for listed in page.contents:
+            if not listed.key.startswith(inside):
+                return f"{location.bucket}/{listed.key}"
+    return ""

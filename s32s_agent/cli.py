@@ -153,6 +153,14 @@ def _settings(options: argparse.Namespace) -> Settings:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), ["is not UTF-8"]) from error
+    if path.suffix.lower() == ".ini":
+        # Who comes from S32Server has its s32s.ini at hand; as YAML it would only give puzzling errors.
+        problem = "is an INI file, expected YAML with role, maps and roots"
+        remedy = (
+            "the settings of S32Server are not read, its map files are: begin with etc/config.yaml,"
+            ' and see "Coming from S32Server" in the README'
+        )
+        raise ConfigError(str(path), [problem], remedy=remedy)
     return parse(text, str(path))
 
 
@@ -185,7 +193,9 @@ def _check(settings: Settings) -> int:
     codes: set[int] = set()
     for finding in findings(settings):
         if finding.error is None:
-            verdict = "warning" if finding.warning else "ok     "
+            verdict = (
+                "warning" if finding.warning else "note   " if finding.note else "ok     "
+            )
             print(
                 f"{verdict} {printable(finding.subject)}: {printable(finding.detail)}",
                 flush=True,

@@ -17,6 +17,7 @@ from s32s_agent.maps import Maps, read_maps
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.listing import keys_of
 
 _NOT_VERSIONED = (
     "the bucket keeps no versions, so what a pass replaces or deletes there is gone"
@@ -144,7 +145,7 @@ def _beside(connection: Connection, location: Location) -> str:
         except AccessDenied:
             # A policy that allows the prefix and nothing beside it is a good one.
             return ""
-        for listed in page.contents:
-            if not listed.key.startswith(inside):
-                return f"{location.bucket}/{listed.key}"
+        for key in keys_of(page):
+            if not key.startswith(inside):
+                return f"{location.bucket}/{key}"
     return ""

@@ -44,7 +44,7 @@ _SOFTWARE = 70
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and give its exit status."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.json and not options.status:
         parser.error("--json goes with --status")
@@ -79,7 +79,8 @@ def _settle_encodings() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line; completions and manual are made from it, too."""
     parser = argparse.ArgumentParser(
         prog="s32s-agent",
         description="Keep local directories equal to prefixes in S3, as map files in S3 say.",
@@ -126,10 +127,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quiet", action="store_true", help="log errors only")
     parser.add_argument(
-        "--log-level", metavar="L", choices=("debug", "info", "warning", "error")
+        "--log-level",
+        metavar="L",
+        choices=("debug", "info", "warning", "error"),
+        help="instead of log.level: %(choices)s",
     )
     parser.add_argument(
-        "--log-format", metavar="F", choices=("auto", "json", "logfmt", "console", "journal")
+        "--log-format",
+        metavar="F",
+        choices=("auto", "json", "logfmt", "console", "journal"),
+        help="instead of log.format: %(choices)s",
     )
     parser.add_argument("--json", action="store_true", help="with --status: as JSON")
     return parser

@@ -359,16 +359,17 @@ def _word(value: object) -> str:
     return value
 
 
-_PROGRAM = re.compile(r"/.+|[^/]+", re.DOTALL)
+PROGRAM = r"/[\s\S]+|[^/]+"
+_PROGRAM = re.compile(PROGRAM)
 _role = one_of("master", "slave")
 _symlinks = one_of("skip", "follow")
-_REGION = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "the name of a region")
+REGION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_REGION = matching(REGION, "the name of a region")
 _STYLE = one_of("auto", "path", "virtual")
-_ACCOUNT = matching("[0-9]{12}", "an account number of 12 digits in quotes")
-_OWNER = matching(
-    r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})(?::(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10}))?",
-    "user or user:group",
-)
+ACCOUNT = "[0-9]{12}"
+_ACCOUNT = matching(ACCOUNT, "an account number of 12 digits in quotes")
+OWNER = r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})(?::(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10}))?"
+_OWNER = matching(OWNER, "user or user:group")
 
 
 def _maps(value: object) -> MapsLocation:
@@ -388,21 +389,23 @@ def _workers(value: object) -> int:
 
 _KILO = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS = {"B": 1, **_KILO, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([kKMG]?i?B)", re.ASCII)
+SIZE = rf"([0-9]{{1,12}}(?:\.[0-9]{{1,3}})?) ?({'|'.join(_UNITS)})"
+_SIZE = re.compile(SIZE, re.ASCII)
 
 
 def _bandwidth(value: object) -> int:
     """Read bytes; 0 is refused, because nobody can tell whether it means none or all."""
     size = value if isinstance(value, int) and is_number(value) else 0
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match and match[2] in _UNITS:
+    if match:
         size = int(float(match[1]) * _UNITS[match[2]])
     if not 1 <= size <= MAX_BANDWIDTH:
         raise expected('bytes per second such as "20MB" or "512KiB"', value)
     return size
 
 
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%", re.ASCII)
+PERCENT = r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%"
+_PERCENT = re.compile(PERCENT, re.ASCII)
 
 
 def _max_delete(value: object) -> MaxDelete:
@@ -424,7 +427,8 @@ def _days(value: object) -> float:
     return float(value)
 
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([smhd])", re.ASCII)
+DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([smhd])"
+_DURATION = re.compile(DURATION, re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -438,6 +442,7 @@ def _seconds(value: object) -> float:
     return seconds
 
 
+PERMISSIONS = "[0-7]{3,5}"
 _OCTAL = 'octal digits in quotes such as "0644"'
 
 
@@ -445,7 +450,7 @@ def _permissions(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         # YAML has read 0644 as octal and 644 as decimal by now; the number no longer says which.
         raise ValueError(f"expected {_OCTAL}, got a number without quotes")  # noqa: TRY004
-    if not isinstance(value, str) or not re.fullmatch("[0-7]{3,5}", value, re.ASCII):
+    if not isinstance(value, str) or not re.fullmatch(PERMISSIONS, value, re.ASCII):
         raise expected(_OCTAL, value)
     if int(value, 8) > MAX_PERMISSIONS:
         raise expected("no bits but those of 0777", value)

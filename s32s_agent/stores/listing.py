@@ -228,6 +228,12 @@ class Listing:
             yield Entry(relative, size, etag, raw_etag=raw)
 
 
+def keys_of(page: Page) -> list[str]:
+    """Give the keys of a page as they are in the bucket."""
+    decode = _decoder(page)
+    return [decode(listed.key) for listed in page.contents]
+
+
 def _decoder(page: Page) -> _Decoder:
     encoded = page.fields.get("EncodingType", "").lower() == "url"
     if not encoded:

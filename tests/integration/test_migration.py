@@ -43,8 +43,9 @@ def test_check_names_a_star_that_means_more_now(slave: Slave) -> None:
 
 
 def test_check_says_nothing_where_nothing_differs(slave: Slave) -> None:
-    """No note without a difference."""
-    slave.publish({"a": b"alpha"})
+    """No note without a difference, also below a prefix that a listing writes in another way."""
+    slave.publish({"a": b"alpha"}, "my däta+1 %20")
+    slave.publish_map(slave.mapping(s3="my däta+1 %20"))
 
     assert check(slave) == (0, [])
 

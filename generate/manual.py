@@ -73,10 +73,10 @@ def _before_first_heading(readme: Readme) -> list[Block]:
 
 
 def _options(parser: argparse.ArgumentParser, readme: Readme) -> Iterator[str]:
-    """Take the options from the parser, in its order, and what they mean from the README where that says more."""
+    """Take the options from the parser, in its order, and what they mean from the README where one has its own row."""
     told: dict[str, str] = {}
-    for names, cells in readme.rows("Command line").items():
-        told.update({name.split()[0].strip("`"): cells[-1] for name in names.split(", ")})
+    for name, cells in readme.rows("Command line").items():
+        told[name.split()[0]] = cells[-1]
     for action in parser._actions:  # noqa: SLF001 (argparse has no other list of them)
         names = ", ".join(rf"\fB{_escape(name)}\fR" for name in action.option_strings)
         value = rf" \fI{_escape(str(action.metavar))}\fR" if action.metavar else ""
@@ -109,11 +109,9 @@ def _body(blocks: Iterable[Block]) -> Iterator[str]:
 
 
 def _tagged(cells: tuple[str, ...]) -> tuple[str, str]:
-    """Make a tag of the first cell and a sentence of the others, the short ones in front."""
-    tag, *rest = cells
-    *short, last = [cell for cell in rest if cell] or [""]
-    facts = "".join(f" ({fact})" for fact in short if fact != last)
-    return tag + facts, last
+    """Make a tag of all cells of a row but the last, which is the text."""
+    tag, *facts, text = cells
+    return tag + "".join(f" ({fact})" for fact in facts if fact), text
 
 
 def _items(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:

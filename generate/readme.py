@@ -47,7 +47,9 @@ def cells_of(row: str) -> tuple[str, ...]:
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    fenced = re.split(r"^```.*$", text, flags=re.MULTILINE)
+    # A drawing is for those who see it drawn.
+    shown = re.sub(r"^```mermaid\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    fenced = re.split(r"^```.*$", shown, flags=re.MULTILINE)
     for number, part in enumerate(fenced):
         if number % 2:
             yield Block("code", tuple(part.strip("\n").splitlines()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -80,6 +81,10 @@ class Pass:
             raise error
         try:
             return self._mirror(now)
+        except AgentError as error:
+            # The hooks below want to know it.
+            self.report.error = error
+            raise
         finally:
             # A pass that has to end soon leaves them to the next one.
             if not self.stop.asked():
@@ -139,7 +144,9 @@ class Pass:
         known |= {failure.mapping for failure in maps.failures}
         if unknown := [name for name in self.options.names if name not in known]:
             names = ", ".join(f'"{name}"' for name in unknown)
-            raise UsageError(f"--map: no mapping is called {names}")
+            alike = difflib.get_close_matches(unknown[0], known, n=1)
+            remedy = f'did you mean "{alike[0]}"?' if alike else "--check lists the mappings"
+            raise UsageError(f"--map: no mapping is called {names}", remedy=remedy)
         return [mapping for mapping in maps.mappings if self._is_chosen(mapping.name)]
 
     def _places(self, mappings: Collection[Mapping]) -> Iterator[tuple[str, str]]:
@@ -204,12 +211,14 @@ class Pass:
         try:
             error = self.hooks.run(hook, commands, variables)
         except Stopped as stopped:
+            if self.report.error is not None:
+                self.report.other_errors.append(self.report.error)
             self.report.error = stopped
             # No traceback: somebody has asked for it.
             self.log.error("run.failed", **stopped.fields())  # noqa: TRY400
         else:
             if error and hook == "after":
-                self.report.hook_errors.append(error)
+                self.report.other_errors.append(error)
 
     def _counts(self, exit_code: int) -> dict[str, str]:
         totals = self.report.totals()
@@ -228,7 +237,7 @@ class Pass:
             for change in waiting if not on_change.of_all else ():
                 self._tell([change], on_change.of(change.mapping), change.mapping)
         except DirectoryError as error:
-            self.report.hook_errors.append(error)
+            self.report.other_errors.append(error)
             # No traceback: this is the world's doing, not a bug.
             self.log.error("hook.failed", hook="on_change", **error.fields())  # noqa: TRY400
 
@@ -237,13 +246,13 @@ class Pass:
     ) -> None:
         paths = tuple(dict.fromkeys(path for change in changes for path in change.paths))
         if paths and commands:
-            variables = {
-                **self._counts(self.report.exit_code),
-                "S32S_CHANGED_COUNT": str(len(paths)),
-                "S32S_CHANGED_FILE": str(self.pending.show(paths)),
-            }
-            if error := self.hooks.run("on_change", commands, variables, mapping):
-                self.report.hook_errors.append(error)
+            variables = self._counts(self.report.exit_code)
+            variables["S32S_CHANGED_COUNT"] = str(len(paths))
+            with self.pending.shown(paths) as file:
+                variables["S32S_CHANGED_FILE"] = str(file)
+                error = self.hooks.run("on_change", commands, variables, mapping)
+            if error:
+                self.report.other_errors.append(error)
                 return
         for change in changes:
             self.pending.keep(change.mapping, ())

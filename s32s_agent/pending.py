@@ -6,9 +6,10 @@ happens afterwards can lose it; a path may be told that was not changed in the e
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,15 +86,21 @@ class Pending:
         records = (mapping.encode("utf-8", "surrogateescape"), *unique)
         replace_file(file, b"".join(record + b"\0" for record in records))
 
-    def show(self, paths: Iterable[bytes]) -> Path:
-        """Write paths where a hook can read them, each ended by NUL; the next call writes the same file.
+    @contextlib.contextmanager
+    def shown(self, paths: Iterable[bytes]) -> Iterator[Path]:
+        """Have paths in a file that a hook can read, each ended by NUL, while the block runs.
 
         Raises:
             DirectoryError: it cannot be written.
         """
         file = self._directory / "paths"
-        replace_file(file, b"".join(path + b"\0" for path in dict.fromkeys(paths)))
-        return file
+        replace_file(file, b"".join(path + b"\0" for path in paths))
+        try:
+            yield file
+        finally:
+            # Who left it there is killed or out of luck; the next one writes it anew.
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def _file(self, mapping: str) -> Path:
         # A name may be longer than a file's, and may hold a slash.

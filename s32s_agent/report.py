@@ -129,8 +129,8 @@ class RunReport:
     mappings: list[MappingReport] = field(default_factory=list)
     error: AgentError | None = None
     """What ended the whole pass."""
-    hook_errors: list[AgentError] = field(default_factory=list)
-    """Of the hooks that failed without ending the pass."""
+    other_errors: list[AgentError] = field(default_factory=list)
+    """What else went wrong outside the mappings: hooks that failed without ending the pass."""
 
     @property
     def exit_code(self) -> int:
@@ -159,7 +159,7 @@ class RunReport:
         return {"mappings": len(self.mappings), "failed_mappings": failed, **totals}
 
     def _of_the_pass(self) -> list[AgentError]:
-        return [*([self.error] if self.error else []), *self.hook_errors]
+        return [*([self.error] if self.error else []), *self.other_errors]
 
     def errors(self) -> list[dict[str, str]]:
         """List the first errors, those of the whole pass before all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from support.trees import canary
 from s32s_agent.seaweedfs import S3Server
 
 FILES = {"a": b"alpha", "sub/b": b"beta"}
-SOON_SECONDS = 60
+README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
 RECORD = """
 number=$(ls "$1" | wc -l)
 { env | grep ^S32S_; [ -z "$S32S_CHANGED_FILE" ] || tr '\\0' '\\n' <"$S32S_CHANGED_FILE"; } >"$1/.new"
@@ -118,6 +119,27 @@ def test_the_hooks_of_a_pass_run_in_their_order(slave: Slave, recorder: Recorder
         run.finished["run_id"]
     }
     assert run.events[-1]["event"] == "run.finished"
+
+
+def test_the_readme_names_what_a_hook_learns(slave: Slave, recorder: Recorder) -> None:
+    """Its table has every variable that the hooks of a pass find, and none that is gone."""
+    slave.publish(FILES)
+    slave.configure(
+        hooks={
+            "before": recorder.command,
+            "on_change": {"site": recorder.command},
+            "after": recorder.command,
+        }
+    )
+    slave.once()
+
+    found = {name for call in recorder.calls for name in call.variables}
+    section = README.partition("\n## Hooks\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `S32S_")]
+    assert {
+        name for row in rows for name in re.findall(r"S32S_\w+", row.split(" | ")[0])
+    } == found
+    assert not (slave.agent.state_dir / "pending" / "paths").exists()
 
 
 def test_no_credential_reaches_a_hook(slave: Slave) -> None:

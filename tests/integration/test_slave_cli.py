@@ -39,6 +39,7 @@ def test_map_that_nobody_knows_is_a_mistake(slave: Slave) -> None:
 
     assert (run.exit_code, snapshot(slave.root)) == (2, {})
     assert '"stie"' in run.stderr
+    assert 'did you mean "site"?' in run.stderr
 
 
 def test_a_dry_run_touches_nothing(slave: Slave, bucket: Bucket) -> None:

@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,20 @@ def test_nothing_old_is_left_among_the_generated_files() -> None:
     }
 
     assert there == set(made(ROOT))
+
+
+def test_an_installation_has_every_generated_file() -> None:
+    """The wheel carries each of them to the place where shells, man and editors look."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    missing = [
+        name
+        for name in made(ROOT)
+        if name not in shared and str(Path(name).parent) not in shared
+    ]
+
+    assert missing == []
+    assert [name for name in shared if not (ROOT / name).exists()] == []
 
 
 # --- completions ---

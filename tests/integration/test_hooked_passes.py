@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from support.trees import canary
 from s32s_agent.seaweedfs import S3Server
 
 FILES = {"a": b"alpha", "sub/b": b"beta"}
+SOON_SECONDS = 60
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
 RECORD = """
 number=$(ls "$1" | wc -l)
@@ -300,6 +302,44 @@ def test_a_pass_killed_between_change_and_reload_loses_no_reload(
 
     assert (run.exit_code, run.finished["copied"]) == (0, 0)
     assert [call.paths for call in recorder.calls] == [changed]
+
+
+def test_a_pass_killed_in_the_middle_of_a_mapping_forgets_no_path(
+    slave: Slave, recorder: Recorder, tmp_path: Path
+) -> None:
+    """SIGKILL when some files are new and some are not: the next pass copies the rest, and tells of all."""
+    names = [f"{number:02}" for number in range(40)]
+    slave.publish(dict.fromkeys(names, b"x" * 10000))
+    slave.configure(hooks={"on_change": recorder.command}, sync={"max_bandwidth": "50kB"})
+    with started(slave, tmp_path / "log") as process:
+        end = time.monotonic() + SOON_SECONDS
+        while not any((slave.target / name).exists() for name in names):
+            assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
+            time.sleep(0.02)
+        process.kill()
+    slave.configure(hooks={"on_change": recorder.command})
+
+    run = slave.once()
+
+    assert run.exit_code == 0
+    assert 0 < run.finished["copied"] < len(names)
+    assert [call.paths for call in recorder.calls] == [under(slave, *names)]
+
+
+def test_without_a_place_to_remember_nothing_is_changed(
+    slave: Slave, recorder: Recorder
+) -> None:
+    """A change that could be forgotten is not made: the mapping fails before its first file."""
+    slave.publish(FILES)
+    slave.configure(hooks={"on_change": recorder.command})
+    slave.agent.state_dir.mkdir()
+    (slave.agent.state_dir / "pending").touch()
+
+    run = slave.once()
+
+    assert (run.exit_code, slave.tree()) == (73, {})
+    assert run.named("mapping.failed")[0]["cause"] == "cantcreat"
+    assert recorder.calls == []
 
 
 def test_a_signal_ends_the_hook_and_leaves_it_pending(

@@ -226,7 +226,7 @@ def test_a_command_may_close_its_output_and_go_on(rig: Rig, tmp_path: Path) -> N
 
 def test_a_command_finds_nothing_open_and_nothing_to_read(rig: Rig) -> None:
     """Its standard input is empty, it is in no directory of anybody, and it has none of our files."""
-    with Path(__file__).open("rb") as stream:
+    with Path(__file__).open("rb") as stream, standard_input(stream.fileno()):
         os.set_inheritable(stream.fileno(), True)
         rig.shell(
             "cat; pwd; readlink /proc/$$/fd/0; ps -o sid= -p $$ | grep -qw $$ && echo own;"
@@ -234,6 +234,18 @@ def test_a_command_finds_nothing_open_and_nothing_to_read(rig: Rig) -> None:
         )
 
     assert rig.printed == ["/", "/dev/null", "own"]
+
+
+@contextmanager
+def standard_input(descriptor: int) -> Iterator[None]:
+    """Have something to read as this process's standard input."""
+    before = os.dup(0)
+    os.dup2(descriptor, 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
 
 
 def test_secrets_of_the_environment_are_withheld() -> None:

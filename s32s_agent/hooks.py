@@ -226,7 +226,12 @@ class _Child:
                 # Before it is waited for: as long as it is a zombie, its number is nobody else's.
                 self.signal_group(kill=True)
             self._group = 0
-            code = process.wait()
+            try:
+                code = process.wait(GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                # It runs as somebody else by now, or hangs in the kernel.
+                reason = f"{reason} and cannot be ended"
+                code = 0
             output.finish()
         return Ended(reason or _failure(code), output.cut, output.tail)
 

@@ -304,10 +304,13 @@ def test_a_pass_killed_between_change_and_reload_loses_no_reload(
     assert [call.paths for call in recorder.calls] == [changed]
 
 
-def test_a_pass_killed_in_the_middle_of_a_mapping_forgets_no_path(
-    slave: Slave, recorder: Recorder, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)]
+)
+def test_a_pass_ended_in_the_middle_of_a_mapping_forgets_no_path(
+    slave: Slave, recorder: Recorder, tmp_path: Path, number: int, exit_code: int
 ) -> None:
-    """SIGKILL when some files are new and some are not: the next pass copies the rest, and tells of all."""
+    """Some files are new and some are not: that pass runs no reload, the next one copies the rest and tells of all."""
     names = [f"{number:02}" for number in range(40)]
     slave.publish(dict.fromkeys(names, b"x" * 10000))
     slave.configure(hooks={"on_change": recorder.command}, sync={"max_bandwidth": "50kB"})
@@ -316,7 +319,10 @@ def test_a_pass_killed_in_the_middle_of_a_mapping_forgets_no_path(
         while not any((slave.target / name).exists() for name in names):
             assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")
             time.sleep(0.02)
-        process.kill()
+        process.send_signal(number)
+
+        assert process.wait(SOON_SECONDS) == exit_code
+    assert recorder.calls == []
     slave.configure(hooks={"on_change": recorder.command})
 
     run = slave.once()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -171,6 +173,43 @@ def test_a_command_that_ignores_term_is_killed_with_its_children(tmp_path: Path)
 
     assert "took more than 0.5 seconds" in str(error)
     assert not is_alive(read_pid(file))
+
+
+def may_become_root() -> bool:
+    """Whether a test can make a program that becomes root for good."""
+    nosuid = os.statvfs(tempfile.gettempdir()).f_flag & os.ST_NOSUID
+    return os.geteuid() == 0 and not nosuid and shutil.which("setpriv") is not None
+
+
+@pytest.mark.skipif(not may_become_root(), reason="needs root, setpriv, and setuid in /tmp")
+def test_a_command_that_nobody_may_end_holds_nothing_up() -> None:
+    """A command that has become root cannot be ended by an agent with few rights, and is given up."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        become, file = directory / "become", directory / "pid"
+        shutil.copy(shutil.which("setpriv") or "", become)
+        become.chmod(0o4755)
+        inner = f"echo $$ > {file}; exec sleep {LONG_SECONDS}"
+        command = [str(become), "--reuid=0", "--clear-groups", "/bin/sh", "-c", inner]
+        script = (
+            "import os, structlog; from s32s_agent import hooks; from s32s_agent.parallel import Stop\n"
+            "hooks.GRACE_SECONDS = 0.2; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"done = hooks.Hooks(structlog.get_logger(), 1, {{}}, Stop()).run('after', [{command!r}], {{}})\n"
+            "print('error:', done)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+            text=True,
+        )
+        os.kill(read_pid(file), signal.SIGKILL)
+
+    assert (
+        "took more than 1 seconds and cannot be ended" in done.stdout.rpartition("error:")[2]
+    )
 
 
 def test_what_holds_the_pipe_in_the_background_is_not_waited_for(

@@ -39,6 +39,7 @@ MAX_BANDWIDTH = 10**15
 MAX_PERMISSIONS = 0o777
 """Setuid, setgid and sticky bits never come from a config."""
 MAP_SUFFIXES = (".json", ".yaml", ".yml")
+_REMEDY = "s32s-agent.yaml(5) and the README explain every key; etc/config.yaml is a sample"
 UNAVAILABLE = "not available in this version"
 
 T = TypeVar("T")
@@ -164,10 +165,6 @@ class HookSettings:
     timeout: float = 60.0
     """Seconds, for each command."""
 
-    def __bool__(self) -> bool:
-        changed = self.on_change.of_all or self.on_change.by_mapping
-        return bool(self.before or changed or self.after or self.on_failure)
-
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -199,10 +196,10 @@ def parse(text: str, place: str) -> Settings:
     try:
         document = load_yaml(text)
     except ValueError as error:
-        raise ConfigError(printable(place), [str(error)]) from error
+        raise ConfigError(printable(place), [str(error)], remedy=_REMEDY) from error
     settings = _settings(Fields(document, problems, known=_names(Settings)))
     if settings is None or problems:
-        raise ConfigError(printable(place), capped(problems))
+        raise ConfigError(printable(place), capped(problems), remedy=_REMEDY)
     return settings
 
 

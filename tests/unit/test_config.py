@@ -270,6 +270,31 @@ def test_a_wrong_value_is_named_with_its_path(path: str, text: str, problem: str
     assert actual == (f"{place}{problem}",)
 
 
+@pytest.mark.parametrize(
+    ("on_change", "commands"),
+    [
+        (OnChange(), ()),
+        (OnChange((("a",),)), (("a",),)),
+        (OnChange((), {"site": (("b",),)}), (("b",),)),
+        (OnChange((), {"other": (("b",),)}), ()),
+    ],
+)
+def test_the_commands_that_a_change_calls_for(
+    on_change: OnChange, commands: tuple[tuple[str, ...], ...]
+) -> None:
+    """Those for all mappings, or those of the mapping's name."""
+    assert on_change.of("site") == commands
+
+
+def test_a_wrong_config_says_where_right_ones_are_explained() -> None:
+    """The error has a remedy, for text that is no YAML, too."""
+    for text in ("role: x", "{"):
+        with pytest.raises(ConfigError) as caught:
+            parse(text, "config.yaml")
+
+        assert "s32s-agent.yaml(5)" in caught.value.remedy
+
+
 def test_every_mistake_in_hooks_is_named_at_once() -> None:
     """All wrong words of all hooks are reported together, each with its place."""
     hooks = (

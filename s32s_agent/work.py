@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import executor, planner
 from s32s_agent.config import Settings, Symlinks
-from s32s_agent.errors import AgentError, ConfigError, DeletesRefused
+from s32s_agent.errors import AgentError, ConfigError, DeletesRefused, DirectoryError
 from s32s_agent.executor import Means, Throttle
 from s32s_agent.index import Index, MappingIndex
 from s32s_agent.model import (
@@ -259,9 +259,10 @@ class Work:
             log.error("deletes.withheld", count=withheld.count, reason=withheld.reason)
 
     def _carry_out(self, plan: Plan, means: Means, report: MappingReport) -> None:
-        log = self.tools.log.bind(mapping=self.mapping.name)
+        tools = self.tools
+        log = tools.log.bind(mapping=self.mapping.name)
         entries = len(plan.clears) + len(plan.copies) + len(plan.deletes)
-        self.tools.progress.start(self.mapping.name, entries, plan.bytes)
+        tools.progress.start(self.mapping.name, entries, plan.bytes)
         with self._changes(plan) as changed:
             for each in executor.carry_out(plan, means):
                 if isinstance(each, Withheld):
@@ -270,7 +271,7 @@ class Work:
                     continue
                 report.add(each)
                 _log_outcome(log, each)
-                if each.status in {Status.COPIED, Status.DELETED}:
+                if may_have_changed(each, tools.settings.role):
                     changed.append(each.key)
 
     @contextlib.contextmanager
@@ -296,6 +297,24 @@ class Work:
 
     def _paths(self, keys: Iterable[str]) -> Iterator[bytes]:
         return (local_path(self.mapping.directory, key) for key in keys)
+
+
+def may_have_changed(outcome: Outcome, role: Role) -> bool:
+    """Tell whether the target may hold something else at a key than before.
+
+    | status           | error          | slave | master |
+    |------------------|----------------|-------|--------|
+    | copied, deleted  |                | yes   | yes    |
+    | skipped          | any            | no    | no     |
+    | failed           | DirectoryError | yes   | yes    |
+    | failed           | any other      | no    | yes    |
+
+    A file may show although the disk failed right after its renaming, an object may be there although its answer was
+    wrong or lost. What comes to a slave is held against what was promised before it shows.
+    """
+    if outcome.status is Status.FAILED:
+        return role is Role.MASTER or isinstance(outcome.error, DirectoryError)
+    return outcome.status is not Status.SKIPPED
 
 
 def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.config import Settings
-from s32s_agent.errors import AgentError, MapError, SoftwareError, Stopped, UsageError
+from s32s_agent.config import Command, Settings
+from s32s_agent.errors import (
+    AgentError,
+    DirectoryError,
+    MapError,
+    SoftwareError,
+    Stopped,
+    UsageError,
+)
 from s32s_agent.executor import Throttle
+from s32s_agent.hooks import Hooks
 from s32s_agent.index import Index
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import MapRules, Maps, read_maps
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
+from s32s_agent.pending import PENDING, Change, Pending
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
@@ -51,6 +61,13 @@ class Pass:
     report: RunReport = field(default_factory=RunReport)
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
+    hooks: Hooks = field(init=False)
+    pending: Pending = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
+        self.hooks = Hooks(self.log, self.settings.hooks.timeout, known, self.stop)
+        self.pending = Pending(Path(self.settings.state_dir, PENDING))
 
     def run(self, now: datetime) -> RunReport:
         """Do the pass; `report` is right at any time, also when an exception ends it.
@@ -58,6 +75,22 @@ class Pass:
         Raises:
             AgentError: nothing could be done at all; for `Stopped`, not everything.
         """
+        if self.options.dry_run:
+            return self._mirror(now)
+        if error := self.hooks.run("before", self.settings.hooks.before, {}):
+            raise error
+        try:
+            return self._mirror(now)
+        except AgentError as error:
+            # The hooks below want to know it.
+            self.report.error = error
+            raise
+        finally:
+            # A pass that has to end soon leaves them to the next one.
+            if not self.stop.asked():
+                self._tell_changes()
+
+    def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
         connection = Connection(settings.s3, settings.sync.workers, self.stop.check)
         with contextlib.closing(self._open_index()) as index:
@@ -73,6 +106,7 @@ class Pass:
                 self.stop,
                 connection,
                 index,
+                self.pending,
                 Throttle(settings.sync.max_bandwidth, self.stop),
                 self.show_plan,
             )
@@ -110,7 +144,9 @@ class Pass:
         known |= {failure.mapping for failure in maps.failures}
         if unknown := [name for name in self.options.names if name not in known]:
             names = ", ".join(f'"{name}"' for name in unknown)
-            raise UsageError(f"--map: no mapping is called {names}")
+            alike = difflib.get_close_matches(unknown[0], known, n=1)
+            remedy = f'did you mean "{alike[0]}"?' if alike else "--check lists the mappings"
+            raise UsageError(f"--map: no mapping is called {names}", remedy=remedy)
         return [mapping for mapping in maps.mappings if self._is_chosen(mapping.name)]
 
     def _places(self, mappings: Collection[Mapping]) -> Iterator[tuple[str, str]]:
@@ -165,6 +201,61 @@ class Pass:
                 withheld=report.withheld,
                 seconds=round(report.seconds, 3),
             )
+
+    # --- hooks ---
+
+    def end(self, hook: str, commands: Sequence[Command], exit_code: int) -> None:
+        """Run a hook of the whole pass when the rest is done; what goes wrong is in the report, for `after` only."""
+        cause = self.report.cause or ("software" if exit_code else "")
+        variables = {**self._counts(exit_code), "S32S_CAUSE": cause}
+        try:
+            error = self.hooks.run(hook, commands, variables)
+        except Stopped as stopped:
+            if self.report.error is not None:
+                self.report.other_errors.append(self.report.error)
+            self.report.error = stopped
+            # No traceback: somebody has asked for it.
+            self.log.error("run.failed", **stopped.fields())  # noqa: TRY400
+        else:
+            if error and hook == "after":
+                self.report.other_errors.append(error)
+
+    def _counts(self, exit_code: int) -> dict[str, str]:
+        totals = self.report.totals()
+        counts = {f"S32S_{name.upper()}": str(count) for name, count in totals.items()}
+        return {**counts, "S32S_EXIT_CODE": str(exit_code)}
+
+    def _tell_changes(self) -> None:
+        """Run the `on_change` hooks for all that they have not heard of; it stays pending where one fails."""
+        on_change = self.settings.hooks.on_change
+        try:
+            waiting = [
+                each for each in self.pending.changes() if self._is_chosen(each.mapping)
+            ]
+            if on_change.of_all:
+                self._tell(waiting, on_change.of_all)
+            for change in waiting if not on_change.of_all else ():
+                self._tell([change], on_change.of(change.mapping), change.mapping)
+        except DirectoryError as error:
+            self.report.other_errors.append(error)
+            # No traceback: this is the world's doing, not a bug.
+            self.log.error("hook.failed", hook="on_change", **error.fields())  # noqa: TRY400
+
+    def _tell(
+        self, changes: Sequence[Change], commands: Sequence[Command], mapping: str = ""
+    ) -> None:
+        paths = tuple(dict.fromkeys(path for change in changes for path in change.paths))
+        if paths and commands:
+            variables = self._counts(self.report.exit_code)
+            variables["S32S_CHANGED_COUNT"] = str(len(paths))
+            with self.pending.shown(paths) as file:
+                variables["S32S_CHANGED_FILE"] = str(file)
+                error = self.hooks.run("on_change", commands, variables, mapping)
+            if error:
+                self.report.other_errors.append(error)
+                return
+        for change in changes:
+            self.pending.keep(change.mapping, ())
 
 
 def map_rules(settings: Settings) -> MapRules:

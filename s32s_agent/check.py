@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from s32s_agent.agent import map_rules
-from s32s_agent.config import Settings
-from s32s_agent.errors import AgentError, DirectoryError
+from s32s_agent.config import HookSettings, OnChange, Settings
+from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.mapfiles import MapCache, fetch_maps
-from s32s_agent.maps import read_maps
-from s32s_agent.model import Mapping, Role
+from s32s_agent.maps import Maps, read_maps
+from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.listing import keys_of
 
 _NOT_VERSIONED = (
     "the bucket keeps no versions, so what a pass replaces or deletes there is gone"
@@ -29,6 +31,8 @@ class Finding(NamedTuple):
     detail: str = ""
     error: AgentError | None = None
     warning: bool = False
+    note: bool = False
+    """Nothing is wrong with it, but S32Server took it in another way."""
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -41,12 +45,14 @@ def findings(settings: Settings) -> Iterator[Finding]:
         from s32s_agent.stores.tree import owner_named  # noqa: PLC0415 (POSIX only)
 
         owner_named(settings.sync.owner)
+    yield from _hooks(settings.hooks)
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))
     yield Finding("maps", f"{len(files)} files, {len(maps.mappings)} mappings")
     for failure in maps.failures:
         yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
+    yield from _unknown(settings.hooks.on_change, maps)
     places = []
     for mapping in maps.mappings:
         subject = f'mapping "{mapping.name}"'
@@ -57,6 +63,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, error=error)
         else:
             yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
+            for difference in _differences(connection, mapping):
+                yield Finding(subject, difference, note=True)
             if settings.role is Role.MASTER and not connection.is_versioned(
                 mapping.location.bucket
             ):
@@ -72,6 +80,34 @@ def _try_metrics_file(path: str | None) -> Iterator[Finding]:
     if directory and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
         detail = f'"{directory}" is no directory that this user can write'
         yield Finding("monitoring.metrics_file", detail, warning=True)
+
+
+def _hooks(hooks: HookSettings) -> Iterator[Finding]:
+    """Look for the programs of the hooks; nothing is run."""
+    named = {
+        "before": hooks.before,
+        "on_change": hooks.on_change.of_all,
+        **{f"on_change.{name}": each for name, each in hooks.on_change.by_mapping.items()},
+        "after": hooks.after,
+        "on_failure": hooks.on_failure,
+    }
+    remedy = "install it, make it executable, or correct its path; no shell looks for it"
+    for name, commands in named.items():
+        for program in dict.fromkeys(command[0] for command in commands):
+            if shutil.which(program) is None:
+                problem = f'"{program}" is no program that this user can run'
+                yield Finding(
+                    "config", error=ConfigError(f"hooks.{name}", [problem], remedy=remedy)
+                )
+
+
+def _unknown(on_change: OnChange, maps: Maps) -> Iterator[Finding]:
+    known = {mapping.name for mapping in maps.mappings}
+    known |= {failure.mapping for failure in maps.failures}
+    for name in on_change.by_mapping:
+        if name not in known:
+            detail = f'hooks.on_change.{name}: no mapping is called "{name}"'
+            yield Finding("config", detail, warning=True)
 
 
 def _try_place(mapping: Mapping, settings: Settings) -> str:
@@ -93,3 +129,32 @@ def _try_listing(connection: Connection, mapping: Mapping) -> str:
     prefix = f"{mapping.location.prefix}/" if mapping.location.prefix else ""
     page, _ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
     return "can be listed" if page.contents else "can be listed, and is empty"
+
+
+def _differences(connection: Connection, mapping: Mapping) -> Iterator[str]:
+    """Say what this mapping meant to S32Server and does not mean here; at most one sentence of each kind."""
+    for pattern in mapping.ignore:
+        if "*" in pattern[1:-1]:
+            yield f'ignore "{pattern}": the * inside stands for any characters; to S32Server it was a star'
+            break
+    if beside := _beside(connection, mapping.location):
+        yield f'"{beside}" is beside the prefix and left alone; S32Server took it in'
+
+
+def _beside(connection: Connection, location: Location) -> str:
+    """Find a key that begins like the prefix and is not in it, before or behind what is; "" when there is none."""
+    inside = f"{location.prefix}/"
+    if not location.prefix:
+        return ""
+    for start in ({}, {"StartAfter": f"{inside}\U0010ffff"}):
+        try:
+            page, _ = connection.page(
+                location.bucket, Prefix=location.prefix, MaxKeys=1, **start
+            )
+        except AccessDenied:
+            # A policy that allows the prefix and nothing beside it is a good one.
+            return ""
+        for key in keys_of(page):
+            if not key.startswith(inside):
+                return f"{location.bucket}/{key}"
+    return ""

@@ -134,10 +134,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quiet", action="store_true", help="log errors only")
     parser.add_argument(
-        "--log-level", metavar="L", choices=("debug", "info", "warning", "error")
+        "--log-level",
+        metavar="L",
+        choices=("debug", "info", "warning", "error"),
+        help="instead of log.level: %(choices)s",
     )
     parser.add_argument(
-        "--log-format", metavar="F", choices=("auto", "json", "logfmt", "console", "journal")
+        "--log-format",
+        metavar="F",
+        choices=("auto", "json", "logfmt", "console", "journal"),
+        help="instead of log.format: %(choices)s",
     )
     watching.add_options(parser)
     return parser
@@ -166,6 +172,14 @@ def _settings(options: argparse.Namespace) -> Settings:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), ["is not UTF-8"]) from error
+    if path.suffix.lower() == ".ini":
+        # Who comes from S32Server has its s32s.ini at hand; as YAML it would only give puzzling errors.
+        problem = "is an INI file, expected YAML with role, maps and roots"
+        remedy = (
+            "the settings of S32Server are not read, its map files are: begin with etc/config.yaml,"
+            ' and see "Coming from S32Server" in the README'
+        )
+        raise ConfigError(str(path), [problem], remedy=remedy)
     return parse(text, str(path))
 
 
@@ -187,7 +201,9 @@ def _check(settings: Settings) -> int:
     codes: set[int] = set()
     for finding in findings(settings):
         if finding.error is None:
-            verdict = "warning" if finding.warning else "ok     "
+            verdict = (
+                "warning" if finding.warning else "note   " if finding.note else "ok     "
+            )
             print(
                 f"{verdict} {printable(finding.subject)}: {printable(finding.detail)}",
                 flush=True,
@@ -227,7 +243,7 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         progress,
         show_plan=_plan_printer(settings),
     )
-    signals = _Signals(whole.stop.set)
+    signals = _Signals(whole.stop.set, whole.hooks.kill)
     signals.install()
     _raise_file_limit()
     if options.splay and not sys.stderr.isatty():
@@ -252,10 +268,13 @@ def _log_settings(settings: LogSettings, options: argparse.Namespace) -> LogSett
 
 
 def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
+    from s32s_agent.logs import wants_colours  # noqa: PLC0415
     from s32s_agent.render import plan_lines  # noqa: PLC0415
 
+    colours = wants_colours(sys.stdout, os.environ)
+
     def show(mapping: Mapping, plan: Plan) -> None:
-        print("\n".join(plan_lines(mapping, plan, settings.role)), flush=True)
+        print("\n".join(plan_lines(mapping, plan, settings.role, colours=colours)), flush=True)
 
     return show
 
@@ -287,10 +306,12 @@ class _Signals:
 
     Args:
         first: called with the exception before it is raised, since a library may swallow it.
+        last: called before the process ends itself.
     """
 
-    def __init__(self, first: Callable[[Stopped], None]) -> None:
+    def __init__(self, first: Callable[[Stopped], None], last: Callable[[], None]) -> None:
         self._first = first
+        self._last = last
         self._received = False
         self._resting = False
 
@@ -305,6 +326,7 @@ class _Signals:
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self._received:
+            self._last()
             os._exit(128 + number)
         self._received = True
         reason = Interrupted(number)
@@ -362,7 +384,12 @@ class _Run:
         whole, started = self.whole, datetime.now(UTC)
         clock = time.monotonic()
         whole.log.info("run.started", role=self.settings.role, version=__version__)
-        self._pass(started)
+        try:
+            self._pass(started)
+        except UsageError as error:
+            whole.report.error = error
+            self._conclude(started, clock)
+            raise
         self._conclude(started, clock)
         seconds = round(time.monotonic() - clock, 3)
         level = whole.log.error if self.code else whole.log.info
@@ -400,10 +427,26 @@ class _Run:
         self.whole.log.error("run.failed", **error.fields())
 
     def _conclude(self, started: datetime, clock: float) -> None:
-        """Write down what the pass did, and tell whoever listens."""
-        if self.whole.options.dry_run:
+        """Run the last hooks, write down what the pass did before the one that may want to read it, and tell it."""
+        whole, hooks = self.whole, self.settings.hooks
+        if whole.options.dry_run:
             return
+        whole.end("after", hooks.after, self.code)
+        document = None
+        if not isinstance(whole.report.error, UsageError):
+            try:
+                document = self._written(started, clock)
+            except Stopped as stopped:  # a second signal would end the process
+                self._blame(stopped)
+                document = self._written(started, clock)
+        if self.code:
+            whole.end("on_failure", hooks.on_failure, self.code)
         self.rest()
+        if document and (telling := self._telling()):
+            telling.ended(document)
+
+    def _written(self, started: datetime, clock: float) -> dict[str, Any]:
+        """Write down what the pass did, and give what was to be written."""
         seconds = round(time.monotonic() - clock, 3)
         document = self._document(started, seconds)
         try:
@@ -411,8 +454,7 @@ class _Run:
         except DirectoryError as error:
             self._blame(error)
             document = self._document(started, seconds)
-        if telling := self._telling():
-            telling.ended(document)
+        return document
 
     def _write_last_run(self, document: dict[str, Any]) -> None:
         from s32s_agent import status  # noqa: PLC0415

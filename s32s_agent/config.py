@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TypeVar
 
@@ -44,7 +44,7 @@ MAX_BANDWIDTH = 10**15
 MAX_PERMISSIONS = 0o777
 """Setuid, setgid and sticky bits never come from a config."""
 MAP_SUFFIXES = (".json", ".yaml", ".yml")
-UNAVAILABLE = "not available in this version"
+_REMEDY = "s32s-agent.yaml(5) and the README explain every key; etc/config.yaml is a sample"
 
 T = TypeVar("T")
 
@@ -143,14 +143,32 @@ class MonitoringSettings:
     """A prefix, apart from the maps."""
 
 
+Command = tuple[str, ...]
+"""A program and its arguments; no shell reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnChange:
+    """What runs after files were changed; one of the two is empty."""
+
+    of_all: tuple[Command, ...] = ()
+    """Once a pass, whichever mappings changed."""
+    by_mapping: dict[str, tuple[Command, ...]] = field(default_factory=dict)
+    """Once for each of these mappings that changed."""
+
+    def of(self, mapping: str) -> tuple[Command, ...]:
+        """Give the commands that a change in a mapping calls for."""
+        return self.of_all or self.by_mapping.get(mapping, ())
+
+
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """Commands around a pass, each a list of words."""
+    """Commands around a pass."""
 
-    before: tuple[tuple[str, ...], ...] = ()
-    on_change: tuple[tuple[str, ...], ...] = ()
-    after: tuple[tuple[str, ...], ...] = ()
-    on_failure: tuple[tuple[str, ...], ...] = ()
+    before: tuple[Command, ...] = ()
+    on_change: OnChange = OnChange()
+    after: tuple[Command, ...] = ()
+    on_failure: tuple[Command, ...] = ()
     timeout: float = 60.0
     """Seconds, for each command."""
 
@@ -185,15 +203,15 @@ def parse(text: str, place: str) -> Settings:
     try:
         document = load_yaml(text)
     except ValueError as error:
-        raise ConfigError(printable(place), [str(error)]) from error
+        raise ConfigError(printable(place), [str(error)], remedy=_REMEDY) from error
     settings = _settings(Fields(document, problems, known=_names(Settings)))
     if settings is None or problems:
-        raise ConfigError(printable(place), capped(problems))
+        raise ConfigError(printable(place), capped(problems), remedy=_REMEDY)
     return settings
 
 
 def _names(settings: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(settings))
+    return tuple(each.name for each in fields(settings))
 
 
 def _settings(top: Fields) -> Settings | None:
@@ -308,51 +326,74 @@ def _overlap(one: Location, other: Location) -> bool:
 
 
 def _hooks(section: Fields) -> HookSettings:
-    default = HookSettings()
-
-    def timeout(value: object) -> float:
-        seconds = _seconds(value)
-        return seconds if seconds == default.timeout else _later(_seconds)(value)
-
     return HookSettings(
-        before=section.take("before", _commands, ()),
-        on_change=section.take("on_change", _commands, ()),
-        after=section.take("after", _commands, ()),
-        on_failure=section.take("on_failure", _commands, ()),
-        timeout=section.take("timeout", timeout, default.timeout),
+        before=_commands(section, "before"),
+        on_change=_on_change(section),
+        after=_commands(section, "after"),
+        on_failure=_commands(section, "on_failure"),
+        timeout=section.take("timeout", _seconds, HookSettings().timeout),
     )
 
 
-def _later(check: Callable[[object], T]) -> Callable[[object], T]:
-    """Make a check that refuses a right value too, so that nobody relies on what does nothing yet."""
-
-    def refuse(value: object) -> T:
-        check(value)
-        raise ValueError(UNAVAILABLE)
-
-    return refuse
+def _on_change(section: Fields) -> OnChange:
+    if not section.holds_mapping("on_change"):
+        return OnChange(of_all=_commands(section, "on_change"))
+    named = section.section("on_change")
+    return OnChange(by_mapping={name: _commands(named, name) for name in named.names()})
 
 
-def _commands(value: object) -> tuple[tuple[str, ...], ...]:
-    if not isinstance(value, list) or not all(isinstance(words, list) for words in value):
-        raise expected('a list of commands, each a list of words such as ["/bin/true"]', value)
-    for words in value:
-        if not words or not all(isinstance(word, str) and "\0" not in word for word in words):
-            raise ValueError("expected every command to be a list of words")
-    if value:
-        raise ValueError(UNAVAILABLE)
-    return ()
+_COMMANDS = "a list of words such as [/bin/systemctl, reload, nginx], or a list of such lists"
 
 
+def _commands(section: Fields, key: str) -> tuple[Command, ...]:
+    """Read one command, or a list of them; () when it is absent, empty or wrong."""
+    value = section.take(key, _list_of_commands, None)
+    if not value:
+        return ()
+    if not isinstance(value[0], list):
+        command = _command(section, key)
+        return (command,) if command else ()
+    lists = section.below(key)
+    return tuple(
+        command for name in lists.names() if (command := _command(lists, name)) is not None
+    )
+
+
+def _list_of_commands(value: object) -> list[object]:
+    kinds = {isinstance(each, list) for each in value} if isinstance(value, list) else {None}
+    if not isinstance(value, list) or len(kinds) > 1:
+        raise expected(_COMMANDS, value)
+    return value
+
+
+def _command(section: Fields, key: str) -> Command | None:
+    words = section.take_list(key, _word, "a program and its arguments")
+    if words is not None and not _PROGRAM.fullmatch(words[0]):
+        section.report(
+            f"{key}[0]", expected("an absolute path, or a name without slashes", words[0])
+        )
+    return words
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise expected("text, in quotes where YAML sees something else", value)
+    if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise expected("text that an argument can hold", value)
+    return value
+
+
+PROGRAM = r"/[\s\S]+|[^/]+"
+_PROGRAM = re.compile(PROGRAM)
 _role = one_of("master", "slave")
 _symlinks = one_of("skip", "follow")
-_REGION = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "the name of a region")
+REGION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+_REGION = matching(REGION, "the name of a region")
 _STYLE = one_of("auto", "path", "virtual")
-_ACCOUNT = matching("[0-9]{12}", "an account number of 12 digits in quotes")
-_OWNER = matching(
-    r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})(?::(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10}))?",
-    "user or user:group",
-)
+ACCOUNT = "[0-9]{12}"
+_ACCOUNT = matching(ACCOUNT, "an account number of 12 digits in quotes")
+OWNER = r"(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10})(?::(?:[A-Za-z_][A-Za-z0-9_.-]*\$?|[0-9]{1,10}))?"
+_OWNER = matching(OWNER, "user or user:group")
 
 
 def _maps(value: object) -> MapsLocation:
@@ -372,21 +413,23 @@ def _workers(value: object) -> int:
 
 _KILO = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 _UNITS = {"B": 1, **_KILO, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([kKMG]?i?B)", re.ASCII)
+SIZE = rf"([0-9]{{1,12}}(?:\.[0-9]{{1,3}})?) ?({'|'.join(_UNITS)})"
+_SIZE = re.compile(SIZE, re.ASCII)
 
 
 def _bandwidth(value: object) -> int:
     """Read bytes; 0 is refused, because nobody can tell whether it means none or all."""
     size = value if isinstance(value, int) and is_number(value) else 0
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if match and match[2] in _UNITS:
+    if match:
         size = int(float(match[1]) * _UNITS[match[2]])
     if not 1 <= size <= MAX_BANDWIDTH:
         raise expected('bytes per second such as "20MB" or "512KiB"', value)
     return size
 
 
-_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%", re.ASCII)
+PERCENT = r"([0-9]{1,3}(?:\.[0-9]{1,3})?) ?%"
+_PERCENT = re.compile(PERCENT, re.ASCII)
 
 
 def _max_delete(value: object) -> MaxDelete:
@@ -408,7 +451,8 @@ def _days(value: object) -> float:
     return float(value)
 
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([smhd])", re.ASCII)
+DURATION = r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([smhd])"
+_DURATION = re.compile(DURATION, re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -431,6 +475,7 @@ def duration(text: str) -> float:
     return _seconds(int(text) if re.fullmatch("[0-9]{1,9}", text, re.ASCII) else text)
 
 
+PERMISSIONS = "[0-7]{3,5}"
 _OCTAL = 'octal digits in quotes such as "0644"'
 
 
@@ -438,7 +483,7 @@ def _permissions(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         # YAML has read 0644 as octal and 644 as decimal by now; the number no longer says which.
         raise ValueError(f"expected {_OCTAL}, got a number without quotes")  # noqa: TRY004
-    if not isinstance(value, str) or not re.fullmatch("[0-7]{3,5}", value, re.ASCII):
+    if not isinstance(value, str) or not re.fullmatch(PERMISSIONS, value, re.ASCII):
         raise expected(_OCTAL, value)
     if int(value, 8) > MAX_PERMISSIONS:
         raise expected("no bits but those of 0777", value)

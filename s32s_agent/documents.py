@@ -279,6 +279,17 @@ class Fields:
             self.report(key, f"missing, expected {what}")
         return self.take_list(key, check, what)
 
+    def holds_mapping(self, key: str) -> bool:
+        """Tell whether the value under a key is a mapping."""
+        return isinstance(self._values.get(key), Record)
+
+    def below(self, key: str) -> Fields:
+        """Return the items of the list under a key, by names such as `key[0]`; empty without a list."""
+        value = self._values.get(key)
+        items = value if isinstance(value, list) else []
+        names = Record([(f"{key}[{number}]", item) for number, item in enumerate(items)])
+        return Fields(names, self.problems, path=self._path)
+
     def section(self, key: str, known: Collection[str] | None = None) -> Fields:
         """Return the mapping under a key; one that is absent or null is empty."""
         value = self._values.get(key)

@@ -12,6 +12,7 @@
     ├── LockHeld                  75         another pass is at work
     ├── AccessDenied              77         credentials missing, expired or denied
     ├── ConfigError               78         the config file
+    ├── HookError                 1          a command of `hooks` failed
     ├── EntryError                1          one entry could not be mirrored
     │   ├── IntegrityError                   bytes that are not what the ETag or length promised
     │   ├── SourceChanged                    another version than the listed one
@@ -137,6 +138,12 @@ class AccessDenied(AgentError):
     exit_status = 77
     cause = "noperm"
     remedy = "check the credentials and the bucket policy (samples are in etc/iam)"
+
+
+class HookError(AgentError):
+    """A command of `hooks` could not be started, failed, or took too long."""
+
+    cause = "hook"
 
 
 class EntryError(AgentError):

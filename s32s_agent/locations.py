@@ -19,7 +19,8 @@ MAX_PREFIX = 1000
 """Bytes of UTF-8. A key has at most 1024, and something must be left for what is below the prefix."""
 
 # 3 to 63 of [a-z0-9.-] today; buckets from before 2018 in us-east-1, and some other stores, go further.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}"
+_BUCKET = re.compile(BUCKET)
 _BUCKET_ARN = re.compile(r"arn:aws[a-z-]*:s3:::")
 # The slash is also a separator inside an access point's ARN, so the bucket does not end at the first one.
 _ACCESS_POINT = re.compile(
@@ -30,10 +31,10 @@ _ACCESS_POINT = re.compile(
 )
 
 # Only what every reader of URLs understands alike: no backslash, no @, no blank.
-_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?")
+URL = r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?"
+_URL = re.compile(URL)
 _PING_URL = re.compile(
-    _URL.pattern.removesuffix("/?")
-    + r"(?:/[A-Za-z0-9._~%/+:=,-]*)?(?:\?[A-Za-z0-9._~%/+:=,&-]*)?"
+    URL.removesuffix("/?") + r"(?:/[A-Za-z0-9._~%/+:=,-]*)?(?:\?[A-Za-z0-9._~%/+:=,&-]*)?"
 )
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 

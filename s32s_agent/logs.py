@@ -170,7 +170,7 @@ def _format(log_format: str, stream: TextIO | None, environ: Mapping[str, str]) 
     """Choose the format that `auto` stands for."""
     if log_format != "auto":
         return log_format
-    if _is_terminal(stream):
+    if is_terminal(stream):
         return "console"
     return "journal" if journal.is_journal(stream, environ) else "json"
 
@@ -179,7 +179,7 @@ def _renderers(
     log_format: str, stream: TextIO | None, environ: Mapping[str, str]
 ) -> list[Processor]:
     if log_format == "console":
-        return [_Console(colours=_is_terminal(stream) and _wants_colours(environ))]
+        return [_Console(colours=wants_colours(stream, environ))]
     if log_format == "logfmt":
         return [_flatten, structlog.processors.LogfmtRenderer(bool_as_flag=False)]
     if log_format == "json":
@@ -190,13 +190,17 @@ def _renderers(
     raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {log_format!r}")
 
 
-def _is_terminal(stream: TextIO | None) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person reads a stream."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def _wants_colours(environ: Mapping[str, str]) -> bool:
-    # The old Windows console shows the codes instead of obeying them.
-    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb" and os.name != "nt"
+def wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    """Tell whether to paint what goes to a stream: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    if not is_terminal(stream) or os.name == "nt":
+        # The old Windows console shows the codes instead of obeying them.
+        return False
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 class _Json:

@@ -245,12 +245,11 @@ def _file(value: object) -> str:
 
 _pattern = _unicode_text
 _extras = one_of("delete", "keep")
-_HEADER = matching(r"[!-~](?:[ -~]{0,254}[!-~])?", "printable ASCII text")
+HEADER = r"[!-~](?:[ -~]{0,254}[!-~])?"
+_HEADER = matching(HEADER, "printable ASCII text")
 _TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # noqa: S105 - of a header
-_MEDIA_TYPE = matching(
-    rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}=(?:{_TOKEN}|\"[ !#-~]{{0,127}}\")){{0,4}}",
-    "a media type such as text/html",
-)
+MEDIA_TYPE = rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}=(?:{_TOKEN}|\"[ !#-~]{{0,127}}\")){{0,4}}"
+_MEDIA_TYPE = matching(MEDIA_TYPE, "a media type such as text/html")
 
 
 def _content_types(fields: Fields) -> dict[str, str]:

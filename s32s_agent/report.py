@@ -129,6 +129,8 @@ class RunReport:
     mappings: list[MappingReport] = field(default_factory=list)
     error: AgentError | None = None
     """What ended the whole pass."""
+    other_errors: list[AgentError] = field(default_factory=list)
+    """What else went wrong outside the mappings: hooks that failed without ending the pass."""
 
     @property
     def exit_code(self) -> int:
@@ -136,7 +138,7 @@ class RunReport:
         if isinstance(self.error, Interrupted):
             return self.error.exit_status
         codes = set().union(*(mapping.codes for mapping in self.mappings))
-        return one_code(codes | ({self.error.exit_status} if self.error else set()))
+        return one_code(codes | {error.exit_status for error in self._of_the_pass()})
 
     @property
     def cause(self) -> str:
@@ -144,7 +146,7 @@ class RunReport:
         if isinstance(self.error, Interrupted):
             return self.error.cause
         causes = set().union(*(mapping.causes for mapping in self.mappings))
-        causes |= {self.error.cause} if self.error else set()
+        causes |= {error.cause for error in self._of_the_pass()}
         return next(iter(causes)) if len(causes) == 1 else "partial" * bool(causes)
 
     def totals(self) -> dict[str, int]:
@@ -156,11 +158,14 @@ class RunReport:
         failed = sum(1 for mapping in self.mappings if mapping.exit_code)
         return {"mappings": len(self.mappings), "failed_mappings": failed, **totals}
 
+    def _of_the_pass(self) -> list[AgentError]:
+        return [*([self.error] if self.error else []), *self.other_errors]
+
     def errors(self) -> list[dict[str, str]]:
-        """List the first errors, the one that ended the pass before all."""
-        first = []
-        if self.error is not None:
-            about = {"mapping": "", "key": "", "error": str(self.error)}
-            first.append({**about, "remedy": self.error.remedy})
+        """List the first errors, those of the whole pass before all."""
+        first = [
+            {"mapping": "", "key": "", "error": str(error), "remedy": error.remedy}
+            for error in self._of_the_pass()
+        ]
         of_mappings = [error for mapping in self.mappings for error in mapping.errors]
         return (first + of_mappings)[:KEPT_ERRORS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import executor, planner
 from s32s_agent.config import Settings, Symlinks
-from s32s_agent.errors import AgentError, ConfigError, DeletesRefused
+from s32s_agent.errors import AgentError, ConfigError, DeletesRefused, DirectoryError
 from s32s_agent.executor import Means, Throttle
 from s32s_agent.index import Index, MappingIndex
 from s32s_agent.model import (
@@ -33,6 +33,7 @@ from s32s_agent.model import (
     Withheld,
 )
 from s32s_agent.parallel import Stop
+from s32s_agent.pending import Pending, local_path
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport
 from s32s_agent.stores.base import Content, Source, Target
@@ -73,6 +74,7 @@ class Tools:
     stop: Stop
     connection: Connection
     index: Index
+    pending: Pending
     throttle: Throttle
     show_plan: Callable[[Mapping, Plan], None]
     """Called with every plan of a dry run."""
@@ -261,16 +263,62 @@ class Work:
             log.error("deletes.withheld", count=withheld.count, reason=withheld.reason)
 
     def _carry_out(self, plan: Plan, means: Means, report: MappingReport) -> None:
-        log = self.tools.log.bind(mapping=self.mapping.name)
+        tools = self.tools
+        log = tools.log.bind(mapping=self.mapping.name)
         entries = len(plan.clears) + len(plan.copies) + len(plan.deletes)
-        self.tools.progress.start(self.mapping.name, entries, plan.bytes)
-        for each in executor.carry_out(plan, means):
-            if isinstance(each, Withheld):
-                report.add_withheld(each)
-                log.error("deletes.withheld", count=each.count, reason=each.reason)
-            else:
+        tools.progress.start(self.mapping.name, entries, plan.bytes)
+        with self._changes(plan) as changed:
+            for each in executor.carry_out(plan, means):
+                if isinstance(each, Withheld):
+                    report.add_withheld(each)
+                    log.error("deletes.withheld", count=each.count, reason=each.reason)
+                    continue
                 report.add(each)
                 _log_outcome(log, each)
+                if may_have_changed(each, tools.settings.role):
+                    changed.append(each.key)
+
+    @contextlib.contextmanager
+    def _changes(self, plan: Plan) -> Iterator[list[str]]:
+        """Have the plan's keys wait for the `on_change` hook before the first changes, and at the end those that did.
+
+        When the plan is not carried out to its end, nobody knows exactly what was changed: then all of them wait.
+        """
+        changed: list[str] = []
+        name, pending = self.mapping.name, self.tools.pending
+        deletes = (*plan.clears, *plan.deletes)
+        planned = [
+            *(each.entry.key for each in deletes),
+            *(each.entry.key for each in plan.copies),
+        ]
+        if not planned or not self.tools.settings.hooks.on_change.of(name):
+            yield changed
+            return
+        earlier = pending.paths(name)
+        pending.keep(name, (*earlier, *self._paths(planned)))
+        yield changed
+        pending.keep(name, (*earlier, *self._paths(changed)))
+
+    def _paths(self, keys: Iterable[str]) -> Iterator[bytes]:
+        return (local_path(self.mapping.directory, key) for key in keys)
+
+
+def may_have_changed(outcome: Outcome, role: Role) -> bool:
+    """Tell whether the target may hold something else at a key than before.
+
+    | status           | error          | slave | master |
+    |------------------|----------------|-------|--------|
+    | copied, deleted  |                | yes   | yes    |
+    | skipped          | any            | no    | no     |
+    | failed           | DirectoryError | yes   | yes    |
+    | failed           | any other      | no    | yes    |
+
+    A file may show although the disk failed right after its renaming, an object may be there although its answer was
+    wrong or lost. What comes to a slave is held against what was promised before it shows.
+    """
+    if outcome.status is Status.FAILED:
+        return role is Role.MASTER or isinstance(outcome.error, DirectoryError)
+    return outcome.status is not Status.SKIPPED
 
 
 def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:

@@ -41,6 +41,7 @@ def test_map_that_nobody_knows_is_a_mistake(slave: Slave) -> None:
 
     assert (run.exit_code, snapshot(slave.root)) == (2, {})
     assert '"stie"' in run.stderr
+    assert 'did you mean "site"?' in run.stderr
 
 
 def test_a_dry_run_touches_nothing(slave: Slave, bucket: Bucket) -> None:
@@ -55,9 +56,9 @@ def test_a_dry_run_touches_nothing(slave: Slave, bucket: Bucket) -> None:
 
     assert (run.exit_code, canary(slave.root.parent)) == (0, before)
     lines = [" ".join(line.split()) for line in run.stdout.splitlines()]
-    assert "copy etag 5 B a" in lines
+    assert "copy etag 5 B 5 B a" in lines
     assert "copy new 3 B new\\x1b" in lines
-    assert "delete not at source gone" in lines
+    assert "delete not at source 4 B gone" in lines
     assert lines[-1] == "2 to copy (8 B), 1 to delete, 1 unchanged"
     assert "\x1b" not in run.stdout
 

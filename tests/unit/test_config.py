@@ -16,6 +16,7 @@ from s32s_agent.config import (
     MapsLocation,
     MaxDelete,
     MonitoringSettings,
+    OnChange,
     S3Settings,
     Settings,
     Symlinks,
@@ -27,6 +28,7 @@ from s32s_agent.model import Location, Role
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
 NEEDED = "role: slave\nmaps: bucket/maps\nroots: [/srv/www]\n"
+COMMANDS = "a list of words such as [/bin/systemctl, reload, nginx], or a list of such lists"
 DEFAULTS = Settings(
     Role.SLAVE, MapsLocation(Location("bucket", "maps"), single=False), ("/srv/www",)
 )
@@ -69,7 +71,7 @@ def test_three_keys_are_enough() -> None:
     )
     assert actual.log == LogSettings("info", "auto")
     assert actual.monitoring == MonitoringSettings(None, None, None)
-    assert actual.hooks == HookSettings((), (), (), (), 60.0)
+    assert actual.hooks == HookSettings((), OnChange(), (), (), 60.0)
 
 
 def test_the_sample_shows_the_defaults() -> None:
@@ -147,7 +149,24 @@ def test_one_map_file_or_many(maps: str, single: bool) -> None:  # noqa: FBT001 
         ("monitoring.report", "s3://bucket/fleet/", Location("bucket", "fleet")),
         ("monitoring.report", "bucket/maps2", Location("bucket", "maps2")),
         ("monitoring.report", "other", Location("other")),
-        ("hooks.timeout", "1m", 60.0),
+        ("hooks.timeout", "90s", 90.0),
+        ("hooks.before", "[/bin/true]", (("/bin/true",),)),
+        (
+            "hooks.after",
+            "[[/bin/echo, ''], [logger, '-t', x]]",
+            (("/bin/echo", ""), ("logger", "-t", "x")),
+        ),
+        ("hooks.on_failure", "[]", ()),
+        (
+            "hooks.on_change",
+            "[systemctl, reload, nginx]",
+            OnChange((("systemctl", "reload", "nginx"),)),
+        ),
+        (
+            "hooks.on_change",
+            "{site: [a, b], c/d: [[e]]}",
+            OnChange((), {"site": (("a", "b"),), "c/d": (("e",),)}),
+        ),
     ],
 )
 def test_an_option(path: str, text: str, value: object) -> None:
@@ -219,27 +238,96 @@ def test_an_option(path: str, text: str, value: object) -> None:
             "bucket",
             "expected a prefix apart from maps, which all computers read",
         ),
-        ("hooks.before", "[[/bin/true]]", "not available in this version"),
-        ("hooks.before", "[[]]", "expected every command to be a list of words"),
-        ("hooks.before", "[[a, 1]]", "expected every command to be a list of words"),
         (
-            "hooks.after",
-            "[/bin/true]",
-            'expected a list of commands, each a list of words such as ["/bin/true"], got a list',
+            "hooks.before",
+            "[[]]",
+            "[0]: expected a program and its arguments, got an empty list",
         ),
         (
-            "hooks.after",
-            "reboot",
-            'expected a list of commands, each a list of words such as ["/bin/true"], got "reboot"',
+            "hooks.before",
+            "[a, 1]",
+            "[1]: expected text, in quotes where YAML sees something else, got 1",
         ),
-        ("hooks.timeout", "61s", "not available in this version"),
+        ("hooks.before", "[a, [b]]", f"expected {COMMANDS}, got a list"),
+        (
+            "hooks.before",
+            "[./a]",
+            '[0]: expected an absolute path, or a name without slashes, got "./a"',
+        ),
+        (
+            "hooks.before",
+            "['']",
+            '[0]: expected an absolute path, or a name without slashes, got ""',
+        ),
+        (
+            "hooks.before",
+            '["a\\0"]',
+            '[0]: expected text that an argument can hold, got "a\\x00"',
+        ),
+        ("hooks.after", "reboot", f'expected {COMMANDS}, got "reboot"'),
+        ("hooks.after", "{site: [a]}", f"expected {COMMANDS}, got a mapping"),
+        ("hooks.on_change", "null", f"expected {COMMANDS}, got null"),
+        ("hooks.on_change", "{site: 3}", f".site: expected {COMMANDS}, got 3"),
+        (
+            "hooks.on_change",
+            "{s: [[a], [b, 2]]}",
+            ".s[1][1]: expected text, in quotes where YAML sees something else, got 2",
+        ),
+        (
+            "hooks.timeout",
+            "0",
+            'expected a duration such as "90s", "30m" or "1h", or seconds, got 0',
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_its_path(path: str, text: str, problem: str) -> None:
     """The message says where, what was expected, and what is there."""
     actual = problems_of(with_option(path, text))
+    place = path if problem[0] in ".[" else f"{path}: "
 
-    assert actual == (f"{path}: {problem}",)
+    assert actual == (f"{place}{problem}",)
+
+
+@pytest.mark.parametrize(
+    ("on_change", "commands"),
+    [
+        (OnChange(), ()),
+        (OnChange((("a",),)), (("a",),)),
+        (OnChange((), {"site": (("b",),)}), (("b",),)),
+        (OnChange((), {"other": (("b",),)}), ()),
+    ],
+)
+def test_the_commands_that_a_change_calls_for(
+    on_change: OnChange, commands: tuple[tuple[str, ...], ...]
+) -> None:
+    """Those for all mappings, or those of the mapping's name."""
+    assert on_change.of("site") == commands
+
+
+def test_a_wrong_config_says_where_right_ones_are_explained() -> None:
+    """The error has a remedy, for text that is no YAML, too."""
+    for text in ("role: x", "{"):
+        with pytest.raises(ConfigError) as caught:
+            parse(text, "config.yaml")
+
+        assert "s32s-agent.yaml(5)" in caught.value.remedy
+
+
+def test_every_mistake_in_hooks_is_named_at_once() -> None:
+    """All wrong words of all hooks are reported together, each with its place."""
+    hooks = (
+        "{before: [a, 1], on_change: {s: [[./b]], t: 1}, after: [[c], [d, [e]]], timeout: x}"
+    )
+
+    places = [problem.split(": ")[0] for problem in problems_of(with_option("hooks", hooks))]
+
+    assert places == [
+        "hooks.before[1]",
+        "hooks.on_change.s[0][0]",
+        "hooks.on_change.t",
+        "hooks.after[1][1]",
+        "hooks.timeout",
+    ]
 
 
 @pytest.mark.parametrize(

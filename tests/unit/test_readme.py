@@ -28,6 +28,7 @@ DEMO = "python3 -m venv .venv && .venv/bin/pip install -e '.[demo]' && .venv/bin
 TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
 
 EVENT = re.compile(r"[a-z]+\.(?:[a-z_]+ed|withheld)")
+SNIPPETS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 COMMON_FIELDS = frozenset({"mapping", "exc_info"})
 """What every event may have, and what becomes the field `exception`."""
 
@@ -211,10 +212,20 @@ def test_exit_statuses_that_the_text_names_exist() -> None:
     assert named <= statuses()
 
 
-@pytest.mark.parametrize("snippet", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
-def test_configs_in_the_text_are_valid(snippet: str) -> None:
-    """What a user copies from the text is a config."""
-    assert str(config.parse(snippet, "README").maps.location).endswith("S32SMAP/foo/data")
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_configs_and_maps_in_the_text_are_valid(snippet: str) -> None:
+    """What a user copies from the text is a config, or a map below the roots of the config before it."""
+    if not snippet.startswith("- "):
+        assert str(config.parse(snippet, "README").maps.location).startswith("bucketname/")
+        return
+    before = SNIPPETS[SNIPPETS.index(snippet) - 1]
+    settings = config.parse(before, "README")
+    rules = maps.MapRules(settings.role, settings.roots, settings.state_dir, ())
+    read = maps.read_maps([maps.MapFile("map.yaml", snippet.encode())], rules)
+    named = settings.hooks.on_change.by_mapping
+
+    assert read.failures == ()
+    assert set(named) <= {mapping.name for mapping in read.mappings}
 
 
 def test_sizes_of_parts_are_as_told() -> None:

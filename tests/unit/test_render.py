@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -48,13 +49,13 @@ def test_a_plan_shows_every_action_with_its_reason() -> None:
     """What is cleared, copied, deleted, skipped and withheld stands there in the order of the work, then the sums."""
     entry = Entry("k", 7)
     plan = Plan(
-        clears=(Delete(Entry("a")),),
+        clears=(Delete(Entry("a", 1)),),
         copies=(
             Copy(Entry("a/b", 52_113), Why.NEW),
-            Copy(Entry("c", 5), Why.LOCAL_CHANGED),
+            Copy(Entry("c", 5), Why.LOCAL_CHANGED, Entry("c", 4)),
             Copy(Entry("d/", kind=Kind.DIRECTORY), Why.NEW),
         ),
-        deletes=(Delete(Entry("z")),),
+        deletes=(Delete(Entry("z", 1000)),),
         adopted=(Check(entry, entry, Why.ETAG),),
         skipped=(Problem("x//y", "an empty part"),),
         withheld=(Withheld(4, "too many"),),
@@ -63,15 +64,34 @@ def test_a_plan_shows_every_action_with_its_reason() -> None:
 
     assert list(plan_lines(MAPPING, plan, Role.SLAVE)) == [
         "site: s3://bucket/p -> /srv/site",
-        "  delete   in the way                  a",
-        "  copy     new                52.1 kB  a/b",
-        "  copy     local changed          5 B  c",
-        "  copy     new                         d/",
-        "  delete   not at source               z",
-        "  skip                                 x//y  (an empty part)",
-        "  withheld                             4 deletes: too many",
+        "  action   why                 size       now  key",
+        "  delete   in the way                     1 B  a",
+        "  copy     new              52.1 kB            a/b",
+        "  copy     local changed        5 B       4 B  c",
+        "  copy     new                                 d/",
+        "  delete   not at source               1.0 kB  z",
+        "  skip                                         x//y  (an empty part)",
+        "  withheld                                     4 deletes: too many",
         "  3 to copy (52.1 kB), 2 to delete, 3 unchanged",
     ]
+
+
+def test_a_plan_without_actions_has_no_table() -> None:
+    """Where nothing is to be done there are no columns, only the sums."""
+    assert list(plan_lines(MAPPING, Plan(unchanged=3), Role.SLAVE)) == [
+        "site: s3://bucket/p -> /srv/site",
+        "  0 to copy (0 B), 0 to delete, 3 unchanged",
+    ]
+
+
+def test_colours_change_nothing_but_colours() -> None:
+    """Without its escapes a painted plan is the plain one, and what is lost is red."""
+    plan = Plan(copies=(Copy(Entry("a", 1), Why.NEW),), deletes=(Delete(Entry("z", 1)),))
+    painted = list(plan_lines(MAPPING, plan, Role.SLAVE, colours=True))
+    plain = [re.sub("\x1b\\[[0-9;]*m", "", line) for line in painted]
+
+    assert plain == list(plan_lines(MAPPING, plan, Role.SLAVE))
+    assert painted[-2].startswith("\x1b[31m  delete")
 
 
 def test_the_direction_of_a_master() -> None:

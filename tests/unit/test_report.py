@@ -15,6 +15,7 @@ from s32s_agent.errors import (
     DiskFull,
     EntryError,
     EntryUnreadable,
+    HookError,
     IntegrityError,
     Interrupted,
     ListingInconsistent,
@@ -249,3 +250,14 @@ def test_deletes_withheld_because_of_a_failure_hide_no_cause() -> None:
     denied.add_withheld(Withheld(2, "1 entries could not be copied", is_consequence=True))
 
     assert (denied.exit_code, denied.withheld) == (77, 2)
+
+
+def test_a_failed_hook_fails_a_pass_that_is_in_sync() -> None:
+    """A hook that fails ends no pass, and still its error is the first, and its status the pass's."""
+    hook = HookError("hooks.after: failed", remedy="mend it")
+    report = RunReport([MappingReport("m")], other_errors=[hook])
+
+    assert (report.exit_code, report.cause) == (1, "hook")
+    assert report.errors() == [
+        {"mapping": "", "key": "", "error": "hooks.after: failed", "remedy": "mend it"}
+    ]

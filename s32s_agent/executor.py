@@ -43,7 +43,16 @@ from s32s_agent.model import (
 )
 from s32s_agent.parallel import Stop, in_parallel
 from s32s_agent.planner import count_deletes
-from s32s_agent.stores.base import Attributes, Content, Published, Source, Staged, Target
+from s32s_agent.stores.base import (
+    Attributes,
+    Content,
+    File,
+    Published,
+    RangedContent,
+    Source,
+    Staged,
+    Target,
+)
 
 BATCH_ENTRIES = 256
 BATCH_BYTES = 256 << 20
@@ -156,7 +165,7 @@ def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
         ListingInconsistent: something that the source was thought to lack is there.
         AgentError: nothing more can be done in this mapping.
     """
-    means.target.sweep()
+    means.target.sweep(plan.copies)
     means.index.forget(plan.forgotten)
     if plan.clears:
         present = _still_there(plan.clears, means)
@@ -358,7 +367,7 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
             if copy.entry.kind is Kind.DIRECTORY:
                 return means.target.put(copy, _Nothing())
             with means.source.open(copy.entry) as content:
-                return means.target.put(copy, _Watched(content, means))
+                return means.target.put(copy, _watched(content, means))
         except SourceChanged:
             fresh = means.source.fresh(copy.entry)
             if attempt == ATTEMPTS or fresh is None:
@@ -383,6 +392,12 @@ class _Nothing:
 
     def chunks(self) -> Iterator[bytes]:
         yield from ()
+
+
+def _watched(content: Content, means: Means) -> Content:
+    if isinstance(content, RangedContent):
+        return _WatchedRanges(content, content, means)
+    return _Watched(content, means)
 
 
 class _Watched:
@@ -410,3 +425,33 @@ class _Watched:
             self._means.throttle.take(len(chunk))
             self._means.progress(0, len(chunk))
             yield chunk
+
+
+class _WatchedRanges(_Watched, RangedContent):
+    """The same of a content that comes in ranges."""
+
+    def __init__(self, content: Content, ranges: RangedContent, means: Means) -> None:
+        super().__init__(content, means)
+        self._ranges = ranges
+
+    def fill(self, file: File, kept: int) -> None:
+        self._means.progress(0, kept)
+        self._ranges.fill(_WatchedFile(file, self._means), kept)
+
+
+class _WatchedFile:
+    """A file to which bytes pass at the rate that is allowed, until somebody asks to stop."""
+
+    def __init__(self, file: File, means: Means) -> None:
+        self._file = file
+        self._means = means
+
+    def write(self, chunk: bytes, position: int) -> None:
+        self._means.stop.check()
+        self._means.throttle.take(len(chunk))
+        self._means.progress(0, len(chunk))
+        self._file.write(chunk, position)
+
+    def read(self, size: int, position: int) -> bytes:
+        self._means.stop.check()
+        return self._file.read(size, position)

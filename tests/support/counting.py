@@ -28,6 +28,8 @@ class Asked(NamedTuple):
     path: str
     """As it was sent, with the query."""
     status: int
+    size: int
+    """Bytes of the answer."""
 
 
 class CountingProxy:
@@ -174,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.upstream.endheaders(body or None)
         answer = self.upstream.getresponse()
         data = answer.read()
-        proxy.asked.append(Asked(kind, self.path, answer.status))
+        proxy.asked.append(Asked(kind, self.path, answer.status, len(data)))
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP_BY_HOP:

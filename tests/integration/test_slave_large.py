@@ -48,7 +48,9 @@ def interrupted(
                 time.sleep(0.02)
             process.send_signal(number)
             proxy.release()
-            return process.wait(PATIENCE_SECONDS)
+            status = process.wait(PATIENCE_SECONDS)
+            assert proxy.wait_until_answered()
+            return status
         finally:
             process.kill()
 
@@ -69,7 +71,7 @@ def digests(slave: Slave) -> dict[str, str]:
 def test_a_killed_download_goes_on_in_the_next_pass(
     slave: Slave, proxy: CountingProxy, ranges: int
 ) -> None:
-    """Killed at any point: the next pass asks for what is not surely there, the file is right, and nothing else stays."""
+    """Killed at any point: the next pass asks for what is not surely there; the file is right, nothing else stays."""
     slave.publish({KEY: DATA})
 
     assert interrupted(slave, proxy, ranges, signal.SIGKILL) == -signal.SIGKILL

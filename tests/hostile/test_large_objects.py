@@ -230,7 +230,7 @@ def test_an_object_replaced_while_it_is_fetched_never_mixes_two_versions(
 def test_a_broken_connection_repeats_that_range_only(
     slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """What came of the range stays; the rest of it is asked for again, and no other range."""
+    """What came of the range stays; the rest of it is asked for again, of the same version, and no other range."""
     broken = answer(lambda reply, _: replace(reply, close_early=RANGE // 2), first=2)
     scripted.on(GET, broken, times=1)
 
@@ -239,6 +239,10 @@ def test_a_broken_connection_repeats_that_range_only(
     assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
     asked = [each.headers["range"] for each in scripted.requests if "range" in each.headers]
     assert len(asked) == len(set(asked)) == RANGES + 1
+    pinned = {
+        each.headers.get("if-match") for each in scripted.requests if each.key == f"data/{KEY}"
+    }
+    assert pinned == {f'"{md5(NEW)}"'}
 
 
 def test_a_copy_that_is_tried_again_goes_on(slave: Slave, scripted: ScriptedS3) -> None:
@@ -259,14 +263,17 @@ def test_a_copy_that_is_tried_again_goes_on(slave: Slave, scripted: ScriptedS3) 
 # --- what is left of an interrupted download ---
 
 
-def test_a_leftover_is_gone_on_with(slave: Slave) -> None:
-    """Only what is not surely there is asked for; the rest is proven with it."""
+def test_a_leftover_is_gone_on_with(slave: Slave, scripted: ScriptedS3) -> None:
+    """Only what is not surely there is asked for; the rest is proven with it, and mode and time are the object's."""
+    scripted.put(f"data/{KEY}", NEW, x_amz_meta_mode="0640", x_amz_meta_mtime="1700000000.5")
     slave.leave(WANTED, NEW[: (AHEAD + 1) * RANGE])
 
     (outcome,) = slave.run(WANTED)
 
     assert (outcome.status, outcome.verified, slave.tree()) == (Status.COPIED, "md5", WHOLE)
     assert slave.ranges() == list(range(1, RANGES))
+    status = (slave.root / KEY).stat()
+    assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o640, 1_700_000_000_500_000_000)
 
 
 @pytest.mark.parametrize(

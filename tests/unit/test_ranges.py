@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -201,6 +201,8 @@ def test_after_a_failure_nobody_writes_any_more() -> None:
     with ThreadPoolExecutor(1) as pool:
         fetching = pool.submit(lambda: list(Slots().fetch(0, SIZE, read, file)))
         assert server.wait_until_begun(AHEAD - 1)
+        # Whoever does not wait for the others has ended by then, and who does never has.
+        wait([fetching], timeout=1)
         before = fetching.done()
         server.answer()
         with pytest.raises(StoreUnavailable):

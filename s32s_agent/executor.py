@@ -43,7 +43,16 @@ from s32s_agent.model import (
 )
 from s32s_agent.parallel import Spare, Stop, in_parallel
 from s32s_agent.planner import count_deletes
-from s32s_agent.stores.base import Attributes, Content, Published, Source, Staged, Target
+from s32s_agent.stores.base import (
+    Attributes,
+    Content,
+    File,
+    Published,
+    RangedContent,
+    Source,
+    Staged,
+    Target,
+)
 
 BATCH_ENTRIES = 256
 BATCH_BYTES = 256 << 20
@@ -53,8 +62,8 @@ SMALL_BYTES = 256 << 10
 SMALL_AT_ONCE = 8
 """Of entries up to `SMALL_BYTES`, which mostly wait, so many times as many as there are workers may be under way."""
 MOST_THREADS = 256
-PAID_AHEAD = 4 << 20
-"""So many bytes of an entry may be on their way before anybody asks for the first."""
+ONE_PIECE = 4 << 20
+"""Bytes up to which an entry may come at once, before anybody asks for the first."""
 ATTEMPTS = 3
 """How often one entry is tried."""
 HOPELESS = 24
@@ -162,7 +171,7 @@ def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
         ListingInconsistent: something that the source was thought to lack is there.
         AgentError: nothing more can be done in this mapping.
     """
-    means.target.sweep()
+    means.target.sweep(plan.copies)
     means.index.forget(plan.forgotten)
     if plan.clears:
         present = _still_there(plan.clears, means)
@@ -371,10 +380,10 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
         try:
             if copy.entry.kind is Kind.DIRECTORY:
                 return means.target.put(copy, _Nothing())
-            paid = min(copy.entry.size, PAID_AHEAD)
+            paid = copy.entry.size if copy.entry.size <= ONE_PIECE else 0
             means.throttle.take(paid)
             with means.source.open(copy.entry) as content:
-                return means.target.put(copy, _Watched(content, means, paid))
+                return means.target.put(copy, _watched(content, means, paid))
         except SourceChanged:
             fresh = means.source.fresh(copy.entry)
             if attempt == ATTEMPTS or fresh is None:
@@ -401,10 +410,16 @@ class _Nothing:
         yield from ()
 
 
+def _watched(content: Content, means: Means, paid: int) -> Content:
+    if isinstance(content, RangedContent):
+        return _WatchedRanges(content, content, means)
+    return _Watched(content, means, paid)
+
+
 class _Watched:
     """A content whose bytes pass at the rate that is allowed, until somebody asks to stop.
 
-    The first `paid` bytes are allowed already: they come as soon as the entry is opened, whoever waits.
+    `paid` bytes are allowed already.
     """
 
     def __init__(self, content: Content, means: Means, paid: int) -> None:
@@ -431,3 +446,33 @@ class _Watched:
             self._paid = max(0, self._paid - len(chunk))
             self._means.progress(0, len(chunk))
             yield chunk
+
+
+class _WatchedRanges(_Watched, RangedContent):
+    """The same of a content that comes in ranges."""
+
+    def __init__(self, content: Content, ranges: RangedContent, means: Means) -> None:
+        super().__init__(content, means, 0)
+        self._ranges = ranges
+
+    def fill(self, file: File, kept: int) -> None:
+        self._means.progress(0, kept)
+        self._ranges.fill(_WatchedFile(file, self._means), kept)
+
+
+class _WatchedFile:
+    """A file to which bytes pass at the rate that is allowed, until somebody asks to stop."""
+
+    def __init__(self, file: File, means: Means) -> None:
+        self._file = file
+        self._means = means
+
+    def write(self, chunk: bytes, position: int) -> None:
+        self._means.stop.check()
+        self._means.throttle.take(len(chunk))
+        self._means.progress(0, len(chunk))
+        self._file.write(chunk, position)
+
+    def read(self, size: int, position: int) -> bytes:
+        self._means.stop.check()
+        return self._file.read(size, position)

@@ -7,6 +7,7 @@ every store passes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -49,6 +50,36 @@ class Content(Protocol):
     @property
     def verified(self) -> str:
         """What proved the bytes, once `chunks` has ended: `md5`, `multipart` or `length`."""
+
+
+class File(Protocol):
+    """Where the bytes of one entry go, at any position, from many threads at once."""
+
+    def write(self, chunk: bytes, position: int) -> None:
+        """Write the bytes there, all of them."""
+
+    def read(self, size: int, position: int) -> bytes:
+        """Read up to `size` bytes from there; none where nothing has been written yet."""
+
+
+class RangedContent(ABC):
+    """A content that can also be written to a file in any order, because something proves the whole in the end.
+
+    A class and not a protocol, since who takes a content asks which kind it is.
+    """
+
+    @abstractmethod
+    def fill(self, file: File, kept: int) -> None:
+        """Write all bytes to a file, instead of yielding them, and prove them.
+
+        Args:
+            file: what they are written to; nobody writes to it any more after this has returned or raised.
+            kept: how many bytes at its beginning an earlier attempt at the same version wrote. They are proven
+                together with the rest.
+
+        Raises:
+            AgentError: as `Content.chunks`.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +145,8 @@ class Target(Protocol):
     def put(self, copy: Copy, content: Content) -> Staged:
         """Take the bytes and prove them; no part of an entry ever shows, and nothing new stays after an exception.
 
+        Except, out of sight, of a large entry that was interrupted: what came of it, for a later attempt.
+
         The whole entry shows after `publish`; a store whose writes are whole by nature may show it at once. A
         directory has no bytes, and its content is not read.
 
@@ -127,13 +160,13 @@ class Target(Protocol):
         """Show the staged entries, each of them whole, and durably where that was asked for."""
 
     def discard(self, staged: Staged) -> None:
-        """Forget a staged entry that will not be published."""
+        """Forget a staged entry that will not be published; a large one may stay for a later attempt."""
 
     def delete(self, entry: Entry) -> bool:
         """Remove an entry; absent already is done already. False: a directory that is not empty stays."""
 
-    def sweep(self) -> int:
-        """Remove what a killed pass left unfinished; give the number."""
+    def sweep(self, copies: Sequence[Copy] = ()) -> int:
+        """Remove what a killed pass left unfinished, but not what one of the copies can go on with; give the number."""
 
     def make_room(self) -> bool:
         """Give up what can be done without, since the store is full; tell whether there was any."""

@@ -20,14 +20,25 @@ from datetime import datetime
 
 from s32s_agent import keys
 from s32s_agent.config import SyncSettings
-from s32s_agent.errors import AgentError, DirectoryError, EntryError, IntegrityError, LockHeld
+from s32s_agent.errors import (
+    AccessDenied,
+    AgentError,
+    DirectoryError,
+    EntryError,
+    IntegrityError,
+    LockHeld,
+    Stopped,
+    StoreUnavailable,
+)
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem
-from s32s_agent.stores.base import Attributes, Content, Published, Staged
+from s32s_agent.stores import downloads
+from s32s_agent.stores.base import Attributes, Content, Published, RangedContent, Staged
 from s32s_agent.stores.reader import CLOCK_TICK_NS, LocalReader, may_hide_an_edit, stamp_of
 from s32s_agent.stores.trash import Trash
 from s32s_agent.stores.tree import (
     ANYBODY,
     NewDirectories,
+    OpenFile,
     Owner,
     Tree,
     create_file,
@@ -41,6 +52,8 @@ from s32s_agent.stores.tree import (
 
 _WORTH_RESERVING = 1 << 20
 """Bytes from which on claiming disk space beforehand is worth a system call."""
+_PASSING = (Stopped, StoreUnavailable, AccessDenied)
+"""After these, what came of a large entry is as good as it was."""
 _FEW = 4
 """Up to so many files, syncing each is cheaper than syncing the file system."""
 
@@ -114,6 +127,8 @@ class LocalStore(LocalReader):
         self._trash = Trash(tree, options.run_id, options.trash_days)
         self._new_directories = NewDirectories(options.dir_mode, options.owner)
         self._durable_directories: set[str] = set()
+        self._kept: dict[str, str] = {}
+        """What is left of interrupted downloads: by key, the name of the temporary file."""
         self._scanned_ns = 0
         """When the last scan began: what changed later was not seen by it."""
 
@@ -146,31 +161,63 @@ class LocalStore(LocalReader):
                 with self._tree.directory(key, self._new_directories):
                     return Staged(copy, "", copy.entry.etag or "", None)
             with self._tree.parent(key, self._new_directories) as (directory, _):
-                token = keys.TEMPORARY + secrets.token_hex(8)
-                self._write(directory, token, copy.entry, content)
+                token = self._write(directory, copy.entry, content)
+                self._forget_other(directory, key, token)
         except OSError as error:
             raise translated(error, key) from error
         return Staged(copy, content.verified, copy.entry.etag or "", None, token)
 
-    def _write(self, directory: int, token: str, entry: Entry, content: Content) -> None:
-        fd = create_file(directory, token)
+    def _write(self, directory: int, entry: Entry, content: Content) -> str:
+        """Write a temporary file; give its name."""
+        fd, token, kept = self._open_temporary(directory, entry, content)
         try:
             if entry.size >= _WORTH_RESERVING:
                 reserve(fd, entry.size)
-            written = 0
-            for chunk in content.chunks():
-                write_all(fd, chunk)
-                written += len(chunk)
+            if isinstance(content, RangedContent):
+                content.fill(OpenFile(fd), kept)
+            else:
+                for chunk in content.chunks():
+                    write_all(fd, chunk)
+            written = os.fstat(fd).st_size
             if written != entry.size:
                 raise IntegrityError(
                     f'"{entry.key}": got {written} bytes, expected {entry.size}'
                 )
             self._dress(fd, content.attributes)
-        except BaseException:
-            os.unlink(token, dir_fd=directory)
+        except BaseException as error:
+            if downloads.is_one(token) and isinstance(error, _PASSING):
+                self._kept[entry.key] = token
+            else:
+                os.unlink(token, dir_fd=directory)
             raise
         finally:
             os.close(fd)
+        return token
+
+    def _open_temporary(
+        self, directory: int, entry: Entry, content: Content
+    ) -> tuple[int, str, int]:
+        """Open a temporary file; give its descriptor, its name, and how many bytes of the entry it has already."""
+        token = keys.TEMPORARY + secrets.token_hex(8)
+        if isinstance(content, RangedContent):
+            name = downloads.name_of(entry)
+            users = os.geteuid(), self._options.owner.user
+            try:
+                fd, kept = downloads.open_again(directory, name, entry.size, users)
+            except FileNotFoundError:
+                token = name
+            except FileExistsError:
+                pass  # what is in its place is nobody's: another name does as well
+            else:
+                return fd, name, kept
+        return create_file(directory, token), token, 0
+
+    def _forget_other(self, directory: int, key: str, token: str) -> None:
+        """Remove what was kept of a key, now that it is there by another way, or in another version."""
+        kept = self._kept.pop(key, token)
+        if kept != token:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(kept, dir_fd=directory)
 
     def _dress(self, fd: int, attributes: Attributes) -> None:
         """Give a file its owner, mode and time on its descriptor, before anybody sees it."""
@@ -206,7 +253,7 @@ class LocalStore(LocalReader):
             yield from self._stamp(directory, list(group), inodes)
 
     def _given_up(self, staged: Staged, error: OSError) -> Published:
-        self.discard(staged)
+        self._unlink(staged)
         return Published(staged, None, _translated(error, staged))
 
     def _sync_files(self, staged: Sequence[Staged]) -> None:
@@ -248,7 +295,7 @@ class LocalStore(LocalReader):
                     try:
                         inodes[each.copy.entry.key] = self._replace(directory, each)
                     except EntryError as error:
-                        self.discard(each)
+                        self._unlink(each)
                         failed.append(Published(each, None, error))
                     except OSError as error:
                         failed.append(self._given_up(each, error))
@@ -293,6 +340,11 @@ class LocalStore(LocalReader):
     # --- remove ---
 
     def discard(self, staged: Staged) -> None:
+        """Remove a temporary file, unless a later pass can go on with it."""
+        if not downloads.is_one(staged.token):
+            self._unlink(staged)
+
+    def _unlink(self, staged: Staged) -> None:
         """Remove a temporary file; one that is out of reach is left to the next sweep."""
         if staged.token:
             with (
@@ -314,20 +366,25 @@ class LocalStore(LocalReader):
             raise translated(error, entry.key) from error
         return True
 
-    def sweep(self) -> int:
+    def sweep(self, copies: Sequence[Copy] = ()) -> int:
         """Remove the temporary files that the scan met, which a killed pass left; give their number."""
+        wanted = downloads.to_go_on_with(copies) if self.leftovers else {}
         removed = 0
-        for key in self.leftovers:
-            with (
-                contextlib.suppress(OSError),
-                self._tree.parent(key) as (directory, name),
-            ):
-                status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode) and os.geteuid() in (0, status.st_uid):
-                    os.unlink(name, dir_fd=directory)
-                    removed += 1
+        for place in self.leftovers:
+            if place in wanted:
+                self._kept[wanted[place]] = place.rpartition("/")[2]
+            else:
+                removed += self._sweep_one(place)
         self.leftovers.clear()
         return removed
+
+    def _sweep_one(self, place: str) -> bool:
+        with contextlib.suppress(OSError), self._tree.parent(place) as (directory, name):
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and os.geteuid() in (0, status.st_uid):
+                os.unlink(name, dir_fd=directory)
+                return True
+        return False
 
     def make_durable(self) -> None:
         """Put on the disk what others wrote and the index is about to vouch for."""

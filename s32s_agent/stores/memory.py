@@ -79,7 +79,7 @@ class MemoryStore:
         self.entries.pop(entry.key, None)
         return True
 
-    def sweep(self) -> int:
+    def sweep(self, _copies: Sequence[Copy] = ()) -> int:
         """Forget everything that was kept aside."""
         count = len(self._staged)
         self._staged.clear()

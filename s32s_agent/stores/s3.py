@@ -3,31 +3,48 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from s32s_agent import keys
-from s32s_agent.errors import AgentError, IntegrityError, SourceChanged
-from s32s_agent.etags import best_digest, candidate_part_sizes, is_md5, normal, part_count
+from s32s_agent.errors import AgentError, IntegrityError, SourceChanged, StoreUnavailable
+from s32s_agent.etags import (
+    Digest,
+    best_digest,
+    candidate_part_sizes,
+    is_md5,
+    normal,
+    part_count,
+)
 from s32s_agent.model import Entry, Location, Problem, Stamp
-from s32s_agent.stores.base import Attributes, Content
+from s32s_agent.stores.base import Attributes, Content, File, RangedContent
 from s32s_agent.stores.connection import Connection, border
 from s32s_agent.stores.listing import Listing, Page
 from s32s_agent.stores.pages import Pages
+from s32s_agent.stores.ranges import RANGED_FROM, Range, Slots, cut
 from s32s_agent.stores.spool import in_key_order
 
 if TYPE_CHECKING:
+    from obstore import GetOptions, GetResult
     from obstore.store import S3Store as ByteStore
 
 _CHUNK = 1 << 20
+_SMALL_CHUNK = 256 << 10
+"""Of a range: what is written and hashed while it is in the processor's cache costs less."""
 _LATEST_NS = 1 << 62
 """About the year 2116; what a file system makes of later times differs."""
 _ONE_PIECE = 4 << 20
 """Bytes up to which an object is taken in one piece: fewer hand-overs between threads."""
+_OTHER_ANSWER = re.compile(
+    r"non-partial response|content.range|Requested .*got", re.IGNORECASE
+)
+"""What obstore says when an answer is not the range that it asked for; it accepts no other."""
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f]|//|^/|/$|(?:^|/)\.{1,2}(?:/|$)")
 """Keys that obstore would change or refuse; measured with obstore 0.12."""
 
@@ -52,6 +69,9 @@ class S3Store:
         self._region = ""
         self._bytes: ByteStore | None = None
         self._opening = threading.Lock()
+        self._slots = Slots()
+        self.in_ranges = True
+        """Cleared when a range gave something wrong: large objects are then asked for as a whole."""
         self.sort = False
         """Set when the store is known not to list in key order: a scan then sorts, on disk."""
         self.seams: tuple[str, ...] = ()
@@ -89,9 +109,13 @@ class S3Store:
     def open(self, entry: Entry) -> Iterator[Content]:
         """Ask for the version that was listed, and accept no other."""
         digest_sizes = self.part_sizes(entry) if part_count(entry.etag or "") else ()
+        digest = best_digest(entry.size, entry.etag or "", digest_sizes)
         nameable = is_nameable(self._prefix + entry.key)
+        if self.in_ranges and entry.size >= RANGED_FROM and nameable and digest is not None:
+            yield _RangedDownload(self, entry, self._look_at(entry), digest)
+            return
         body = self._open_with_obstore(entry) if nameable else self._open_with_boto3(entry)
-        yield _Download(self, entry, body, digest_sizes)
+        yield _Download(self, entry, body, digest)
 
     def _condition(self, entry: Entry) -> str | None:
         etag = entry.etag or ""
@@ -106,19 +130,13 @@ class S3Store:
             return self._bytes
 
     def _open_with_obstore(self, entry: Entry) -> _Body:
-        import obstore  # noqa: PLC0415
-
-        key = self._prefix + entry.key
         with border(f'"{entry.key}"'):
-            options = {"if_match": self._condition(entry)}
-            result = obstore.get(self._byte_store(), key, options=options)  # type: ignore[arg-type]
-            meta = result.meta
+            result = self._get(entry, {})
             start, end = result.range
-        if (start, end) != (0, meta["size"]):
-            raise IntegrityError(
-                f'"{entry.key}": asked for all of it, got bytes {start} to {end}'
-            )
-        metadata = {str(name): value for name, value in result.attributes.items()}
+            if (start, end) != (0, result.meta["size"]):
+                raise IntegrityError(
+                    f'"{entry.key}": asked for all of it, got bytes {start} to {end}'
+                )
 
         def chunks() -> Iterator[bytes]:
             if entry.size <= _ONE_PIECE:
@@ -126,9 +144,51 @@ class S3Store:
             else:
                 yield from result.stream(min_chunk_size=_CHUNK)
 
-        return _Body(
-            meta["e_tag"] or "", meta["size"], meta["last_modified"], metadata, chunks
+        return _body_of(result, chunks)
+
+    def _look_at(self, entry: Entry) -> _Body:
+        """Ask for everything but the bytes; they come in ranges."""
+
+        def chunks() -> Iterator[bytes]:
+            for each in cut(0, entry.size):
+                yield from self.range_of(entry, each)
+
+        with border(f'"{entry.key}"'):
+            return _body_of(self._get(entry, {"head": True}), chunks)
+
+    def range_of(self, entry: Entry, wanted: Range) -> Iterator[bytes]:
+        """Ask for a range of the version that was listed, and accept nothing else.
+
+        Raises:
+            SourceChanged: it is a range of another version.
+            IntegrityError: it is another range, or no range at all.
+        """
+        try:
+            with border(f'"{entry.key}"'):
+                result = self._get(entry, {"range": tuple(wanted)})
+                body = _body_of(result, lambda: result.stream(min_chunk_size=_SMALL_CHUNK))
+                _check(entry, body)
+                if result.range != tuple(wanted):
+                    raise IntegrityError(f'"{entry.key}": got another range than {wanted}')
+                yield from body.chunks()
+        except StoreUnavailable as error:
+            if _OTHER_ANSWER.search(str(error)):
+                raise IntegrityError(str(error)) from error
+            raise
+
+    def fetch_ranges(
+        self, entry: Entry, kept: int, file: File
+    ) -> Generator[Range, None, None]:
+        """Bring an object into a file but for what is kept of it; yield the ranges in order, each when it is whole."""
+        return self._slots.fetch(
+            kept, entry.size, functools.partial(self.range_of, entry), file
         )
+
+    def _get(self, entry: Entry, options: GetOptions) -> GetResult:
+        import obstore  # noqa: PLC0415
+
+        options["if_match"] = self._condition(entry)
+        return obstore.get(self._byte_store(), self._prefix + entry.key, options=options)
 
     def _open_with_boto3(self, entry: Entry) -> _Body:
         parameters = self._connection.common(self._bucket)
@@ -215,27 +275,36 @@ class _Body:
     chunks: Callable[[], Iterator[bytes]]
 
 
+def _body_of(result: GetResult, chunks: Callable[[], Iterator[bytes]]) -> _Body:
+    meta = result.meta
+    metadata = {str(name): value for name, value in result.attributes.items()}
+    return _Body(meta["e_tag"] or "", meta["size"], meta["last_modified"], metadata, chunks)
+
+
+def _check(entry: Entry, body: _Body) -> None:
+    """See to it that an answer is one of the version that was listed."""
+    etag = normal(body.raw_etag)
+    if etag and etag != entry.etag and not (entry.etag or "").startswith("modified "):
+        raise SourceChanged(f'"{entry.key}": got version {etag}, expected {entry.etag}')
+    if body.size != entry.size:
+        raise IntegrityError(f'"{entry.key}": got {body.size} bytes, expected {entry.size}')
+
+
 class _Download:
     """The bytes of an object, checked while they pass."""
 
     stamp: Stamp | None = None
 
     def __init__(
-        self, store: S3Store, entry: Entry, body: _Body, part_sizes: tuple[int, ...]
+        self, store: S3Store, entry: Entry, body: _Body, digest: Digest | None
     ) -> None:
+        _check(entry, body)
         self._store = store
         self._entry = entry
         self._body = body
-        self._digest = best_digest(entry.size, entry.etag or "", part_sizes)
+        self._digest = digest
         self.attributes = _attributes(body)
         self.verified = ""
-        etag = normal(body.raw_etag)
-        if etag and etag != entry.etag and not (entry.etag or "").startswith("modified "):
-            raise SourceChanged(f'"{entry.key}": got version {etag}, expected {entry.etag}')
-        if body.size != entry.size:
-            raise IntegrityError(
-                f'"{entry.key}": got {body.size} bytes, expected {entry.size}'
-            )
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes, then judge them."""
@@ -265,6 +334,42 @@ class _Download:
         if is_md5(etag) and not self._store.is_encrypted(self._entry.key):
             raise IntegrityError(f'"{self._entry.key}": got MD5 {computed}, expected {etag}')
         return "length"
+
+
+class _RangedDownload(_Download, RangedContent):
+    """The bytes of a large object, in ranges side by side, read again in order to be proven."""
+
+    def __init__(self, store: S3Store, entry: Entry, body: _Body, digest: Digest) -> None:
+        super().__init__(store, entry, body, digest)
+        self._whole = digest
+
+    def fill(self, file: File, kept: int) -> None:
+        """Fetch what is not kept while that is hashed; then judge the whole."""
+        if kept and self._store.is_encrypted(self._entry.key):
+            kept = 0  # no ETag will prove it
+        try:
+            self._fill(file, kept)
+        except IntegrityError:
+            self._store.in_ranges = self._store.in_ranges and kept > 0
+            raise
+
+    def _fill(self, file: File, kept: int) -> None:
+        with contextlib.closing(self._store.fetch_ranges(self._entry, kept, file)) as fetched:
+            for start, end in itertools.chain([Range(0, kept)], fetched):
+                self._hash(file, start, end)
+        self.verified = self._judge()
+        if kept and self.verified == "length":
+            raise IntegrityError(
+                f'"{self._entry.key}": with what was kept of it, it is not what its ETag says'
+            )
+
+    def _hash(self, file: File, position: int, end: int) -> None:
+        while position < end:
+            chunk = file.read(min(_SMALL_CHUNK, end - position), position)
+            if not chunk:
+                raise IntegrityError(f'"{self._entry.key}": bytes are gone from its file')
+            self._whole.update(chunk)
+            position += len(chunk)
 
 
 def _attributes(body: _Body) -> Attributes:

@@ -424,7 +424,7 @@ class S3Target(S3Store):
             )
         return True
 
-    def sweep(self) -> int:
+    def sweep(self, _copies: Sequence[Copy] = ()) -> int:
         """Abort the multipart uploads that a killed pass of this computer left."""
         count = 0
         places = self._connection.endpoint, self._bucket, self._prefix

@@ -22,7 +22,10 @@ from s32s_agent.stores.reader import Level
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_KEEP_SIZE = 1
+"""FALLOC_FL_KEEP_SIZE."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
@@ -271,6 +274,28 @@ def create_file(directory: int, name: str) -> int:
     return os.open(name, _CREATE, 0o600, dir_fd=directory)
 
 
+class OpenFile:
+    """An open file that many threads write to, each elsewhere.
+
+    Args:
+        fd: its descriptor, which stays the caller's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, chunk: bytes, position: int) -> None:
+        """Write every byte; `pwrite` may take fewer than it was given."""
+        view = memoryview(chunk)
+        while view:
+            written = os.pwrite(self._fd, view, position)
+            view, position = view[written:], position + written
+
+    def read(self, size: int, position: int) -> bytes:
+        """Read what is there."""
+        return os.pread(self._fd, size, position)
+
+
 def write_all(fd: int, data: bytes) -> None:
     """Write every byte; `write` may take fewer than it was given."""
     view = memoryview(data)
@@ -279,12 +304,16 @@ def write_all(fd: int, data: bytes) -> None:
 
 
 def reserve(fd: int, size: int) -> None:
-    """Claim disk space now, so that a full disk shows before the transfer does."""
-    try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            raise
+    """Claim disk space now, so that a full disk shows before the transfer does; the file does not get longer by it."""
+    if sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    fallocate = getattr(libc, "fallocate64", None) or libc.fallocate
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    if fallocate(fd, _KEEP_SIZE, 0, size) != 0:
+        number = ctypes.get_errno()
+        if number not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise OSError(number, os.strerror(number))
 
 
 def sync_directory(fd: int) -> None:

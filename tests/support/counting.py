@@ -11,6 +11,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
+import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -28,6 +29,8 @@ class Asked(NamedTuple):
     path: str
     """As it was sent, with the query."""
     status: int
+    size: int
+    """Bytes of the answer."""
 
 
 class CountingProxy:
@@ -94,6 +97,13 @@ class CountingProxy:
         """Wait until that many requests for the bytes of objects have arrived; tell whether they have."""
         with self._changed:
             return self._changed.wait_for(lambda: self._arrived >= count, timeout)
+
+    def wait_until_answered(self, timeout: float = 60.0) -> bool:
+        """Wait until every request for bytes that has arrived is answered, also those of clients that were killed."""
+        until = time.monotonic() + timeout
+        while self.counts()["GET"] < self._arrived and time.monotonic() < until:
+            time.sleep(0.01)
+        return self.counts()["GET"] >= self._arrived
 
     def pass_by(self, kind: str) -> None:
         """Note that a request arrived, and return when it may go on."""
@@ -174,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.upstream.endheaders(body or None)
         answer = self.upstream.getresponse()
         data = answer.read()
-        proxy.asked.append(Asked(kind, self.path, answer.status))
+        proxy.asked.append(Asked(kind, self.path, answer.status, len(data)))
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP_BY_HOP:

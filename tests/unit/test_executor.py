@@ -33,7 +33,7 @@ from s32s_agent.executor import (
     BATCH_BYTES,
     BATCH_ENTRIES,
     HOPELESS,
-    PAID_AHEAD,
+    ONE_PIECE,
     SMALL_BYTES,
     Means,
     Throttle,
@@ -56,7 +56,7 @@ from s32s_agent.model import (
     Withheld,
 )
 from s32s_agent.parallel import IDLE_SECONDS, Stop, in_parallel
-from s32s_agent.stores.base import Content, Published, Staged
+from s32s_agent.stores.base import Content, File, Published, RangedContent, Staged
 from s32s_agent.stores.memory import MemoryStore
 
 STAMP = Stamp(4, 1, 2, 3)
@@ -142,9 +142,9 @@ class Target(MemoryStore):
             raise failures.pop(0)
         return super().delete(entry)
 
-    def sweep(self) -> int:
+    def sweep(self, copies: Sequence[Copy] = ()) -> int:
         self.log.append("sweep")
-        return super().sweep()
+        return super().sweep(copies)
 
     def make_room(self) -> bool:
         self.log.append("make room")
@@ -796,13 +796,13 @@ def test_bytes_are_paid_for_before_they_come(bench: Bench) -> None:
         def take(self, size: int) -> None:
             told.append(f"pay {size}")
 
-    large = b"x" * (PAID_AHEAD + 5)
+    large = b"x" * (ONE_PIECE + 5)
     bench.source.entries["a"] = large
     bench.target.when_put = lambda key: told.append(f"put {key}")
     means = replace(bench.means, throttle=Watched(None, bench.stop), workers=1)
     list(carry_out(Plan(copies=copies(bench.source, "a", "b")), means))
 
-    assert told == [f"pay {PAID_AHEAD}", "put a", "pay 5", "pay 4", "put b", "pay 0"]
+    assert told == ["pay 0", "put a", f"pay {len(large)}", "pay 4", "put b", "pay 0"]
 
 
 def test_a_throttled_pass_can_be_stopped() -> None:
@@ -821,6 +821,81 @@ def test_every_chunk_passes_the_throttle(bench: Bench) -> None:
     list(carry_out(Plan(copies=copies(bench.source, "a", "b")), means))
 
     assert sorted(round(pause) for pause in bench.stop.slept) == [1, 2]
+
+
+@dataclass
+class Ranged(Bytes, RangedContent):
+    """A content that writes its pieces to a file, the last one first, and then reads it all."""
+
+    def fill(self, file: File, kept: int) -> None:
+        end = kept + sum(map(len, self.pieces))
+        for piece in reversed(self.pieces):
+            end -= len(piece)
+            file.write(piece, end)
+        file.read(1 << 20, 0)
+
+
+@dataclass
+class Noted:
+    """A file that notes what is done to it."""
+
+    log: list[str] = field(default_factory=list)
+    when_written: Callable[[], None] = lambda: None
+
+    def write(self, chunk: bytes, position: int) -> None:
+        self.when_written()
+        self.log.append(f"write {len(chunk)} at {position}")
+
+    def read(self, size: int, position: int) -> bytes:
+        self.log.append(f"read {size} at {position}")
+        return b""
+
+
+@pytest.fixture
+def ranged(bench: Bench) -> tuple[Bench, Noted]:
+    """A source whose one entry comes in two ranges behind ten bytes that are there already, and the file."""
+    content = Ranged((b"123", b"4567"))
+
+    @contextlib.contextmanager
+    def opened(_: Entry) -> Iterator[Content]:
+        yield content
+
+    bench.source.open = opened  # type: ignore[method-assign, assignment]
+    file = Noted()
+
+    def put(copy: Copy, content: Content) -> Staged:
+        assert isinstance(content, RangedContent)
+        content.fill(file, 10)
+        bench.target._staged[copy.entry.key] = b""
+        return Staged(copy, content.verified, "", None, copy.entry.key)
+
+    bench.target.put = put  # type: ignore[method-assign]
+    return bench, file
+
+
+def test_every_range_passes_the_throttle_and_is_counted(ranged: tuple[Bench, Noted]) -> None:
+    """What passes is held to the rate; what was there already is only counted."""
+    bench, file = ranged
+    means = replace(bench.means, throttle=Throttle(1, bench.stop))
+    (copy,) = copies(bench.source, "a")
+    large = copy._replace(entry=copy.entry._replace(size=ONE_PIECE + 1))
+
+    list(carry_out(Plan(copies=(large,)), means))
+
+    assert sorted(round(pause) for pause in bench.stop.slept) == [4, 7]
+    assert sorted(size for entries, size in bench.progress if not entries) == [3, 4, 10]
+    assert file.log == ["write 4 at 13", "write 3 at 10", "read 1048576 at 0"]
+
+
+def test_a_stop_ends_a_download_in_ranges(ranged: tuple[Bench, Noted]) -> None:
+    """When somebody asked, not one range more is written, and nothing is hashed."""
+    bench, file = ranged
+    file.when_written = bench.stop.set
+
+    with pytest.raises(Stopped):
+        list(carry_out(Plan(copies=copies(bench.source, "a")), bench.means))
+
+    assert file.log == ["write 4 at 13"]
 
 
 # --- alike ---

@@ -1,0 +1,355 @@
+"""Ranges that are not what was asked for, and leftovers that are not what they seem: never a wrong byte in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from support.contents import copy_of, md5
+from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3, error, is_get
+
+from s32s_agent.config import S3Settings
+from s32s_agent.errors import SourceChanged, StoreUnavailable
+from s32s_agent.executor import Means, Throttle, carry_out
+from s32s_agent.index import Index
+from s32s_agent.model import Copy, Location, Outcome, Plan, Status
+from s32s_agent.parallel import Stop
+from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.downloads import name_of
+from s32s_agent.stores.local import LocalOptions, LocalStore
+from s32s_agent.stores.ranges import AHEAD, RANGE
+from s32s_agent.stores.s3 import S3Store
+from s32s_agent.stores.tree import Tree
+
+RANGES = AHEAD + 2
+NEW = random.Random(1).randbytes((RANGES - 1) * RANGE + 100)
+OLD = random.Random(2).randbytes(len(NEW))
+KEY = "d/disk.img"
+GET = is_get(f"data/{KEY}")
+
+
+class Sleepless(Stop):
+    """Does not wait between attempts."""
+
+    def sleep(self, seconds: float) -> None:
+        del seconds
+        self.check()
+
+
+@dataclass
+class Slave:
+    """A pass without the process around it."""
+
+    server: ScriptedS3
+    connection: Connection
+    root: Path
+    directory: Path
+
+    def run(self, copy: Copy) -> list[Outcome]:
+        """Scan what is there, and carry out a plan of one copy."""
+        store = LocalStore(
+            Tree(str(self.root)), tuple, LocalOptions("20261122T204012Z-ab", durable=False)
+        )
+        stop = Sleepless()
+        source = S3Store(self.connection, Location(self.server.bucket, "data"))
+        with (
+            contextlib.closing(store),
+            contextlib.closing(Index(self.directory / "index.db")) as index,
+        ):
+            list(store.scan())
+            means = Means(
+                source,
+                store,
+                index.of_mapping("m"),
+                4,
+                Throttle(None, stop),
+                stop,
+                lambda _entries, _bytes: None,
+            )
+            found = carry_out(Plan(copies=(copy,)), means)
+            return [each for each in found if isinstance(each, Outcome)]
+
+    def tree(self) -> dict[str, str]:
+        """Give what is there, by key, temporary files too; contents as MD5s."""
+        return {
+            str(path.relative_to(self.root)): md5(path.read_bytes())
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
+
+    def ranges(self) -> list[int]:
+        """Give the numbers of the ranges that were asked for, sorted."""
+        asked = [
+            each.headers["range"] for each in self.server.requests if "range" in each.headers
+        ]
+        return sorted(int(each[6:].partition("-")[0]) // RANGE for each in asked)
+
+    def leave(self, copy: Copy, data: bytes) -> Path:
+        """Leave what an interrupted download of a version leaves."""
+        path = self.root / "d" / name_of(copy.entry)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o600)
+        return path
+
+
+@pytest.fixture
+def slave(scripted: ScriptedS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slave:
+    """A slave of the scripted server, whose object is NEW."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = S3Settings(
+        endpoint_url=scripted.endpoint_url, region="us-east-1", addressing_style="path"
+    )
+    root = tmp_path / "root"
+    root.mkdir()
+    scripted.put(f"data/{KEY}", NEW)
+    return Slave(scripted, Connection(settings, 8), root, tmp_path)
+
+
+WANTED = copy_of(KEY, NEW)
+SIZE = len(NEW)
+WHOLE = {KEY: md5(NEW)}
+
+
+def answer(
+    change: Callable[[Reply, int], Reply], *, first: int = 0
+) -> Callable[[Request], Reply | None]:
+    """Make a replier that changes good answers to ranges, from one on; the second argument is the range's start."""
+
+    def reply(request: Request) -> Reply | None:
+        asked = request.headers.get("range", "")
+        if not asked:
+            return None
+        start, end = (int(each) for each in asked[6:].split("-"))
+        if start < first * RANGE:
+            return None
+        headers = {
+            "etag": f'"{md5(NEW)}"',
+            "last-modified": HTTP_WHEN,
+            "content-range": f"bytes {start}-{end}/{SIZE}",
+        }
+        return change(Reply(206, NEW[start : end + 1], headers), start)
+
+    return reply
+
+
+def headed(reply: Reply, **changes: str) -> Reply:
+    named = {name.replace("_", "-"): value for name, value in changes.items()}
+    return replace(reply, headers={**reply.headers, **named})
+
+
+def without_range(reply: Reply) -> Reply:
+    kept = {name: value for name, value in reply.headers.items() if name != "content-range"}
+    return replace(reply, headers=kept)
+
+
+LIES: dict[str, Callable[[Reply, int], Reply]] = {
+    "Range is ignored": lambda reply, _: replace(without_range(reply), status=200, body=NEW),
+    "Range is ignored, with status 206": lambda reply, _: replace(reply, body=NEW),
+    "another range": lambda reply, start: headed(
+        replace(reply, body=NEW[start + 1 : start + 1 + len(reply.body)]),
+        content_range=f"bytes {start + 1}-{start + len(reply.body)}/{SIZE}",
+    ),
+    "a shorter range": lambda reply, start: headed(
+        replace(reply, body=reply.body[:-9]),
+        content_range=f"bytes {start}-{start + len(reply.body) - 10}/{SIZE}",
+    ),
+    "206 with a wrong total": lambda reply, start: headed(
+        reply, content_range=f"bytes {start}-{start + len(reply.body) - 1}/{SIZE + 1}"
+    ),
+    "206 without a range": lambda reply, _: without_range(reply),
+    "206 with nonsense": lambda reply, _: headed(reply, content_range="bytes all of it"),
+    "one byte short": lambda reply, _: replace(reply, body=reply.body[:-1]),
+    "bytes of another version under this one's ETag": lambda reply, start: replace(
+        reply, body=OLD[start : start + len(reply.body)]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_store_that_answers_ranges_wrongly_is_asked_for_the_whole(
+    slave: Slave, scripted: ScriptedS3, name: str
+) -> None:
+    """Whatever comes in place of a range, the file is whole and right in the same pass, and nothing else stays."""
+    scripted.on(GET, answer(LIES[name], first=1))
+
+    (outcome,) = slave.run(WANTED)
+
+    assert (outcome.status, outcome.verified) == (Status.COPIED, "md5")
+    assert slave.tree() == WHOLE
+    assert [each for each in scripted.requests if GET(each)][-1].headers.get("range") is None
+
+
+def test_a_store_that_ignores_conditions_never_mixes_two_versions(
+    slave: Slave, scripted: ScriptedS3
+) -> None:
+    """A range of a version with another ETag, from a server that does not look at If-Match, ends the download."""
+    lie = f'"{md5(OLD)}"'
+    scripted.on(
+        GET,
+        answer(
+            lambda reply, start: headed(
+                replace(reply, body=OLD[start : start + len(reply.body)]), etag=lie
+            ),
+            first=3,
+        ),
+    )
+
+    (outcome,) = slave.run(WANTED)
+
+    assert (outcome.status, type(outcome.error)) == (Status.FAILED, SourceChanged)
+    assert slave.tree() == {}
+
+
+def test_an_object_replaced_while_it_is_fetched_never_mixes_two_versions(
+    slave: Slave, scripted: ScriptedS3
+) -> None:
+    """Replaced between two ranges: the 412 leads to the new version, whole, and nothing of the old one stays."""
+    scripted.put(f"data/{KEY}", OLD)
+
+    def replace_it(request: Request) -> Reply | None:
+        if f"bytes={2 * RANGE}-" in request.headers.get("range", ""):
+            scripted.put(f"data/{KEY}", NEW)
+        return None
+
+    scripted.on(GET, replace_it, times=1)
+
+    (outcome,) = slave.run(copy_of(KEY, OLD))
+
+    assert (outcome.status, outcome.verified) == (Status.COPIED, "md5")
+    assert slave.tree() == WHOLE
+
+
+def test_a_broken_connection_repeats_that_range_only(
+    slave: Slave, scripted: ScriptedS3
+) -> None:
+    """What came of the range stays; the rest of it is asked for again, of the same version, and no other range."""
+    broken = answer(lambda reply, _: replace(reply, close_early=RANGE // 2), first=2)
+    scripted.on(GET, broken, times=1)
+
+    (outcome,) = slave.run(WANTED)
+
+    assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
+    asked = [each.headers["range"] for each in scripted.requests if "range" in each.headers]
+    assert len(asked) == len(set(asked)) == RANGES + 1
+    pinned = {
+        each.headers.get("if-match") for each in scripted.requests if each.key == f"data/{KEY}"
+    }
+    assert pinned == {f'"{md5(NEW)}"'}
+
+
+def test_a_copy_that_is_tried_again_goes_on(slave: Slave, scripted: ScriptedS3) -> None:
+    """A range that cannot be had at all ends the attempt, and the next one in the same pass asks for the rest."""
+
+    def refuse(request: Request) -> Reply | None:
+        last = f"bytes={(RANGES - 1) * RANGE}-" in request.headers.get("range", "")
+        return error(404, "NoSuchBucket") if last else None
+
+    scripted.on(GET, refuse, times=1)
+
+    (outcome,) = slave.run(WANTED)
+
+    assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
+    assert slave.ranges().count(0) == 1
+
+
+# --- what is left of an interrupted download ---
+
+
+def test_a_leftover_is_gone_on_with(slave: Slave, scripted: ScriptedS3) -> None:
+    """Only what is not surely there is asked for; the rest is proven with it, and mode and time are the object's."""
+    scripted.put(f"data/{KEY}", NEW, x_amz_meta_mode="0640", x_amz_meta_mtime="1700000000.5")
+    slave.leave(WANTED, NEW[: (AHEAD + 1) * RANGE])
+
+    (outcome,) = slave.run(WANTED)
+
+    assert (outcome.status, outcome.verified, slave.tree()) == (Status.COPIED, "md5", WHOLE)
+    assert slave.ranges() == list(range(1, RANGES))
+    status = (slave.root / KEY).stat()
+    assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o640, 1_700_000_000_500_000_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("zeros after a power cut", bytes(SIZE)),
+        ("a hole", NEW[:7] + bytes(RANGE) + NEW[RANGE + 7 : SIZE]),
+        ("one flipped bit", bytes([NEW[0] ^ 1]) + NEW[1:]),
+        ("longer than the object", NEW[1:] + bytes(RANGE)),
+    ],
+)
+def test_a_corrupt_leftover_is_fetched_anew(slave: Slave, name: str, data: bytes) -> None:
+    """The proof of the whole tells: what was kept is thrown away, and all of it comes in the same pass, in ranges."""
+    slave.leave(WANTED, data)
+
+    (outcome,) = slave.run(WANTED)
+
+    assert (outcome.status, outcome.verified) == (Status.COPIED, "md5"), name
+    assert slave.tree() == WHOLE
+    assert slave.ranges() == sorted([*range(RANGES), *range(1, RANGES)])
+
+
+def test_a_leftover_of_the_version_before_never_mixes_two_versions(slave: Slave) -> None:
+    """An object replaced between two passes is fetched from its beginning, and the old part goes."""
+    slave.leave(copy_of(KEY, OLD), OLD[:-1])
+
+    (outcome,) = slave.run(WANTED)
+
+    assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
+    assert slave.ranges() == list(range(RANGES))
+
+
+def test_a_leftover_of_a_version_that_goes_meanwhile_does_not_stay(
+    slave: Slave,
+) -> None:
+    """Planned to be gone on with, then replaced in S3: the new version is there alone."""
+    slave.leave(copy_of(KEY, OLD), OLD[:-1])
+
+    (outcome,) = slave.run(copy_of(KEY, OLD))
+
+    assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
+
+
+def test_a_leftover_is_not_gone_on_with_when_no_etag_can_prove_it(
+    slave: Slave, scripted: ScriptedS3
+) -> None:
+    """With SSE-KMS an ETag looks like an MD5 and is none: all of it is fetched, and its length is what is checked."""
+    etag = hashlib.md5(b"ciphertext").hexdigest()
+    scripted.put(f"data/{KEY}", NEW, etag=f'"{etag}"', x_amz_server_side_encryption="aws:kms")
+    copy = WANTED._replace(entry=WANTED.entry._replace(etag=etag))
+    slave.leave(copy, bytes(SIZE - 1))
+
+    (outcome,) = slave.run(copy)
+
+    assert (outcome.status, outcome.verified) == (Status.COPIED, "length")
+    assert slave.tree() == WHOLE
+    assert slave.ranges() == list(range(RANGES))
+
+
+def test_a_store_that_is_down_keeps_what_came(slave: Slave, scripted: ScriptedS3) -> None:
+    """The network goes in the middle and stays away: what came is kept out of sight, and is the next pass's start."""
+    gone = error(404, "NoSuchBucket")
+    scripted.on(
+        GET,
+        lambda request: (
+            gone if f"bytes={(RANGES - 1) * RANGE}-" in request.headers["range"] else None
+        ),
+    )
+
+    (failed,) = slave.run(WANTED)
+    kept = slave.tree()
+    scripted._rules.clear()
+    scripted.requests.clear()
+    (outcome,) = slave.run(WANTED)
+
+    assert (failed.status, type(failed.error)) == (Status.FAILED, StoreUnavailable)
+    assert list(kept) == [f"d/{name_of(WANTED.entry)}"]
+    assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
+    assert 0 not in slave.ranges()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from s32s_agent import lock, status
 from s32s_agent.config import Settings
 from s32s_agent.errors import AgentError, MapError, SoftwareError, Stopped, UsageError
 from s32s_agent.executor import Throttle
@@ -24,10 +26,12 @@ from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overla
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
 from s32s_agent.stores.connection import Connection
-from s32s_agent.work import Options, Tools, Work
+from s32s_agent.work import UPLOADS, Options, Tools, Work
 
 INDEX = "index.db"
 MAPS = "maps"
+OWN_NAMES = (INDEX, MAPS, UPLOADS, lock.NAME, status.LAST_RUN, status.LAST_SKIPPED)
+"""How the names of what a pass makes in the state directory begin."""
 
 
 def new_run_id(now: datetime) -> str:
@@ -176,3 +180,15 @@ def map_rules(settings: Settings) -> MapRules:
         homes_of_people(),
         settings.maps.location,
     )
+
+
+def demand_state(state_dir: str) -> None:
+    """Refuse a state directory that another user may write; one that is not there yet is nobody's.
+
+    Raises:
+        DirectoryError: it, something in it, or a directory above it can be written by others.
+    """
+    if sys.platform != "win32":
+        from s32s_agent import trust  # noqa: PLC0415 (POSIX only)
+
+        trust.demand_state(state_dir, OWN_NAMES)

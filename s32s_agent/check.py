@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from s32s_agent.agent import map_rules
+from s32s_agent.agent import demand_state, map_rules
 from s32s_agent.config import Settings
 from s32s_agent.errors import AgentError, DirectoryError
 from s32s_agent.mapfiles import MapCache, fetch_maps
@@ -41,6 +41,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         from s32s_agent.stores.tree import owner_named  # noqa: PLC0415 (POSIX only)
 
         owner_named(settings.sync.owner)
+    demand_state(settings.state_dir)
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))

@@ -31,6 +31,7 @@ from s32s_agent.errors import (
     TimeIsUp,
     UsageError,
 )
+from s32s_agent.files import read_file
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.report import RunReport, one_code
 
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.status:
             return _show_status(options)
         settings = _settings(options)
+        _demand_trust(options.config, settings)
         if options.check:
             return _check(settings)
         return _once(settings, options)
@@ -145,7 +147,7 @@ def _seconds(text: str) -> float:
 def _settings(options: argparse.Namespace) -> Settings:
     path = Path(options.config)
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path, follow=True).decode()
     except OSError as error:
         remedy = "name the file with --config; a sample is etc/config.yaml"
         raise ConfigError(
@@ -154,6 +156,19 @@ def _settings(options: argparse.Namespace) -> Settings:
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), ["is not UTF-8"]) from error
     return parse(text, str(path))
+
+
+def _demand_trust(config: str, settings: Settings) -> None:
+    """Refuse what another user may have written of that which a pass believes.
+
+    Raises:
+        ConfigError: the config file, a file of the AWS chain, or a directory above one of them.
+    """
+    if sys.platform != "win32":
+        from s32s_agent import trust  # noqa: PLC0415 (POSIX only)
+
+        trust.demand_config(config)
+        trust.demand_aws_files(settings.s3.ca_bundle, os.environ)
 
 
 def _complain(error: AgentError) -> None:
@@ -203,7 +218,7 @@ def _check(settings: Settings) -> int:
 
 def _once(settings: Settings, options: argparse.Namespace) -> int:
     from s32s_agent import logs  # noqa: PLC0415 (--status needs no log)
-    from s32s_agent.agent import Pass, new_run_id  # noqa: PLC0415
+    from s32s_agent.agent import Pass, demand_state, new_run_id  # noqa: PLC0415
     from s32s_agent.progress import Progress  # noqa: PLC0415
     from s32s_agent.work import Options  # noqa: PLC0415
 
@@ -229,10 +244,9 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
     _raise_file_limit()
     if options.splay and not sys.stderr.isatty():
         time.sleep(random.uniform(0, options.splay))  # noqa: S311 (spreads load, no secret)
-    if options.dry_run:
-        return _Run(whole, settings).go()
     try:
-        with _state(settings, options, whole):
+        demand_state(settings.state_dir)
+        with contextlib.nullcontext() if options.dry_run else _state(settings, options, whole):
             return _Run(whole, settings).go()
     except (LockHeld, DirectoryError) as error:
         # It stands in the log, in the log's format, and nowhere else.
@@ -268,7 +282,7 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
     except OSError as error:
         remedy = "make it, give it to the agent's user, or correct state_dir"
         raise DirectoryError(f'"{state}": {error.strerror}', remedy=remedy) from error
-    path = str(state / "run.lock")
+    path = str(state / lock.NAME)
     try:
         holder = {"run_id": whole.run_id, "started": now}
         with lock.hold(path, wait_seconds=options.lock_wait, holder=holder):

@@ -12,7 +12,7 @@ from pathlib import Path
 from s32s_agent.config import MAP_SUFFIXES, MapsLocation
 from s32s_agent.documents import MAX_JSON_SIZE
 from s32s_agent.errors import DirectoryError, MapError, SourceChanged
-from s32s_agent.files import replace_file
+from s32s_agent.files import read_file, replace_file
 from s32s_agent.maps import MapFile
 from s32s_agent.model import Entry, Kind, Location
 from s32s_agent.stores.connection import Connection
@@ -34,7 +34,7 @@ class MapCache:
         try:
             if self._directory is None:
                 return None
-            head, _, data = self._path(place).read_bytes().partition(b"\n")
+            head, _, data = read_file(self._path(place)).partition(b"\n")
             about = json.loads(head)
             sound = (
                 about["sha256"] == hashlib.sha256(data).hexdigest() and about["place"] == place

@@ -1,4 +1,4 @@
-"""Read small files of the agent's own, and replace them so that readers and power cuts see an old or a new one, whole."""
+"""Read small files of the agent's own; replace them so that readers and power cuts see an old or a new one, whole."""
 
 from __future__ import annotations
 

@@ -31,6 +31,10 @@ CREATE TABLE entry (
 """
 
 
+_TYPES = (str, str, int, int, int, int)
+"""Of the columns of a row. SQLite itself would take any type in any column."""
+
+
 class Index:
     """The index of all mappings.
 
@@ -108,14 +112,16 @@ class MappingIndex:
         self._read_only = read_only
 
     def rows(self) -> Iterator[IndexRow]:
-        """Yield every row in key order."""
+        """Yield every row in key order; one that a damaged file holds and no pass writes is as good as none."""
         query = (
             "SELECT key, etag, size, mtime_ns, ctime_ns, inode FROM entry"
             " WHERE mapping = ? ORDER BY key"
         )
         try:
-            for key, etag, *stamp in self._connection.execute(query, [self._number]):
-                yield IndexRow(key, etag, Stamp(*stamp))
+            for row in self._connection.execute(query, [self._number]):
+                if tuple(map(type, row)) == _TYPES:
+                    key, etag, *stamp = row
+                    yield IndexRow(key, etag, Stamp(*stamp))
         except sqlite3.DatabaseError as error:
             raise _unreadable(error) from error
 

@@ -24,6 +24,7 @@ from s32s_agent.errors import (
     StoreUnavailable,
 )
 from s32s_agent.locations import normal_endpoint
+from s32s_agent.stores.bounded import bound_answers
 from s32s_agent.stores.listing import NotAListing, Page, parse_page
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Connection:
             verify=settings.ca_bundle,
             config=config,
         )
+        bound_answers(client)
         client.meta.events.register("before-parse.s3.ListObjectsV2", _keep_raw_page)
         return client
 

@@ -25,7 +25,7 @@ from soak.watchers import BucketWatcher, TreeWatcher
 
 SITE, PUSH = "site", "push"
 """The prefix that the writer changes, and the one that the master pushes."""
-PASSES_AT_THE_END = ("master", "first", "twin", "other", "reader")
+PASSES_AT_THE_END = ("master", "first", "other", "reader")
 
 
 @dataclass(slots=True)

@@ -185,7 +185,7 @@ def rows() -> list[IndexRow]:
 @given(st.integers(0, 2**32))
 @PROFILE
 def test_an_index(sound_index: Path, seed: int) -> None:
-    """Rows that were written, or of the right types at least, or a `DirectoryError`; then it can be written again."""
+    """Rows of the right types or a `DirectoryError`; the next pass but one has a sound index again."""
     rng = random.Random(seed)
     data = bytearray(sound_index.read_bytes())
     for _ in range(rng.choice((1, 1, 3, 30))):
@@ -198,21 +198,26 @@ def test_an_index(sound_index: Path, seed: int) -> None:
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
         path = Path(directory, "index.db")
         path.write_bytes(data)
-        for read_only in (True, False, False):
-            with (
-                contextlib.suppress(DirectoryError),
-                contextlib.closing(Index(path, read_only=read_only)) as index,
-            ):
-                mapping = index.of_mapping("m")
-                assert mapping.unordered in (True, False)
-                for row in mapping.rows():
-                    assert [type(each) for each in (row.key, row.etag, *row.stamp)] == [
-                        str,
-                        str,
-                        *[int] * 4,
-                    ]
-                    row.key.encode()
-                mapping.remember(rows())
+        with contextlib.suppress(DirectoryError):
+            read_and_write(path, read_only=True)
+        with contextlib.suppress(DirectoryError):
+            read_and_write(path)
+        read_and_write(path)
+        assert read_and_write(path) <= set(rows())
+
+
+def read_and_write(path: Path, *, read_only: bool = False) -> set[IndexRow]:
+    """Use an index as a pass does; give the rows that it had and the agent may believe."""
+    with contextlib.closing(Index(path, read_only=read_only)) as index:
+        mapping = index.of_mapping("m")
+        assert mapping.unordered in (True, False)
+        found = list(mapping.rows())
+        for row in found:
+            types = [type(each) for each in (row.key, row.etag, *row.stamp)]
+            assert types == [str, str, *[int] * 4]
+            row.key.encode()
+        mapping.remember(rows())
+    return {row for row in found if row.key in {each.key for each in rows()}}
 
 
 # --- bounds ---

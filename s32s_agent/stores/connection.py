@@ -203,17 +203,15 @@ class Connection:
         try:
             with self._watched(), border(subject):
                 answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-                if answer["ContentLength"] > limit:
-                    raise StoreUnavailable(
-                        f"{subject}: over {limit} bytes, which no map file is"
-                    )
+                length = answer.get("ContentLength")
+                if length is None or length > limit:
+                    size = "of no known length" if length is None else f"over {limit} bytes"
+                    raise StoreUnavailable(f"{subject}: {size}, which no map file is")
                 data = answer["Body"].read(limit + 1)
         except NotModified:
             return None
-        if len(data) != answer["ContentLength"]:
-            raise StoreUnavailable(
-                f"{subject}: got {len(data)} of {answer['ContentLength']} bytes"
-            )
+        if len(data) != length:
+            raise StoreUnavailable(f"{subject}: got {len(data)} of {length} bytes")
         return data, answer.get("ETag", "")
 
     def is_versioned(self, bucket: str) -> bool:

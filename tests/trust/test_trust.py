@@ -388,3 +388,14 @@ def test_the_user_of_a_service_is_told_from_root(slave: Slave) -> None:
     (event,) = run.named("run.failed")
     assert "belongs to nobody (mode 0750), expected root" in event["error"]
     assert event["remedy"].startswith("run the agent as that user")
+
+
+def test_no_credential_crosses_a_network_in_the_clear(slave: Slave) -> None:
+    """Plain http to another computer is refused, also where the environment asks for it."""
+    slave.configure(s3={"endpoint_url": None})
+
+    run = slave.once(env={"AWS_ENDPOINT_URL": "http://192.0.2.1:9000"})
+
+    assert run.exit_code == os.EX_CONFIG
+    (event,) = run.named("run.failed")
+    assert "expected https://" in event["error"]

@@ -218,7 +218,7 @@ class Vandal:
 
     def _remove_directory(self) -> None:
         path = self._any().parent
-        if path != self.directory:
+        if path != self.directory and path.is_dir():  # rmtree would wait at a pipe
             shutil.rmtree(path)
 
     def _extra(self) -> None:

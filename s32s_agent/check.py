@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from s32s_agent.agent import map_rules
+from s32s_agent.agent import demand_state, map_rules
 from s32s_agent.config import HookSettings, OnChange, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.mapfiles import MapCache, fetch_maps
@@ -46,6 +46,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
         owner_named(settings.sync.owner)
     yield from _hooks(settings.hooks)
+    demand_state(settings.state_dir)
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))

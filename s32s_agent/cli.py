@@ -31,6 +31,7 @@ from s32s_agent.errors import (
     TimeIsUp,
     UsageError,
 )
+from s32s_agent.files import read_file
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.report import one_code
 
@@ -55,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options, lambda: _settings(options), has_config=_has_config(options)
             )
         settings = _settings(options)
-        return _check(settings) if options.check else _once(settings, options)
+        _demand_trust(options.config, settings)
+        if options.check:
+            return _check(settings)
+        return _once(settings, options)
     except AgentError as error:
         _complain(error)
         return error.exit_status
@@ -164,7 +168,7 @@ def _has_config(options: argparse.Namespace) -> bool:
 def _settings(options: argparse.Namespace) -> Settings:
     path = Path(options.config)
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path, follow=True).decode()
     except OSError as error:
         remedy = "name the file with --config; a sample is etc/config.yaml"
         raise ConfigError(
@@ -181,6 +185,19 @@ def _settings(options: argparse.Namespace) -> Settings:
         )
         raise ConfigError(str(path), [problem], remedy=remedy)
     return parse(text, str(path))
+
+
+def _demand_trust(config: str, settings: Settings) -> None:
+    """Refuse what another user may have written of that which a pass believes.
+
+    Raises:
+        ConfigError: the config file, a file of the AWS chain, or a directory above one of them.
+    """
+    if sys.platform != "win32":
+        from s32s_agent import trust  # noqa: PLC0415 (POSIX only)
+
+        trust.demand_config(config)
+        trust.demand_aws_files(settings.s3.ca_bundle, os.environ)
 
 
 def _complain(error: AgentError) -> None:
@@ -221,7 +238,7 @@ def _check(settings: Settings) -> int:
 
 def _once(settings: Settings, options: argparse.Namespace) -> int:
     from s32s_agent import logs  # noqa: PLC0415 (--status needs no log)
-    from s32s_agent.agent import Pass, new_run_id  # noqa: PLC0415
+    from s32s_agent.agent import Pass, demand_state, new_run_id  # noqa: PLC0415
     from s32s_agent.progress import Progress  # noqa: PLC0415
     from s32s_agent.work import Options  # noqa: PLC0415
 
@@ -249,10 +266,9 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
     if options.splay and not sys.stderr.isatty():
         time.sleep(random.uniform(0, options.splay))  # noqa: S311 (spreads load, no secret)
     run = _Run(whole, settings, signals.rest)
-    if options.dry_run:
-        return run.go()
     try:
-        with _state(settings, options, whole):
+        demand_state(settings.state_dir)
+        with contextlib.nullcontext() if options.dry_run else _state(settings, options, whole):
             return run.go()
     except LockHeld as error:
         # It stands in the log, in the log's format, and nowhere else; so does what `tell_failure` tells.
@@ -290,7 +306,7 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
     except OSError as error:
         remedy = "make it, give it to the agent's user, or correct state_dir"
         raise DirectoryError(f'"{state}": {error.strerror}', remedy=remedy) from error
-    path = str(state / "run.lock")
+    path = str(state / lock.NAME)
     try:
         holder = {"run_id": whole.run_id, "started": now}
         with lock.hold(path, wait_seconds=options.lock_wait, holder=holder):

@@ -1,9 +1,10 @@
-"""Replace a small file of the agent's own, so that a reader and a power cut see the old one or the new one, whole."""
+"""Read small files of the agent's own; replace them so that readers and power cuts see an old or a new one, whole."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -11,8 +12,32 @@ from pathlib import Path
 from s32s_agent.documents import printable
 from s32s_agent.errors import DirectoryError, DiskFull
 
+MAX_SIZE = 16 * 1024 * 1024
+"""Bytes. What is longer was not written by a pass."""
+
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDY = "state_dir must exist and belong to the user that runs the agent"
+
+
+def read_file(path: Path, *, follow: bool = False) -> bytes:
+    """Read a regular file whole, without waiting for whoever may be at the other end of something else.
+
+    Args:
+        path: the file.
+        follow: where it may be a symbolic link.
+
+    Raises:
+        OSError: it cannot be read; ELOOP: it is a link; EINVAL: it is no regular file; EFBIG: it is too long.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        data = file.read(MAX_SIZE + 1)
+    if len(data) > MAX_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o600, remedy: str = _REMEDY) -> None:

@@ -36,6 +36,14 @@ CREATE TABLE entry (
 """
 
 
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What opening a damaged file raises; the second is for a message about names in it that are no text."""
+_MAPPINGS = "SELECT id, identity, unordered FROM mapping"
+_ENTRIES = "SELECT key, etag, size, mtime_ns, ctime_ns, inode FROM entry"
+_TYPES = (str, str, int, int, int, int)
+"""Of the columns of a row. SQLite itself would take any type in any column."""
+
+
 class Index:
     """The index of all mappings.
 
@@ -56,7 +64,7 @@ class Index:
             return self._connect_reading()
         try:
             return _open_or_create(self._path)
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             if not _is_damage(error):
                 raise DirectoryError(f"{self._path}: {error}") from error
             self.damaged = str(error)
@@ -74,7 +82,7 @@ class Index:
     def _connect_reading(self) -> sqlite3.Connection:
         try:
             return _open_reading(self._path)
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             if self._path.exists():
                 self.damaged = str(error)
             connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -113,15 +121,13 @@ class MappingIndex:
         self._read_only = read_only
 
     def rows(self) -> Iterator[IndexRow]:
-        """Yield every row in key order."""
-        query = (
-            "SELECT key, etag, size, mtime_ns, ctime_ns, inode FROM entry"
-            " WHERE mapping = ? ORDER BY key"
-        )
+        """Yield every row in key order; one that a damaged file holds and no pass writes is as good as none."""
+        query = f"{_ENTRIES} WHERE mapping = ? ORDER BY key"
         try:
-            found = self._connection.execute(query, [self._number])
-            for key, etag, size, mtime_ns, ctime_ns, inode in found:
-                yield IndexRow(key, etag, Stamp(size, mtime_ns, ctime_ns, inode))
+            for row in self._connection.execute(query, [self._number]):
+                if tuple(map(type, row)) == _TYPES:
+                    key, etag, size, mtime_ns, ctime_ns, inode = row
+                    yield IndexRow(key, etag, Stamp(size, mtime_ns, ctime_ns, inode))
         except sqlite3.DatabaseError as error:
             raise _unreadable(error) from error
 
@@ -200,6 +206,7 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
     new = os.fstat(descriptor).st_size == 0
     os.close(descriptor)
     connection = sqlite3.connect(path, isolation_level=None)
+    connection.text_factory = _text
     try:
         # A rollback journal, so that a read-only pass can read without writing beside the file.
         connection.execute("PRAGMA journal_mode = TRUNCATE")
@@ -218,11 +225,18 @@ def _open_reading(path: Path) -> sqlite3.Connection:
     with contextlib.closing(
         sqlite3.connect(uri, uri=True, isolation_level=None)
     ) as connection:
+        connection.text_factory = _text
         _check(connection)
         # A copy, so that a long scan keeps no lock that a real pass would wait for.
         copy = sqlite3.connect("", isolation_level=None)
+        copy.text_factory = _text
         connection.backup(copy)
     return copy
+
+
+def _text(data: bytes) -> str:
+    """Read a text of a damaged file too: it will be that of no key and no version, instead of ending every pass."""
+    return data.decode(errors="replace")
 
 
 def _check(connection: sqlite3.Connection) -> None:
@@ -231,11 +245,13 @@ def _check(connection: sqlite3.Connection) -> None:
     if application != _APPLICATION_ID or version != _VERSION:
         raise sqlite3.DatabaseError("not an index of this version")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    for statement in (_MAPPINGS, _ENTRIES):
+        connection.execute(f"{statement} LIMIT 0")
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Tell damage of the file from trouble around it, such as a full disk, a lock or a lost permission."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)

@@ -17,6 +17,9 @@ from contextlib import contextmanager, suppress
 from s32s_agent.documents import printable
 from s32s_agent.errors import DirectoryError, LockHeld
 
+NAME = "run.lock"
+"""Of the lock file in the state directory."""
+
 _POLL_SECONDS = 0.1
 _MAX_HOLDER_SIZE = 4096
 """Bytes."""

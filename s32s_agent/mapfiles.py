@@ -12,11 +12,15 @@ from pathlib import Path
 from s32s_agent.config import MAP_SUFFIXES, MapsLocation
 from s32s_agent.documents import MAX_JSON_SIZE
 from s32s_agent.errors import DirectoryError, MapError, SourceChanged
-from s32s_agent.files import replace_file
+from s32s_agent.files import read_file, replace_file
 from s32s_agent.maps import MapFile
 from s32s_agent.model import Entry, Kind, Location
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.s3 import S3Store
+
+MAX_FILES = 1000
+MAX_BYTES = 16 * 1024 * 1024
+"""Of all map files together: as much YAML as can be read in some minutes."""
 
 
 class MapCache:
@@ -34,7 +38,7 @@ class MapCache:
         try:
             if self._directory is None:
                 return None
-            head, _, data = self._path(place).read_bytes().partition(b"\n")
+            head, _, data = read_file(self._path(place)).partition(b"\n")
             about = json.loads(head)
             sound = (
                 about["sha256"] == hashlib.sha256(data).hexdigest() and about["place"] == place
@@ -69,18 +73,30 @@ def fetch_maps(
     """Fetch every map file, in the order of their names.
 
     Raises:
-        MapError: there are none.
+        MapError: there are none, or far too many.
         StoreUnavailable: S3 did not answer; copies are never used in its place.
     """
-    files = tuple(
-        MapFile(key, _fetch(connection, maps.location.bucket, key, cache))
-        for key in _map_keys(connection, maps)
-    )
-    if not files:
+    names = _map_keys(connection, maps)
+    if not names:
         problem = f"there are no map files ({', '.join('*' + each for each in MAP_SUFFIXES)})"
         remedy = "put one there, or correct `maps` in the config"
         raise MapError(str(maps.location), [problem], remedy=remedy)
-    return files
+    if len(names) > MAX_FILES:
+        raise _too_much(maps, f"{MAX_FILES} map files", f"{len(names)}")
+    files, size = [], 0
+    for key in names:
+        files.append(MapFile(key, _fetch(connection, maps.location.bucket, key, cache)))
+        size += len(files[-1].data)
+        if size > MAX_BYTES:
+            raise _too_much(maps, f"{MAX_BYTES} bytes of map files", "more")
+    return tuple(files)
+
+
+def _too_much(maps: MapsLocation, most: str, found: str) -> MapError:
+    remedy = "remove what is no map, or correct `maps` in the config"
+    return MapError(
+        str(maps.location), [f"expected at most {most}, got {found}"], remedy=remedy
+    )
 
 
 def _map_keys(connection: Connection, maps: MapsLocation) -> list[str]:

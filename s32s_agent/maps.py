@@ -38,6 +38,8 @@ from s32s_agent.model import Extras, Location, Mapping, Role
 
 MAX_NAME = 200
 """Characters of a mapping's name; it is part of every log line."""
+MAX_MAPPINGS = 10_000
+"""Of all map files together. Each that is wrong is an error in the log and in `last_run.json`."""
 PROPERTIES = (
     *("name", "description", "s3", "master", "slave", "files", "ignore", "extras"),
     *("content_types", "cache_control", "storage_class"),
@@ -112,7 +114,7 @@ def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
     failures: list[MapFailure] = []
     for file in files:
         try:
-            drafts += _drafts(file, rules)
+            drafts += _drafts(file, rules, MAX_MAPPINGS - len(drafts))
         except ValueError as error:
             failures.append(MapFailure("", MapError(printable(file.name), [str(error)])))
     _refuse_repeated_names(drafts)
@@ -133,8 +135,8 @@ def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
     return Maps(tuple(mappings), tuple(failures))
 
 
-def _drafts(file: MapFile, rules: MapRules) -> list[_Draft]:
-    """Read one file.
+def _drafts(file: MapFile, rules: MapRules, limit: int) -> list[_Draft]:
+    """Read one file, of at most so many mappings.
 
     Raises:
         ValueError: the file as a whole cannot be used.
@@ -142,6 +144,11 @@ def _drafts(file: MapFile, rules: MapRules) -> list[_Draft]:
     values = _document(file)
     if not isinstance(values, list):
         raise expected("an array of mappings", values)
+    if len(values) > limit:
+        raise ValueError(
+            f"expected at most {MAX_MAPPINGS} mappings in all map files, got {len(values)} more"
+            f" after {MAX_MAPPINGS - limit}"
+        )
     name = printable(file.name)
     return [
         _draft(value, f"{name}: mapping {number}", f"#{number}", rules)

@@ -18,7 +18,7 @@ from s32s_agent.errors import (
     DirectoryError,
     StoreUnavailable,
 )
-from s32s_agent.files import replace_file
+from s32s_agent.files import read_file, replace_file
 from s32s_agent.lastrun import (
     MAX_ERRORS,
     MAX_MESSAGE,
@@ -236,7 +236,7 @@ def _plain(value: object) -> Any:
 def _read(path: Path) -> dict[str, Any] | None:
     remedy = "remove the file; the next pass writes a new one"
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_file(path))
     except FileNotFoundError:
         return None
     except OSError as error:

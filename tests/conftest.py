@@ -9,16 +9,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.agents import Agent
+from support.agents import AGENTS, Agent
 from support.buckets import IDENTITIES, Bucket, open_client_as
 from support.masters import Master, new_master
 from support.scripted import ScriptedS3
+from support.secrecy import refuse_secrets_in_files, secrets_of
 from support.slaves import Slave
 
 from s32s_agent.seaweedfs import S3Server, seaweedfs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+@pytest.fixture(autouse=True)
+def _no_credential_is_kept() -> Iterator[None]:
+    """No agent of any test leaves a credential in its state or in a log."""
+    AGENTS.clear()
+    yield
+    for agent in AGENTS:
+        refuse_secrets_in_files(secrets_of({}, agent.secrets), agent.directory)
+    AGENTS.clear()
 
 
 @pytest.fixture(scope="session")

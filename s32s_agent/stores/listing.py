@@ -18,6 +18,10 @@ from s32s_agent.etags import normal
 from s32s_agent.model import Entry, Kind, Problem
 
 _MAX_DEPTH = 8
+_MAX_TEXT = 64 * 1024
+"""Characters of one field. A key is the longest, 3 KB when every byte is written as %XX; tokens are shorter."""
+_MAX_FIELDS = 100
+"""Of a page, or of one entry. S3 has a dozen."""
 _MAX_EMPTY_PAGES = 1000
 """Ceph sends empty pages in the middle of a listing, but not without end."""
 
@@ -103,10 +107,14 @@ class _Reader:
 
     def _characters(self, text: str) -> None:
         self._text += text
+        if len(self._text) > _MAX_TEXT:
+            raise NotAListing(f"the listing has a field of over {_MAX_TEXT} characters")
 
     def _end(self, name: str) -> None:
         depth = self._depth
         self._depth -= 1
+        if len(self._entry) > _MAX_FIELDS or len(self.fields) > _MAX_FIELDS:
+            raise NotAListing(f"the listing has more than {_MAX_FIELDS} fields")
         if depth == _PART:
             self._entry[name] = self._text
         elif depth == _FIELD:

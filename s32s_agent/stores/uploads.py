@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from s32s_agent.errors import DirectoryError
-from s32s_agent.files import replace_file
+from s32s_agent.files import read_file, replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Uploads:
         """Yield the uploads below a prefix that a killed pass did not end."""
         for note in sorted(self._directory.glob("*.json")):
             try:
-                upload = Upload(**json.loads(note.read_bytes()))
+                upload = Upload(**json.loads(read_file(note)))
             except (OSError, ValueError, TypeError):
                 continue  # torn by a power cut: nothing can be known of it
             same_place = (upload.endpoint, upload.bucket) == (endpoint, bucket)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from support.buckets import LISTER, ONE_BUCKET, ONE_BUCKET_NAME, READER, Bucket, open_client_as
+from support.buckets import LISTER, ONE_BUCKET, READER, Bucket, open_client_as, the_one_bucket
 
 from s32s_agent import seaweedfs as module
 from s32s_agent.errors import AgentError
@@ -124,9 +124,9 @@ def test_a_lister_is_refused_a_read(bucket: Bucket) -> None:
 
 def test_one_bucket_is_not_another(bucket: Bucket) -> None:
     """An identity for one bucket has all of that one and nothing of another."""
-    bucket.client.create_bucket(Bucket=ONE_BUCKET_NAME)
+    name = the_one_bucket(bucket)
     with open_client_as(bucket.server, ONE_BUCKET) as client:
-        own = Bucket(ONE_BUCKET_NAME, client, bucket.server)
+        own = Bucket(name, client, bucket.server)
         foreign = Bucket(bucket.name, client, bucket.server)
         own.put("a", b"one")
 

@@ -18,6 +18,7 @@ import yaml
 
 import s32s_agent
 from s32s_agent.seaweedfs import S3Server
+from support.secrecy import refuse_secrets, secrets_of
 
 TIMEOUT_SECONDS = 120.0
 USAGE_STATUS = 2
@@ -45,6 +46,10 @@ class AgentRun:
         return event
 
 
+AGENTS: list[Agent] = []
+"""Those of the test that runs; when it ends, what they keep is searched for credentials."""
+
+
 @dataclass(slots=True)
 class Agent:
     """Writes config files and runs the agent with them, all below one directory."""
@@ -55,6 +60,12 @@ class Agent:
 
     def __post_init__(self) -> None:
         self.config_file = self.directory / "config.yaml"
+        AGENTS.append(self)
+
+    @property
+    def secrets(self) -> set[str]:
+        """The credentials of everybody whom the server knows."""
+        return {identity.secret_key for identity in self.server.identities.values()}
 
     @property
     def state_dir(self) -> Path:
@@ -138,6 +149,8 @@ class Agent:
             timeout=timeout,
             check=False,
         )
+        secrets = secrets_of(self.environment(env), self.secrets)
+        refuse_secrets(secrets, done.stdout + done.stderr, "what an agent said")
         stderr = done.stderr.decode("utf-8", errors="backslashreplace")
         prose = done.returncode == USAGE_STATUS or "--log-format" in arguments
         return AgentRun(

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 READER = "reader"
 LISTER = "lister"
+GETTER = "getter"
 ONE_BUCKET = "one-bucket"
 ONE_BUCKET_NAME = "the-one-bucket"
 
 IDENTITIES = {
     READER: Identity("reader-key", "reader-secret", ("Read", "List")),
     LISTER: Identity("lister-key", "lister-secret", ("List",)),
+    GETTER: Identity("getter-key", "getter-secret", ("Read",)),
     ONE_BUCKET: Identity(
         "one-bucket-key",
         "one-bucket-secret",
@@ -106,3 +108,11 @@ class Bucket:
     def delete(self, key: str) -> None:
         """Remove an object, whether it is there or not."""
         self.client.delete_object(Bucket=self.name, Key=key)
+
+
+def the_one_bucket(bucket: Bucket) -> str:
+    """Make the bucket that one identity is held to, unless another test has; it goes with the server."""
+    names = [each["Name"] for each in bucket.client.list_buckets()["Buckets"]]
+    if ONE_BUCKET_NAME not in names:
+        bucket.client.create_bucket(Bucket=ONE_BUCKET_NAME)
+    return ONE_BUCKET_NAME

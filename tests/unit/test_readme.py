@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import s32s_agent
-from s32s_agent import cli, config, errors, etags, maps
+from s32s_agent import cli, config, documents, errors, etags, mapfiles, maps
+from s32s_agent import files as own_files
 from s32s_agent.config import Settings
 from s32s_agent.documents import load_yaml
 from s32s_agent.journal import MESSAGE_IDS
@@ -19,10 +20,11 @@ from s32s_agent.lastrun import MAX_ERRORS
 from s32s_agent.monitoring import HELP
 from s32s_agent.report import MappingReport, RunReport
 from s32s_agent.status import last_run_document
-from s32s_agent.stores import s3_target
+from s32s_agent.stores import bounded, listing, s3_target
 
 PACKAGE = Path(s32s_agent.__file__).parent
 ROOT = PACKAGE.parent
+SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -e '.[demo]' && .venv/bin/python -m s32s_agent.demo"
 TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
@@ -33,14 +35,14 @@ COMMON_FIELDS = frozenset({"mapping", "exc_info"})
 """What every event may have, and what becomes the field `exception`."""
 
 
-def section_of(heading: str) -> str:
+def section_of(heading: str, level: int = 2) -> str:
     """Give the text below a heading."""
-    return README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return README.partition(f"\n{'#' * level} {heading}\n")[2].partition("\n## ")[0]
 
 
-def table(heading: str) -> dict[str, str]:
+def table(heading: str, level: int = 2) -> dict[str, str]:
     """Give the rows of the first table below a heading, by the text of their first cell."""
-    section = section_of(heading)
+    section = section_of(heading, level)
     rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
     return {cells[0].strip("` "): " | ".join(cells[1:]) for cells in rows[2:]}
 
@@ -196,6 +198,49 @@ def test_links_lead_somewhere() -> None:
 
     assert [file for file in sorted(files) if not (ROOT / file).exists()] == []
     assert anchors - slugs == set()
+
+
+@pytest.mark.parametrize("text", [README, SECURITY], ids=["README", "SECURITY"])
+def test_every_promise_has_its_tests(text: str) -> None:
+    """Every link to tests leads to tests, and each test that is named after a link is in that file."""
+    links = re.findall(r"\]\((tests/[^)]*)\)(?:\s+\(`(test_\w+)`\))?", text)
+    empty = [path for path, _ in links if "def test_" not in source_of(ROOT / path)]
+    lost = [
+        name for path, name in links if f"def {name}(" not in source_of(ROOT / path) and name
+    ]
+
+    assert len(links) > 10
+    assert (empty, lost) == ([], [])
+
+
+def source_of(path: Path) -> str:
+    """Give the text of a test file, or of all those in a directory."""
+    files = path.glob("test_*.py") if path.is_dir() else [path]
+    return "".join(each.read_text(encoding="utf-8") for each in files if each.exists())
+
+
+def test_every_row_of_promises_is_held() -> None:
+    """No promise of the table stands without a link to a test."""
+    rows = table("Promises and their tests", level=3)
+
+    assert len(rows) > 8
+    assert [promise for promise, cell in rows.items() if "](tests/" not in cell] == []
+
+
+def test_every_named_test_of_the_threats_exists() -> None:
+    """Links of SECURITY.md lead to files that are there, and the bounds that it names are the code's."""
+    files = [file for file in re.findall(r"\]\(([^)#]*)\)", SECURITY) if "://" not in file]
+    bounds = (
+        f"{mapfiles.MAX_FILES} files, {mapfiles.MAX_BYTES >> 20} MiB and {maps.MAX_MAPPINGS:,} mappings",
+        f"{documents.MAX_YAML_SIZE >> 20} MiB, {documents.MAX_DEPTH} levels",
+        f"| JSON | {documents.MAX_JSON_SIZE >> 20} MiB |",
+        f"no object | {bounded.MAX_ANSWER >> 20} MiB |",
+        f"read whole | {own_files.MAX_SIZE >> 20} MiB;",
+        f"{listing._MAX_DEPTH} levels, {listing._MAX_FIELDS} fields, {listing._MAX_TEXT >> 10} KiB a field",
+    )
+
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    assert [bound for bound in bounds if bound not in SECURITY] == []
 
 
 def test_options_that_the_text_names_exist() -> None:

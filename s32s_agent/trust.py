@@ -1,0 +1,201 @@
+"""Tell whether anybody else could have written what the agent is about to believe.
+
+Whoever can write the config, the state, or a directory above them decides what a privileged program deletes. The
+rules are those of sshd and sudo. Only looks, changes nothing. POSIX only.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from s32s_agent.documents import printable
+from s32s_agent.errors import ConfigError, DirectoryError
+
+_ROOT = 0
+_MAX_LINKS = 40
+"""As many as Linux follows on one path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why something is not to be believed."""
+
+    path: str
+    fact: str
+    remedy: str
+
+    @property
+    def message(self) -> str:
+        """The doubt as a sentence."""
+        return f'"{printable(self.path)}" {self.fact}'
+
+
+def demand_config(path: str) -> None:
+    """Refuse a config file that another user may write, or put another one in its place.
+
+    Raises:
+        ConfigError: it is such a file, or no regular file. One that is not there is nobody's.
+    """
+    if doubt := doubt_about(path):
+        raise ConfigError(printable(path), [doubt.message], remedy=doubt.remedy)
+
+
+def demand_aws_files(ca_bundle: str | None, environ: Mapping[str, str]) -> None:
+    """Refuse what the AWS chain would believe and another user may write.
+
+    A profile can name a program to run, and a CA bundle says which server is the right one.
+
+    Raises:
+        ConfigError: there is such a file.
+    """
+    files = [
+        environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
+        environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
+        ca_bundle or environ.get("AWS_CA_BUNDLE"),
+    ]
+    for file in filter(None, files):
+        path = os.path.expanduser(file)  # noqa: PTH111 (as botocore does, which leaves `~nobody` alone)
+        if Path(path).is_file():
+            demand_config(path)
+
+
+def demand_state(state_dir: str, own: Collection[str]) -> None:
+    """Refuse a state directory that another user may write; what is not there yet is nobody's.
+
+    Args:
+        state_dir: the directory.
+        own: the names in it that the agent makes; what else is there is not looked at.
+
+    Raises:
+        DirectoryError: it is such a directory, or holds such a file or a link of the agent's names.
+    """
+    doubt = doubt_about(state_dir, directory=True) or _doubt_inside(Path(state_dir), own)
+    if doubt:
+        raise DirectoryError(f"state_dir: {doubt.message}", remedy=doubt.remedy)
+
+
+def doubt_about(path: str, *, directory: bool = False) -> Doubt | None:
+    """Walk to a path from the root, through its links, and tell the first thing that somebody else may change.
+
+    Above the end a sticky directory such as /tmp will do: nobody can take there what belongs to another.
+    """
+    end = os.lstat("/")
+    try:
+        for place, end in _steps(os.path.join(os.getcwd(), path)):  # noqa: PTH109, PTH118 (texts)
+            doubt = _doubt_of(place, end, sticky_will_do=True)
+            if doubt:
+                return doubt
+    except FileNotFoundError:
+        return None  # whoever opens it says so; what is above it has been seen
+    except OSError as error:
+        return Doubt(path, f"cannot be reached: {error.strerror}", "correct the path")
+    if directory:
+        return _doubt_of(path, end, sticky_will_do=False)
+    if not stat.S_ISREG(end.st_mode):
+        return Doubt(path, "is no regular file", "name a file")
+    return None
+
+
+def _steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield every directory and every link on a way, and its end."""
+    here, links = "/", 0
+    yield here, os.lstat(here)
+    waiting = path.split("/")[::-1]
+    while waiting:
+        part = waiting.pop()
+        if part == "..":
+            here = os.path.dirname(here)  # noqa: PTH120 (no link is left in it)
+        if part in ("", ".", ".."):
+            continue
+        there = os.path.join(here, part)  # noqa: PTH118
+        status = os.lstat(there)
+        yield there, status
+        if not stat.S_ISLNK(status.st_mode):
+            here = there
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(there)  # noqa: PTH115
+        here = "/" if target.startswith("/") else here
+        waiting += target.split("/")[::-1]
+
+
+def _doubt_inside(state: Path, own: Collection[str]) -> Doubt | None:
+    """Look at the agent's own files and, one level down, at what its own directories hold."""
+    if not state.is_dir():
+        return None
+    for path in sorted(each for each in state.iterdir() if each.name.startswith(tuple(own))):
+        for found in (path, *_held_by(path)):
+            status = found.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                remedy = f"rm {shlex.quote(str(found))}"
+                return Doubt(str(found), "is a symbolic link, which is not followed", remedy)
+            if doubt := _doubt_of(str(found), status, sticky_will_do=False):
+                return doubt
+    return None
+
+
+def _held_by(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
+
+
+def _doubt_of(path: str, status: os.stat_result, *, sticky_will_do: bool) -> Doubt | None:
+    """Judge one file, directory or link by its owner and its mode."""
+    me, mode = os.geteuid(), stat.S_IMODE(status.st_mode)
+    quoted = shlex.quote(printable(path))
+    if status.st_uid not in (_ROOT, me):
+        expected = _user(me) if me == _ROOT else f"{_user(me)} or root"
+        fact = f"belongs to {_user(status.st_uid)} (mode {mode:04o}), expected {expected}"
+        return Doubt(path, fact, f"run the agent as that user, or: chown {_user(me)} {quoted}")
+    sticky = stat.S_ISDIR(status.st_mode) and bool(mode & stat.S_ISVTX)
+    if stat.S_ISLNK(status.st_mode) or (sticky and sticky_will_do):
+        return None
+    if mode & stat.S_IWOTH:
+        who = "everybody"
+    elif mode & stat.S_IWGRP and (_has_access_list(path) or not _is_private(status.st_gid)):
+        who = f"the group {_group(status.st_gid)}"
+    else:
+        return None
+    return Doubt(path, f"may be written by {who} (mode {mode:04o})", f"chmod go-w {quoted}")
+
+
+def _has_access_list(path: str) -> bool:
+    """Tell whether more users than the mode tells of may have rights; the group's bits then stand for all of them."""
+    try:
+        return "system.posix_acl_access" in os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return False  # the file system has no such lists
+
+
+def _is_private(group: int) -> bool:
+    """Tell whether a group is known to hold nobody but this user and root, as one of the user's own name does."""
+    try:
+        named = {pwd.getpwnam(name).pw_uid for name in grp.getgrgid(group).gr_mem}
+    except KeyError:
+        return False
+    members = named | {each.pw_uid for each in pwd.getpwall() if each.pw_gid == group}
+    # Without any member the user database is one that does not tell.
+    return bool(members) and members <= {os.geteuid(), _ROOT}
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

@@ -1,0 +1,133 @@
+"""Many agents at once: on one config, one state, one directory, and on directories that lie in each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+from support.buckets import Bucket
+from support.slaves import Slave
+from support.trees import snapshot
+
+FILES = {f"d{number % 5}/{number:02}": b"%d|" % number * 2000 for number in range(60)}
+MANY = 6
+
+
+def at_once(agents: Sequence[Agent], *arguments: str) -> list[AgentRun]:
+    """Start one pass of each agent before any of them can have ended, and wait for all."""
+    processes = [
+        subprocess.Popen(
+            agent.command("--once", *arguments),
+            env=agent.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for agent in agents
+    ]
+    runs = []
+    for process in processes:
+        stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+        text = stderr.decode()
+        runs.append(AgentRun(process.returncode, parse_events(text), stdout.decode(), text))
+    return runs
+
+
+def another(slave: Slave, name: str) -> Agent:
+    """Make an agent with a config and a state of its own."""
+    directory = slave.root.parent / name
+    directory.mkdir()
+    return Agent(directory, slave.agent.server)
+
+
+def total(runs: Sequence[AgentRun], count: str) -> int:
+    return sum(event[count] for run in runs for event in run.named("run.finished"))
+
+
+def files_in(directory: Path) -> dict[str, bytes]:
+    return {key: data for key, data in snapshot(directory).items() if data is not None}
+
+
+def test_many_passes_of_one_config_do_the_work_once(slave: Slave) -> None:
+    """Those that come while one is at work say 75 and touch nothing; every file is copied exactly once."""
+    slave.publish(FILES)
+
+    runs = at_once([slave.agent] * MANY)
+
+    assert {run.exit_code for run in runs} <= {0, os.EX_TEMPFAIL}
+    assert total(runs, "copied") == len(FILES)
+    assert (files_in(slave.target), slave.temporaries(), slave.trash()) == (FILES, [], {})
+
+
+def test_many_passes_that_wait_for_each_other_all_succeed(slave: Slave) -> None:
+    """With --lock-wait every pass gets its turn, and only the first one finds work."""
+    slave.publish(FILES)
+
+    runs = at_once([slave.agent] * (MANY // 2), "--lock-wait", "100")
+
+    assert [run.exit_code for run in runs] == [0] * (MANY // 2)
+    assert total(runs, "copied") == len(FILES)
+
+
+def test_two_configs_with_one_state_take_turns(slave: Slave) -> None:
+    """A state directory serves one pass at a time, whoever's it is; what it remembers of each is kept apart."""
+    slave.publish(FILES)
+    slave.publish({"other": b"other"}, prefix="more")
+    slave.publish_map(slave.mapping("more", "more"), key="more-maps/map.json")
+    agents = [slave.agent, another(slave, "second")]
+    agents[1].configure(
+        maps=f"{slave.bucket}/more-maps",
+        roots=[slave.root],
+        state_dir=str(slave.agent.state_dir),
+    )
+
+    runs = at_once(agents)
+
+    assert {run.exit_code for run in runs} <= {0, os.EX_TEMPFAIL}
+    again = at_once(agents, "--lock-wait", "100")
+    assert [run.exit_code for run in again] == [0, 0]
+    assert total([*runs, *again], "copied") == len(FILES) + 1
+    assert files_in(slave.target) == FILES
+    assert files_in(slave.root / "more") == {"other": b"other"}
+
+
+def test_many_configs_of_one_directory_never_work_in_it_together(slave: Slave) -> None:
+    """Each has a state of its own, so only the lock on the directory itself keeps them apart."""
+    slave.publish(FILES)
+    agents = [slave.agent, *(another(slave, f"agent{number}") for number in range(MANY // 2))]
+    for agent in agents[1:]:
+        agent.configure(maps=f"{slave.bucket}/maps", roots=[slave.root])
+
+    runs = at_once(agents)
+
+    assert {run.exit_code for run in runs} <= {0, os.EX_TEMPFAIL}
+    assert 0 in {run.exit_code for run in runs}
+    assert total(runs, "copied") == len(FILES)
+    assert (files_in(slave.target), slave.temporaries(), slave.trash()) == (FILES, [], {})
+
+
+def test_a_directory_inside_another_configs_directory(slave: Slave, bucket: Bucket) -> None:
+    """Two configs that nest undo each other's work, but never tear a file, and what one removes is in its trash."""
+    inner_files = {key: data[::-1] for key, data in FILES.items()}
+    slave.publish(FILES)
+    slave.publish(inner_files, prefix="inner")
+    inner = another(slave, "inner")
+    mapping = slave.mapping("inner", "inner", slave=str(slave.target / "inner"))
+    slave.publish_map(mapping, key="inner-maps/map.json")
+    inner.configure(maps=f"{bucket.name}/inner-maps", roots=[slave.root])
+    assert slave.once().exit_code == 0
+
+    runs = [run for _ in range(2) for run in at_once([slave.agent, inner])]
+
+    assert {run.exit_code for run in runs} <= {0, 1, 3, os.EX_CANTCREAT, os.EX_TEMPFAIL}
+    assert [event for run in runs for event in run.named("run.crashed")] == []
+    for key, data in files_in(slave.target).items():
+        expected = inner_files if key.startswith("inner/") else FILES
+        assert data == expected[key.removeprefix("inner/")]
+    assert slave.once("--allow-deletes").exit_code in {0, 1}
+    final = slave.once("--allow-deletes")
+    assert (final.exit_code, files_in(slave.target)) == (0, FILES)
+    kept = {key.removeprefix("inner/"): data for key, data in slave.trash().items()}
+    assert {key: kept[key] for key in inner_files.keys() & kept.keys()} == inner_files

@@ -1,0 +1,88 @@
+"""A short storm on every change, and proof that its watchers would see what they watch for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from soak.contents import Library, make
+from soak.passes import find_faketime
+from soak.tally import Tally
+from soak.watchers import TreeWatcher
+
+ROOT = Path(__file__).parent.parent.parent
+COMMAND = (sys.executable, "-m", "tests.soak", "--minutes", "0.4", "--seed", "5")
+
+
+def test_nothing_is_lost_in_a_storm() -> None:
+    """After changes, signals and clock steps one pass of each agent converges, and nothing unpublished ever showed."""
+    done = subprocess.run(
+        COMMAND, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = dict(re.findall(r"^([a-z A-Z]+): +(.*)$", done.stdout, re.MULTILINE))
+    assert said["losses"] == "0"
+    assert int(said["passes"].split()[0]) > 5
+    assert int(said["contents checked"].split()[0]) > 100
+
+
+def test_the_clock_steps() -> None:
+    """The library that makes it step is there, or its absence is told."""
+    if find_faketime() is None:
+        pytest.skip(
+            "libfaketime is not installed: the storm went on without steps of the clock"
+        )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "objection"),
+    [
+        (lambda old, new: new[:50] + old[50:], "checksum"),
+        (lambda _old, new: new[:-1], "checksum"),
+        (lambda _old, new: new + b"\n", "checksum"),
+        (lambda _old, _new: b"", "checksum"),
+        (lambda _old, _new: make("d/b", 1, 100), "the bytes of 'd/b'"),
+        (lambda _old, _new: make("d/a", 9, 100), "version 9, which never was"),
+    ],
+    ids=["a mixture", "cut short", "grown", "empty", "of another file", "never published"],
+)
+def test_a_spoilt_file_is_told(
+    tmp_path: Path, spoil: Callable[[bytes, bytes], bytes], objection: str
+) -> None:
+    """Whatever was not given out as a version of this key is a violation; what was, is none."""
+    library, tally = Library(), Tally()
+    old, new = library.new("d/a", 100), library.new("d/a", 100)
+    path = tmp_path / "d" / "a"
+    path.parent.mkdir()
+    watcher = TreeWatcher(tmp_path, library, tally)
+    path.write_bytes(new)
+    watcher.act()
+    assert tally.violations == []
+    path.write_bytes(spoil(old, new))
+
+    watcher.act()
+
+    (violation,) = tally.violations
+    assert objection in violation
+
+
+def test_a_lost_file_is_told(tmp_path: Path) -> None:
+    """A file that nobody removes is missed when it is gone."""
+    library, tally = Library(), Tally()
+    path = tmp_path / "anchor" / "0"
+    path.parent.mkdir()
+    path.write_bytes(library.new("anchor/0", 5))
+    watcher = TreeWatcher(tmp_path, library, tally)
+    watcher.act()
+    path.unlink()
+
+    watcher.act()
+
+    assert tally.violations == [f'"{path}" was deleted']

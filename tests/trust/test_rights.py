@@ -1,0 +1,94 @@
+"""The least rights that suffice, and what happens with less, on a real server that enforces them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from support.buckets import GETTER, LISTER, ONE_BUCKET, READER, Bucket, the_one_bucket
+from support.masters import Master
+from support.slaves import Slave
+
+FILES = {"a": b"alpha", "d/b": b"beta"}
+
+
+def keys_of(bucket: Bucket, name: str) -> Mapping[str, str | None]:
+    identity = bucket.server.identities[name]
+    return {
+        "AWS_ACCESS_KEY_ID": identity.access_key,
+        "AWS_SECRET_ACCESS_KEY": identity.secret_key,
+    }
+
+
+def files_of(slave: Slave) -> dict[str, bytes]:
+    return {key: data for key, data in slave.tree().items() if data is not None}
+
+
+@pytest.fixture
+def changed(slave: Slave, bucket: Bucket) -> Slave:
+    """A slave in sync, whose bucket has changed since: an object is newer, another one gone."""
+    slave.publish(FILES)
+    assert slave.once().exit_code == 0
+    slave.publish({"a": b"newer"})
+    bucket.delete("data/d/b")
+    return slave
+
+
+def test_list_and_read_are_enough_for_a_slave(changed: Slave, bucket: Bucket) -> None:
+    """Copies and deletes are made by who may list and read, and write nothing."""
+    run = changed.once(env=keys_of(bucket, READER))
+
+    assert (run.exit_code, files_of(changed)) == (0, {"a": b"newer"})
+    assert changed.agent.run("--check", env=keys_of(bucket, READER)).exit_code == 0
+
+
+@pytest.mark.parametrize("who", [LISTER, GETTER, ONE_BUCKET])
+@pytest.mark.parametrize("mode", ["--once", "--check"])
+def test_less_than_that_loses_nothing(
+    changed: Slave, bucket: Bucket, who: str, mode: str
+) -> None:
+    """List without read, read without list, or another bucket: 77, the remedy, and every file stays."""
+    run = changed.agent.run(mode, "--log-format", "logfmt", env=keys_of(bucket, who))
+
+    assert (run.exit_code, files_of(changed)) == (77, FILES)
+    assert "AccessDenied" in run.stderr + run.stdout
+    assert "check the credentials and the bucket policy" in run.stderr + run.stdout
+
+
+def test_rights_to_one_bucket_are_rights_to_its_mappings(
+    changed: Slave, bucket: Bucket
+) -> None:
+    """The mapping of the allowed bucket is mirrored; that of another one fails with 77 and keeps what it has."""
+    one = the_one_bucket(bucket)
+    own = {**changed.mapping("own"), "s3": f"{one}/own"}
+    put = bucket.client.put_object
+    put(Bucket=one, Key="own/x", Body=b"x")
+    changed.publish_map(changed.mapping(), own)
+    map_file = bucket.get("maps/site.json")
+    put(Bucket=one, Key="maps/site.json", Body=map_file)
+    changed.agent.configure(maps=f"{one}/maps", roots=[changed.root])
+
+    run = changed.once(env=keys_of(bucket, ONE_BUCKET))
+
+    assert (run.exit_code, files_of(changed)) == (77, FILES)
+    (event,) = run.named("mapping.failed")
+    assert (event["mapping"], event["cause"]) == ("site", "noperm")
+    assert (changed.root / "own" / "x").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("who", [READER, LISTER, GETTER])
+def test_a_master_that_may_not_write_deletes_nothing(
+    master: Master, bucket: Bucket, who: str
+) -> None:
+    """Without the right to write there are no copies, so there are no deletes either: 77, the bucket stays as it is."""
+    master.write(FILES)
+    assert master.once().exit_code == 0
+    before = {key: bucket.get(key) for key in bucket.keys()}  # noqa: SIM118
+    master.write({"a": b"newer", "c": b"new"})
+    (master.source / "d" / "b").unlink()
+
+    run = master.agent.run("--once", env=keys_of(bucket, who))
+
+    assert run.exit_code == 77
+    assert {key: bucket.get(key) for key in bucket.keys()} == before  # noqa: SIM118
+    assert run.finished["deleted"] == 0

@@ -1,0 +1,113 @@
+"""No credential is told or kept: by the agents of any test, at any level, in any error."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.agents import Agent
+from support.buckets import READER
+from support.counting import CountingProxy
+from support.secrecy import refuse_secrets_in_files
+from support.slaves import Slave
+
+PASSWORD = "hunter2-but-longer"
+TOKEN = "FwoGZXIvYXdzE-a-session-token-of-a-role"
+
+
+def everything_said(slave: Slave, env: dict[str, str | None], mode: str) -> str:
+    """Run an agent, and give its output with what it keeps."""
+    run = slave.agent.run(mode, "--log-level", "debug", "--log-format", "logfmt", env=env)
+    state = slave.agent.state_dir
+    kept = [each.read_bytes() for each in state.rglob("*") if each.is_file()]
+    return run.stdout + run.stderr + b"".join(kept).decode(errors="replace")
+
+
+def test_a_told_secret_fails_a_test(slave: Slave) -> None:
+    """The search in the output of every agent that a test runs does find what is there."""
+    with pytest.raises(AssertionError, match="a credential was told"):
+        slave.once(env={"AWS_SECRET_ACCESS_KEY": "run.started"})
+
+
+def test_a_kept_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
+    """So does the search in the state and the logs of every agent, when the test has ended."""
+    secrets = {agent.server.secret_key}
+    refuse_secrets_in_files(secrets, agent.directory)
+    for path in (tmp_path / "log", agent.state_dir / "maps" / "x"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"key={agent.server.secret_key}")
+
+        with pytest.raises(AssertionError, match="a credential was told"):
+            refuse_secrets_in_files(secrets, agent.directory)
+
+        path.unlink()
+
+
+@pytest.mark.parametrize("mode", ["--once", "--check"])
+def test_a_session_token_is_not_told(slave: Slave, mode: str) -> None:
+    """A token that the server does not know is sent to it, and shown to nobody."""
+    said = everything_said(slave, {"AWS_SESSION_TOKEN": TOKEN}, mode)
+
+    assert TOKEN not in said
+
+
+@pytest.mark.parametrize("mode", ["--once", "--check"])
+@pytest.mark.parametrize(
+    "address", [f"http://user:{PASSWORD}@127.0.0.1:9", f"http://user:{PASSWORD}@[::1"]
+)
+def test_the_password_of_a_proxy_is_not_told(slave: Slave, mode: str, address: str) -> None:
+    """A proxy that does not answer, or whose URL is wrong, is named without its password."""
+    said = everything_said(slave, {"HTTP_PROXY": address, "HTTPS_PROXY": address}, mode)
+
+    assert "proxy" in said.lower()
+    assert PASSWORD not in said
+
+
+def test_an_endpoint_with_a_password_is_refused_without_it(slave: Slave) -> None:
+    """The message says what is wrong with the URL, not what it is."""
+    slave.configure(s3={"endpoint_url": f"https://user:{PASSWORD}@s3.example.net"})
+
+    run = slave.agent.run("--once", "--log-format", "console")
+
+    assert (run.exit_code, PASSWORD in run.stderr) == (78, False)
+    assert "s3.endpoint_url" in run.stderr
+
+
+def test_a_profile_of_the_aws_tools_is_not_told(slave: Slave) -> None:
+    """Keys from a file are found, used, and shown to nobody."""
+    identity = slave.agent.server.identities[READER]
+    path = slave.agent.directory / "credentials"
+    path.write_text(
+        f"[default]\naws_access_key_id={identity.access_key}\naws_secret_access_key={identity.secret_key}\n"
+    )
+    path.chmod(0o600)
+    keys: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    slave.publish({"a": b"alpha"})
+
+    said = everything_said(slave, {**keys, "AWS_SHARED_CREDENTIALS_FILE": str(path)}, "--once")
+
+    assert (slave.tree(), identity.secret_key in said) == ({"a": b"alpha"}, False)
+
+
+def test_no_credential_is_in_the_process_list(slave: Slave) -> None:
+    """What `ps` shows to everybody on the computer holds none while a pass runs."""
+    slave.publish({"a": b"alpha"})
+    with CountingProxy(slave.agent.server.endpoint_url) as proxy:
+        slave.configure(s3={"endpoint_url": proxy.endpoint_url})
+        proxy.hold_after(0)
+        with subprocess.Popen(
+            slave.agent.command("--once"),
+            env=slave.agent.environment(),
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            try:
+                assert proxy.wait_for(1)
+                about = Path("/proc", str(process.pid))
+                shown = (about / "cmdline").read_bytes() + (about / "comm").read_bytes()
+            finally:
+                process.send_signal(signal.SIGKILL)
+
+    assert b"s32s_agent" in shown
+    assert slave.agent.server.secret_key.encode() not in shown

@@ -1,0 +1,401 @@
+"""Who else may write what the agent believes: config, state, what is above them, and what the AWS tools read."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.agents import Agent
+from support.slaves import Slave
+
+from s32s_agent.agent import OWN_NAMES
+from s32s_agent.errors import ConfigError, DirectoryError
+from s32s_agent.trust import demand_aws_files, demand_config, demand_state, doubt_about
+
+NOBODY = 65534
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Iterator[Path]:
+    """A directory that everything above it leaves alone."""
+    yield tmp_path
+    for each in tmp_path.rglob("*"):
+        if not each.is_symlink():
+            each.chmod(0o700)
+
+
+def config_in(directory: Path, mode: int = 0o600) -> Path:
+    directory.mkdir(exist_ok=True)
+    path = directory / "config.yaml"
+    path.write_text("role: slave\n")
+    path.chmod(mode)
+    return path
+
+
+def fact(path: Path, *, directory: bool = False) -> str | None:
+    doubt = doubt_about(str(path), directory=directory)
+    return doubt.fact if doubt else None
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o644, 0o755])
+def test_what_others_may_only_read_is_believed(top: Path, mode: int) -> None:
+    """Rights to read are no rights to write."""
+    assert doubt_about(str(config_in(top, mode))) is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "who"), [(0o602, "everybody"), (0o666, "everybody"), (0o620, "the group daemon")]
+)
+@needs_root
+def test_a_config_that_others_may_write_decides_nothing(
+    top: Path, mode: int, who: str
+) -> None:
+    """Path, mode and the command that mends it are named."""
+    path = config_in(top, mode)
+    os.chown(path, 0, grp.getgrnam("daemon").gr_gid)
+
+    with pytest.raises(ConfigError) as caught:
+        demand_config(str(path))
+
+    assert str(caught.value) == f'{path}: "{path}" may be written by {who} (mode {mode:04o})'
+    assert caught.value.remedy == f"chmod go-w {path}"
+    subprocess.run(caught.value.remedy, shell=True, check=True)
+    demand_config(str(path))
+
+
+@needs_root
+def test_a_config_of_somebody_else_decides_nothing(top: Path) -> None:
+    """Its owner could change it at any time, whatever its mode."""
+    path = config_in(top, 0o400)
+    os.chown(path, NOBODY, 0)
+
+    with pytest.raises(ConfigError, match=r"belongs to nobody \(mode 0400\), expected root"):
+        demand_config(str(path))
+
+
+@pytest.mark.parametrize(
+    ("mode", "believed"), [(0o777, False), (0o772, False), (0o1777, True), (0o755, True)]
+)
+def test_whoever_can_write_above_a_config_can_replace_it(
+    top: Path, mode: int, *, believed: bool
+) -> None:
+    """A directory above counts like the file, but for a sticky one such as /tmp."""
+    above = top / "above"
+    path = config_in(above)
+    above.chmod(mode)
+
+    assert (doubt_about(str(path)) is None) is believed
+
+
+@needs_root
+def test_a_directory_above_of_somebody_else(top: Path) -> None:
+    """Its owner could put another config there, sticky or not."""
+    above = top / "above"
+    path = config_in(above)
+    os.chown(above, NOBODY, 0)
+    above.chmod(0o1755)
+
+    assert "belongs to nobody" in (fact(path) or "")
+
+
+def test_a_link_is_followed_step_by_step(top: Path) -> None:
+    """A config may be a link; where the link leads through counts, and so does where it lies."""
+    loose, tight = top / "loose", top / "tight"
+    config_in(loose)
+    config_in(tight)
+    loose.chmod(0o777)
+    (top / "through").symlink_to("loose/../tight/config.yaml")
+    (top / "good").symlink_to("tight/config.yaml")
+    (loose / "lies").symlink_to("../tight/config.yaml")
+
+    assert fact(top / "good") is None
+    assert "everybody" in (fact(top / "through") or "")
+    assert "everybody" in (fact(loose / "lies") or "")
+
+
+@needs_root
+def test_a_link_of_somebody_else_in_tmp(top: Path) -> None:
+    """In a sticky directory anybody can make a link, and lead it elsewhere tomorrow."""
+    shared = top / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    path = config_in(top / "tight")
+    link = shared / "link"
+    link.symlink_to(path)
+    assert fact(link) is None
+    os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+
+    assert "belongs to nobody" in (fact(link) or "")
+
+
+def test_a_path_without_end(top: Path) -> None:
+    """A link that leads to itself is refused, not walked for ever."""
+    (top / "circle").symlink_to("circle")
+
+    assert "symbolic links" in (fact(top / "circle") or "")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_config_is_a_file(top: Path, make: Callable[[Path], None]) -> None:
+    """A pipe or a directory is none."""
+    make(top / "odd")
+
+    assert fact(top / "odd") == "is no regular file"
+
+
+def test_what_is_not_there_is_nobodys(top: Path) -> None:
+    """A missing config is told by whoever reads it, a missing state directory is made; what is above them counts."""
+    assert fact(top / "missing" / "config.yaml") is None
+    assert fact(top / "missing", directory=True) is None
+    top.chmod(0o777)
+
+    assert "everybody" in (fact(top / "missing") or "")
+
+
+def test_a_sticky_state_directory_is_not_enough(top: Path) -> None:
+    """In /tmp itself others could make the files that are not there yet."""
+    state = top / "state"
+    state.mkdir()
+    state.chmod(0o1777)
+
+    assert "everybody" in (fact(state, directory=True) or "")
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
+def test_a_state_directory_as_systemd_makes_it(top: Path, mode: int) -> None:
+    """StateDirectory= with any of its usual modes will do."""
+    state = top / "state"
+    state.mkdir()
+    state.chmod(mode)
+
+    demand_state(str(state), OWN_NAMES)
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+@pytest.mark.parametrize("odd", ["loose", "link", "foreign"])
+@needs_root
+def test_every_file_of_the_state_counts(top: Path, name: str, odd: str) -> None:
+    """A file or directory of the agent's names that others may write, or that is a link, is refused."""
+    state = top / "state"
+    state.mkdir(0o750)
+    own = state / name
+    if odd == "link":
+        own.symlink_to(config_in(top / "elsewhere"))
+    else:
+        own.touch(0o600)
+        os.chown(own, NOBODY if odd == "foreign" else 0, 0)
+        own.chmod(0o606 if odd == "loose" else 0o600)
+
+    with pytest.raises(DirectoryError) as caught:
+        demand_state(str(state), OWN_NAMES)
+
+    assert str(own) in str(caught.value)
+    assert str(own) in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["maps", "uploads"])
+def test_what_is_in_the_state_counts_too(top: Path, name: str) -> None:
+    """A cached map or a noted upload that others may write is refused."""
+    inner = top / "state" / name
+    inner.mkdir(parents=True)
+    (inner / "x").touch()
+    (inner / "x").chmod(0o666)
+
+    with pytest.raises(DirectoryError, match="everybody"):
+        demand_state(str(top / "state"), OWN_NAMES)
+
+
+def test_other_things_in_the_state_do_not_count(top: Path) -> None:
+    """The home of a service's user holds more than the agent's files."""
+    state = top / "state"
+    state.mkdir()
+    (state / "notes").touch()
+    (state / "notes").chmod(0o666)
+    (state / ".cache").symlink_to("/tmp")
+
+    demand_state(str(state), OWN_NAMES)
+
+
+@needs_root
+def test_a_group_of_ones_own_is_nobody_elses(top: Path) -> None:
+    """root's group holds nobody but root, so it may write; a group with another member may not, nor an unknown one."""
+    path = config_in(top, 0o660)
+    others = [
+        each for each in pwd.getpwall() if each.pw_uid and each.pw_gid not in (0, NOBODY)
+    ]
+    if any(each.pw_gid == 0 and each.pw_uid for each in pwd.getpwall()):
+        pytest.skip("somebody else is in root's group here")
+
+    assert fact(path) is None
+    os.chown(path, 0, others[0].pw_gid)
+    assert "the group" in (fact(path) or "")
+    os.chown(path, 0, 987654)
+    assert "the group 987654" in (fact(path) or "")
+
+
+@needs_root
+def test_an_access_list_counts_as_the_group(top: Path) -> None:
+    """What an access list lets another user write is refused though the group is one's own."""
+    path = config_in(top, 0o600)
+    setfacl = shutil.which("setfacl")
+    if (
+        not setfacl
+        or subprocess.run([setfacl, "-m", "u:nobody:rw", path], check=False).returncode
+    ):
+        pytest.skip("no setfacl, or no access lists on this file system")
+
+    assert "the group root" in (fact(path) or "")
+
+
+@pytest.mark.parametrize("variable", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
+def test_a_profile_of_somebody_else_runs_no_program(top: Path, variable: str) -> None:
+    """`credential_process` in a file that others may write would be theirs to choose."""
+    path = config_in(top, 0o666)
+
+    with pytest.raises(ConfigError, match="everybody"):
+        demand_aws_files(None, {variable: str(path)})
+    demand_aws_files(None, {variable: str(top / "missing")})
+
+
+def test_a_ca_bundle_of_somebody_else_proves_nothing(top: Path) -> None:
+    """Who may write the bundle says which server is the right one."""
+    path = config_in(top, 0o666)
+
+    for bundle, environ in ((str(path), {}), (None, {"AWS_CA_BUNDLE": str(path)})):
+        with pytest.raises(ConfigError, match="everybody"):
+            demand_aws_files(bundle, environ)
+
+
+# --- the program ---
+
+
+@pytest.mark.parametrize("mode", ["--once", "--check"])
+def test_a_pass_refuses_a_loose_config(slave: Slave, mode: str) -> None:
+    """Status 78 before anything is asked or touched; --status, which believes nothing of it, still works."""
+    slave.publish({"a": b"alpha"})
+    slave.agent.config_file.chmod(0o666)
+
+    run = slave.agent.run(mode, "--log-format", "console")
+
+    assert run.exit_code == os.EX_CONFIG
+    assert "may be written by everybody (mode 0666)" in run.stderr
+    assert f"chmod go-w {slave.agent.config_file}" in run.stderr
+    assert (slave.target.exists(), slave.agent.state_dir.exists()) == (False, False)
+    assert slave.agent.run("--status").exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", [("--once",), ("--once", "--dry-run"), ("--check",)])
+def test_a_pass_refuses_a_loose_state(slave: Slave, arguments: tuple[str, ...]) -> None:
+    """Status 73, and nothing is deleted or copied."""
+    slave.publish({"a": b"alpha"})
+    assert slave.once().exit_code == 0
+    slave.publish({"a": b"newer"})
+    slave.agent.state_dir.chmod(0o777)
+
+    run = slave.agent.run(*arguments, "--log-format", "logfmt")
+
+    assert (run.exit_code, slave.tree()) == (os.EX_CANTCREAT, {"a": b"alpha"})
+    assert "state_dir" in run.stderr + run.stdout
+    assert f"chmod go-w {slave.agent.state_dir}" in run.stderr + run.stdout
+
+
+@pytest.mark.parametrize("name", ["run.lock", "index.db", "last_run.json", "maps"])
+def test_a_planted_link_is_not_followed(slave: Slave, tmp_path: Path, name: str) -> None:
+    """Links at the agent's own names lead nobody out: what they point at stays as it is."""
+    precious = tmp_path / "precious"
+    if name == "maps":
+        precious.mkdir()
+    else:
+        precious.write_bytes(b"precious")
+    slave.agent.state_dir.mkdir(mode=0o750)
+    (slave.agent.state_dir / name).symlink_to(precious)
+    slave.publish({"a": b"alpha"})
+
+    run = slave.once()
+
+    assert run.exit_code == os.EX_CANTCREAT
+    assert "symbolic link" in run.stderr
+    assert (list(precious.iterdir()) if name == "maps" else precious.read_bytes()) in (
+        [],
+        b"precious",
+    )
+
+
+def test_status_reads_no_pipe_and_follows_no_link(agent: Agent, tmp_path: Path) -> None:
+    """`--status` neither hangs at a pipe nor shows what a link leads to."""
+    agent.configure(maps="bucket/maps", roots=[tmp_path / "srv"])
+    agent.state_dir.mkdir()
+    path = agent.state_dir / "last_run.json"
+    os.mkfifo(path)
+    pipe = agent.run("--status", "--log-format", "console")
+    path.unlink()
+    secret = tmp_path / "secret"
+    secret.write_text('{"exit_code": 0, "role": "secret"}')
+    path.symlink_to(secret)
+
+    link = agent.run("--status", "--json", "--log-format", "console")
+
+    assert (pipe.exit_code, link.exit_code) == (os.EX_CANTCREAT, os.EX_CANTCREAT)
+    assert "secret" not in link.stdout
+
+
+def test_what_a_pass_makes_is_tight(slave: Slave) -> None:
+    """Even with no umask at all, nothing in the state is for others to write, and most is not for them to read."""
+    slave.publish({"a": b"alpha"})
+    before = os.umask(0)
+    try:
+        assert slave.once().exit_code == 0
+    finally:
+        os.umask(before)
+
+    state = slave.agent.state_dir
+    modes = {
+        str(each.relative_to(state)).split("/")[0]: stat.S_IMODE(each.stat().st_mode)
+        for each in [state, *state.rglob("*")]
+        if each.parent.name != "maps"
+    }
+    assert modes == {
+        ".": 0o750,
+        "index.db": 0o600,
+        "index.db-journal": 0o600,
+        "last_run.json": 0o644,
+        "maps": 0o700,
+        "run.lock": 0o600,
+    }
+    assert {stat.S_IMODE(each.stat().st_mode) for each in (state / "maps").iterdir()} == {
+        0o600
+    }
+
+
+@needs_root
+def test_the_user_of_a_service_is_told_from_root(slave: Slave) -> None:
+    """Root does not work with the state of a service's user: the message says who should run it."""
+    slave.publish({"a": b"alpha"})
+    slave.agent.state_dir.mkdir(mode=0o750)
+    os.chown(slave.agent.state_dir, NOBODY, -1)
+
+    run = slave.once()
+
+    assert run.exit_code == os.EX_CANTCREAT
+    (event,) = run.named("run.failed")
+    assert "belongs to nobody (mode 0750), expected root" in event["error"]
+    assert event["remedy"].startswith("run the agent as that user")
+
+
+def test_no_credential_crosses_a_network_in_the_clear(slave: Slave) -> None:
+    """Plain http to another computer is refused, also where the environment asks for it."""
+    slave.configure(s3={"endpoint_url": None})
+
+    run = slave.once(env={"AWS_ENDPOINT_URL": "http://192.0.2.1:9000"})
+
+    assert run.exit_code == os.EX_CONFIG
+    (event,) = run.named("run.failed")
+    assert "expected https://" in event["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from s32s_agent.documents import printable
 from s32s_agent.errors import DirectoryError, DiskFull
+from s32s_agent.keys import TEMPORARY
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDY = "state_dir must exist and belong to the user that runs the agent"
@@ -22,7 +24,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         DirectoryError: the directory cannot be written; `DiskFull` when it is full. The old file stays.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".s32s-tmp.", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as stream:
@@ -40,6 +42,19 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         if error.errno in _DISK_FULL:
             raise DiskFull(message) from error
         raise DirectoryError(message, remedy=_REMEDY) from error
+
+
+def sweep(directory: Path) -> None:
+    """Remove the temporary files below a directory of the agent's own, which a killed pass left.
+
+    Only while the lock is held: another pass may be writing one.
+    """
+    for top, _, names in os.walk(directory):
+        for name in names:
+            if name.startswith(TEMPORARY):
+                # One that cannot be removed is clutter, no danger; what really is wrong shows when a file is written.
+                with contextlib.suppress(OSError):
+                    Path(top, name).unlink()
 
 
 def _settle(directory: Path) -> None:

@@ -175,14 +175,14 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
     except OSError as error:
         remedy = "state_dir and what is in it must belong to the user that runs the agent"
         raise DirectoryError(f'"{path}": {error.strerror}', remedy=remedy) from error
-    new = os.fstat(descriptor).st_size == 0
     os.close(descriptor)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         # A rollback journal, so that a read-only pass can read without writing beside the file.
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
-        if new:
+        # Asked of SQLite, which first takes back what a pass left half done that was killed while it made the file.
+        if connection.execute("PRAGMA schema_version").fetchone() == (0,):
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         _check(connection)
     except BaseException:

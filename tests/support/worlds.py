@@ -312,7 +312,7 @@ def _change(world: World) -> None:
     world.server.put("maps/site.json", world.server.objects["maps/site.json"].data + b"\n")
     if world.keeps_trash:
         world.precious = frozenset({_EDIT, _MINE})
-    world.disposable = _GIVEN_UP
+    world.disposable = _GIVEN_UP | {_OLD["touched"], _NEW["adopted"]}
 
 
 def _moving(world: World) -> None:

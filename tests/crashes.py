@@ -11,8 +11,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-import time
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -56,39 +55,54 @@ def _points(options: argparse.Namespace) -> list[Point]:
     return sample(found, options.sample, options.seed) if options.sample else found
 
 
+class _Table:
+    """What came of the points, by scenario and fault."""
+
+    def __init__(self) -> None:
+        self.tried: Counter[tuple[str, str]] = Counter()
+        self.met: Counter[tuple[str, str]] = Counter()
+        self.lost: Counter[tuple[str, str]] = Counter()
+        self.codes: defaultdict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+
+    def add(self, trial: Trial) -> None:
+        group = trial.point.scenario, trial.point.fault
+        self.tried[group] += 1
+        self.met[group] += bool(trial.call)
+        self.lost[group] += bool(trial.problems)
+        self.codes[group][trial.exit_code] += 1
+        if trial.problems:
+            print(f"{trial.point} ({trial.call}), exit status {trial.exit_code}")
+        for problem in trial.problems:
+            print(f"    {problem}", flush=True)
+
+    def print(self) -> None:
+        print("\nscenario | fault | points | met | with problems | exit statuses")
+        print("--- | --- | --- | --- | --- | ---")
+        for group, count in self.tried.items():
+            codes = sorted(self.codes[group].items())
+            told = ", ".join(f"{code}: {times}" for code, times in codes)
+            print(*group, count, self.met[group], self.lost[group], told, sep=" | ")
+        print(f"all | | {self.tried.total()} | {self.met.total()} | {self.lost.total()} |")
+
+
 def main() -> int:
-    """Try every point and print what came of it."""
+    """Try every point and print what came of it; what has been tried by then, when it is interrupted."""
     options = _arguments()
     if not SUPPORTED:
         print(WHY_NOT)
         return 2
-    points, started = _points(options), time.monotonic()
-    tried: Counter[tuple[str, str]] = Counter()
-    met: Counter[tuple[str, str]] = Counter()
-    lost: Counter[tuple[str, str]] = Counter()
-    codes: dict[tuple[str, str], Counter[int]] = {}
+    points, table = _points(options), _Table()
+    print(f"{len(points)} points", flush=True)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context) as pool:
-        for trial in pool.map(_attempt, points):
-            group = trial.point.scenario, trial.point.fault
-            tried[group] += 1
-            met[group] += bool(trial.call)
-            codes.setdefault(group, Counter())[trial.exit_code] += 1
-            if trial.problems:
-                lost[group] += 1
-                print(
-                    f"{trial.point} ({trial.call}), exit status {trial.exit_code}", flush=True
-                )
-                for problem in trial.problems:
-                    print(f"    {problem}", flush=True)
-    print("\nscenario | fault | points | met | with problems | exit statuses")
-    print("--- | --- | --- | --- | --- | ---")
-    for group in tried:
-        told = ", ".join(f"{code}: {count}" for code, count in sorted(codes[group].items()))
-        print(*group, tried[group], met[group], lost[group], told, sep=" | ")
-    print(f"\n{tried.total()} points in {time.monotonic() - started:.0f} s", end=", ")
-    print(f"{lost.total()} with problems")
-    return 1 if lost else 0
+        try:
+            for trial in pool.map(_attempt, points):
+                table.add(trial)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+        finally:
+            table.print()
+    return 1 if table.lost.total() else 0
 
 
 if __name__ == "__main__":

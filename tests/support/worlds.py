@@ -83,6 +83,8 @@ class World:
     then: Callable[[World], None] = lambda _world: None
     """What happens between the fault and the next pass."""
     before: Invariants | None = None
+    orphans: set[str] = field(default_factory=set)
+    """Uploads that a killed pass could not even note: S3 had begun them, and it had not heard that yet."""
 
     @property
     def outside(self) -> Path:
@@ -129,7 +131,11 @@ class World:
         state = self.agent.state_dir
         unknown = {each.name for each in state.iterdir()} - OWN_STATE if state.is_dir() else ()
         found = [*temporaries(self.directory), *unknown]
-        return [*found, *(f"upload {key}" for key, _ in self.server.uploads.values())]
+        uploads = self.server.uploads.items()
+        return [
+            *found,
+            *(f"upload of {key}" for each, (key, _) in uploads if each not in self.orphans),
+        ]
 
     def follow(self, decide: Decide, log: Path | None = None) -> Followed:
         """Make a pass, and decide about each of its calls."""
@@ -153,6 +159,9 @@ class World:
         killed = followed.exit_code < 0
         events = [] if killed else parse_events(followed.stderr)
         run = None if killed else AgentRun(followed.exit_code, events, "", followed.stderr)
+        if killed:
+            notes = "".join(map(Path.read_text, self.agent.state_dir.glob("uploads/*.json")))
+            self.orphans |= {each for each in self.server.uploads if each not in notes}
         found = self.wrong_now(run)
         self.then(self)
         return found + self.wrong_later()

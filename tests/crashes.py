@@ -1,7 +1,8 @@
 """Try a fault at every file-system call of a pass: `python -m tests.crashes`, from the project's directory.
 
 Without arguments, SIGKILL at every call of every scenario. Each point is a pass that meets the fault, then two passes
-without it; what may never happen is in `support.invariants` and `support.worlds`. Ends with status 1 if it did.
+without it; what may never happen is in `support.invariants` and `support.worlds`. `--power-cut` cuts the power at every
+call instead, on disks of its own. Ends with status 1 if something was lost.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support.disks import FILE_SYSTEMS
 from support.faults import FAULTS, Point, Trial, attempt, points_of, sample
+from support.powercuts import Cutting, cut_power
 from support.tracing import SUPPORTED, WHY_NOT
 from support.warm import warm_once
 from support.worlds import SCENARIOS
@@ -34,6 +38,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=32)
     parser.add_argument("--number", type=int, help="only this call")
+    parser.add_argument("--power-cut", action="append", choices=FILE_SYSTEMS, metavar="DISK")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 
@@ -85,12 +90,30 @@ class _Table:
         print(f"all | | {self.tried.total()} | {self.met.total()} | {self.lost.total()} |")
 
 
+def _cut(options: argparse.Namespace) -> int:
+    print("scenario | disk | a foreign sync | cuts | states | with problems", flush=True)
+    print("--- | --- | --- | --- | --- | ---", flush=True)
+    problems = 0
+    scenarios = options.scenario or ["first", "change", "repair"]
+    for scenario, disk, commits in product(scenarios, options.power_cut, (False, True)):
+        with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
+            how = Cutting(commits, mend_every=8)
+            cuts = cut_power(scenario, disk, Path(directory), warm_once, how)
+        told = (scenario, disk, commits, cuts.calls, cuts.states, len(cuts.problems))
+        print(*told, sep=" | ", flush=True)
+        print("".join(f"    {each}\n" for each in cuts.problems), end="", flush=True)
+        problems += len(cuts.problems)
+    return 1 if problems else 0
+
+
 def main() -> int:
     """Try every point and print what came of it; what has been tried by then, when it is interrupted."""
     options = _arguments()
     if not SUPPORTED:
         print(WHY_NOT)
         return 2
+    if options.power_cut:
+        return _cut(options)
     points, table = _points(options), _Table()
     print(f"{len(points)} points", flush=True)
     context = multiprocessing.get_context("spawn")

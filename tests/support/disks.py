@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+_CHUNK = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
@@ -83,17 +85,12 @@ class Disk:
         with self.image.open("rb") as source, image.open("wb") as target:
             size = self.image.stat().st_size
             for begin, end in _data(source.fileno(), size):
-                source.seek(begin)
-                target.seek(begin)
                 digest.update(begin.to_bytes(8))
-                while begin < end:
-                    chunk = source.read(min(end - begin, 1 << 20))
+                for place in range(begin, end, _CHUNK):
+                    chunk = os.pread(source.fileno(), min(end - place, _CHUNK), place)
                     digest.update(chunk)
-                    begin += len(chunk)
-                    if chunk.count(0) == len(chunk):
-                        target.seek(begin)  # a journal begins as many zeros
-                    else:
-                        target.write(chunk)
+                    if chunk.count(0) < len(chunk):  # a journal begins as many zeros
+                        os.pwrite(target.fileno(), chunk, place)
             target.truncate(size)
         return digest.hexdigest()
 

@@ -17,12 +17,24 @@ from support.tracing import GO, Call, Deed
 from support.worlds import SCENARIOS, Once, World, as_process, new_world
 
 
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How often, and how hard."""
+
+    commits: bool = False
+    """Another program syncs a file of its own before each cut."""
+    stride: int = 1
+    """The power is cut before every so-manieth call."""
+    mend_every: int = 1
+    """The two passes that must mend it are made on every so-manieth state."""
+
+
 @dataclass(slots=True)
 class Cuts:
     """What came of it."""
 
     calls: int = 0
-    """At each of them the power was cut."""
+    """At so many of them the power was cut."""
     states: int = 0
     """How many different disks there were; each was mounted and looked at."""
     problems: list[str] = field(default_factory=list)
@@ -43,19 +55,20 @@ class _Camera:
     disk: Disk
     directory: Path
     log: Path
-    commits: bool
+    how: Cutting
     copies: list[_Copy] = field(default_factory=list)
     digest: str = ""
     promised: tuple[str, ...] = ()
     calls: int = 0
 
     def decide(self, call: Call) -> Deed:
-        self.calls += 1
-        self.shoot(str(call))
+        if call.number % self.how.stride == 0:
+            self.shoot(str(call))
         return GO
 
     def shoot(self, call: str) -> None:
-        if self.commits:
+        self.calls += 1
+        if self.how.commits:
             self.disk.commit()
         image = self.directory / f"{self.calls}.img"
         digest, promised = self.disk.copy_to(image), _promised(self.log)
@@ -77,9 +90,7 @@ def cut_power(
     file_system: str,
     directory: Path,
     once: Once = as_process,
-    *,
-    commits: bool = False,
-    every: int = 1,
+    how: Cutting = Cutting(),
 ) -> Cuts:
     """Make a pass on a disk of its own, and see what is wrong on each state that a power cut would leave.
 
@@ -88,29 +99,27 @@ def cut_power(
         file_system: the kind of disk, one of `FILE_SYSTEMS`.
         directory: where the images go.
         once: how the passes without a fault are made.
-        commits: see above.
-        every: make the two passes that must mend it only for so many states.
+        how: how often, and how hard.
 
     Raises:
         NotPossible: this machine cannot mount such a disk.
     """
     log = directory / "log"
-    with mounted(file_system, directory) as disk:
-        with new_world(SCENARIOS[scenario], disk.place / "world", once) as world:
-            disk.sync()
-            camera = _Camera(disk, directory, log, commits)
-            world.follow(camera.decide, log)
-            camera.calls += 1
-            camera.shoot("the end")
-            cuts = Cuts(camera.calls, len(camera.copies))
-            for number, copy in enumerate(camera.copies):
-                disk.exchange(copy.image)
-                found = _wrong(world, copy, mend=number % every == 0)
-                cuts.problems += [
-                    f"{file_system}, before {copy.call}: {each}" for each in found
-                ]
-                copy.image.unlink()
-            disk.exchange(disk.image)
+    with (
+        mounted(file_system, directory) as disk,
+        new_world(SCENARIOS[scenario], disk.place / "world", once) as world,
+    ):
+        disk.sync()
+        camera = _Camera(disk, directory, log, how)
+        world.follow(camera.decide, log)
+        camera.shoot("the end")
+        cuts = Cuts(camera.calls, len(camera.copies))
+        for number, copy in enumerate(camera.copies):
+            disk.exchange(copy.image)
+            found = _wrong(world, copy, mend=number % how.mend_every == 0)
+            cuts.problems += [f"{file_system}, before {copy.call}: {each}" for each in found]
+            copy.image.unlink()
+        disk.exchange(disk.image)
     return cuts
 
 

@@ -95,7 +95,7 @@ def test_links_at_every_place_lead_nowhere(
     put_link(target / "d/d", outside / "d/d")
     put_link(target / "gone", outside / "gone")
     put_link(target / "new", outside)
-    for name, leads_to in {
+    extras: dict[str, str | Path] = {
         "extra": outside,
         "dangling": "nowhere",
         "circle": "circle",
@@ -103,8 +103,9 @@ def test_links_at_every_place_lead_nowhere(
         "here": ".",
         "up": "..",
         ".s32s-tmp.link": outside / "precious",
-    }.items():
-        put_link(target / name, leads_to)
+    }
+    for extra, leads_to in extras.items():
+        put_link(target / extra, leads_to)
 
     run = pass_over(changed)
 
@@ -374,8 +375,7 @@ class Swapper:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        output, _ = self._process.communicate()
-        self.count = int(output)
+        self.count = int(self._process.communicate()[0])
 
 
 def test_a_directory_swapped_for_a_link_all_the_time_leads_nowhere(

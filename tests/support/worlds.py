@@ -175,7 +175,8 @@ class World:
     def wrong_now(self, run: AgentRun | None) -> list[str]:
         """List what is wrong already, before any other pass."""
         assert self.before is not None
-        before = replace(self.before, state_dir=self._rolled_back())
+        found_index = index_as_found(self.agent.state_dir, self.directory / "index-copy")
+        before = replace(self.before, state_dir=found_index)
         current = self.published[-1]
         found = [*self._lost(), *self._torn_status()]
         if self.is_master:
@@ -190,19 +191,6 @@ class World:
         if run is not None:
             found += check_status(run, self.tree(), dict(current))
         return found
-
-    def _rolled_back(self) -> Path:
-        """Copy the index as the next pass will find it: with a hot journal played back."""
-        copy = self.directory / "index-copy"
-        shutil.rmtree(copy, ignore_errors=True)
-        copy.mkdir()
-        for path in self.agent.state_dir.glob("index.db*"):
-            shutil.copy(path, copy)
-        with closing(sqlite3.connect(copy / "index.db")) as connection:
-            tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if tables == (0,):  # killed before there was an index
-            (copy / "index.db").unlink()
-        return copy
 
     def _torn_status(self) -> Iterator[str]:
         for name in ("last_run.json", "last_skipped.json"):
@@ -228,6 +216,19 @@ class World:
             if name != old and data not in self.precious | self.disposable
         ]
         return lost + own
+
+
+def index_as_found(state_dir: Path, copy: Path) -> Path:
+    """Copy the index as the next pass will find it, with a hot journal played back; give the copy's directory."""
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in state_dir.glob("index.db*"):
+        shutil.copy(path, copy)
+    with closing(sqlite3.connect(copy / "index.db")) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables == (0,):  # the pass did not come as far as to make an index
+        (copy / "index.db").unlink()
+    return copy
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,6 @@ The role only chooses which of the two sides is the source.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,7 +36,6 @@ from s32s_agent.parallel import Stop
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport
 from s32s_agent.stores.base import Content, Source, Target
-from s32s_agent.stores.batches import LastBatch
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.paths import open_root
@@ -184,7 +181,7 @@ class Work:
                 sync,
                 self.tools.run_id,
                 trust_index=not options.verify,
-                last_batch=self._last_batch(),
+                notes=Path(self.tools.settings.state_dir, BATCHES),
             )
             with contextlib.closing(store):
                 if not options.dry_run:
@@ -192,10 +189,6 @@ class Work:
                 yield store
         else:
             raise ConfigError("role", ["a slave needs a POSIX system"])
-
-    def _last_batch(self) -> LastBatch:
-        name = hashlib.sha256(os.fsencode(self.place)).hexdigest()[:32]
-        return LastBatch(Path(self.tools.settings.state_dir, BATCHES, f"{name}.json"))
 
     # --- the plan ---
 

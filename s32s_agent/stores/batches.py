@@ -8,13 +8,15 @@ Nothing is synced, and nothing fails for want of a note: without one the trash g
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-from s32s_agent.etags import best_digest
+from s32s_agent.etags import Digest, candidate_part_sizes, is_md5, part_count
 
 _CHUNK = 1 << 20
 
@@ -29,6 +31,12 @@ class LastBatch:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._before = self._read()
+
+    @classmethod
+    def of(cls, place: str, directory: Path) -> Self:
+        """Open the note about a target, in a directory that holds the notes of all."""
+        name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
+        return cls(directory / f"{name}.json")
 
     def _read(self) -> dict[str, str]:
         try:
@@ -69,19 +77,22 @@ class LastBatch:
             )
         except OSError:
             return False  # what cannot be read is not ours
-        with os.fdopen(fd, "rb", 0) as stream:
-            return _holds(stream.fileno(), etag)
+        try:
+            return _holds(fd, etag)
+        except OSError:
+            return False  # as above
+        finally:
+            os.close(fd)
 
 
 def _holds(fd: int, etag: str) -> bool:
     """Tell whether the bytes of an open file prove an ETag."""
     status = os.fstat(fd)
-    digest = best_digest(status.st_size, etag)
-    if digest is None or not stat.S_ISREG(status.st_mode):
+    sizes = candidate_part_sizes(status.st_size, part_count(etag))
+    digests = [Digest()] if is_md5(etag) else [Digest(size) for size in sizes]
+    if not digests or not stat.S_ISREG(status.st_mode):
         return False
-    try:
-        while chunk := os.read(fd, _CHUNK):
+    while chunk := os.read(fd, _CHUNK):
+        for digest in digests:
             digest.update(chunk)
-    except OSError:
-        return False  # as above
-    return digest.etag() == etag
+    return any(digest.etag() == etag for digest in digests)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from s32s_agent import keys
 from s32s_agent.config import SyncSettings
@@ -65,9 +66,17 @@ def open_target(
     run_id: str,
     *,
     trust_index: bool = True,
-    last_batch: LastBatch | None = None,
+    notes: Path | None = None,
 ) -> LocalStore:
     """Open a directory to be written as the settings say; closed by closing the store.
+
+    Args:
+        place: the directory, its links resolved.
+        rows: gives the index's rows in key order, anew at each call.
+        settings: how it is written.
+        run_id: the pass.
+        trust_index: False makes every file one that nothing vouches for (`--verify`).
+        notes: where batches are noted, see `LastBatch`; None for nowhere.
 
     Raises:
         DirectoryError: it cannot be opened.
@@ -89,6 +98,7 @@ def open_target(
         raise DirectoryError(f'"{parent}" does not exist', remedy=remedy) from error
     except OSError as error:
         raise DirectoryError(f'"{place}": {error.strerror}') from error
+    last_batch = LastBatch.of(place, notes) if notes else None
     return LocalStore(tree, rows, options, trust_index=trust_index, last_batch=last_batch)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from support.worlds import SCENARIOS, World, new_world
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
 
 SEED = 32
-KILLS, FAILURES = 5, 4
+KILLS, FAILURES = 3, 4
 """So many points of each scenario, and of each fault."""
 
 
@@ -46,6 +47,47 @@ def test_a_pass_that_is_killed_anywhere_loses_nothing(scenario: str, tmp_path: P
     """SIGKILL before a call: files are old or new, the index claims no more than there is, two passes put all right."""
 
     assert trials(scenario, ["SIGKILL"], KILLS, tmp_path / "world") == []
+
+
+def _renamed(calls: list[Call]) -> bool:
+    return any(call.name == "renameat" and ".s32s-tmp." in call.paths[0] for call in calls)
+
+
+MOMENTS: dict[str, tuple[str, Callable[[Call, list[Call]], bool]]] = {
+    "the index is made": (
+        "first",
+        lambda call, _: call.name == "pwrite64" and call.paths[0].endswith("/index.db"),
+    ),
+    "a map is kept": (
+        "first",
+        lambda call, _: call.name == "write" and "/maps/.s32s-tmp." in call.paths[0],
+    ),
+    "files were replaced and the index does not know": (
+        "moving",
+        lambda call, before: "index.db" in call.paths[0] and _renamed(before),
+    ),
+    "the status is written": (
+        "change",
+        lambda call, _: call.name == "fsync" and "/state/.s32s-tmp." in call.paths[0],
+    ),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_at_a_bad_moment_leaves_nothing_behind(moment: str, tmp_path: Path) -> None:
+    """No temporary file, no index put aside, and none of the agent's own versions in the trash."""
+    scenario, is_now = MOMENTS[moment]
+    calls: list[Call] = []
+
+    def decide(call: Call) -> Deed:
+        calls.append(call)
+        return KILL if is_now(call, calls) else GO
+
+    with new_world(SCENARIOS[scenario], tmp_path / "world", warm_once) as world:
+        followed = world.follow(decide)
+
+        assert followed.exit_code == -9
+        assert world.problems(followed) == []
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"SIGKILL"}))

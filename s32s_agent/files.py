@@ -14,7 +14,7 @@ from s32s_agent.errors import DirectoryError, DiskFull
 from s32s_agent.keys import TEMPORARY
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_REMEDY = "state_dir must exist and belong to the user that runs the agent"
+_REMEDY = "state_dir must exist, belong to the user that runs the agent, and be on a disk that is writable"
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -38,10 +38,26 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             raise
         _settle(path.parent)
     except OSError as error:
-        message = f'"{printable(str(path))}": cannot be written: {error.strerror}'
-        if error.errno in _DISK_FULL:
-            raise DiskFull(message) from error
-        raise DirectoryError(message, remedy=_REMEDY) from error
+        raise _unwritable(path, error) from error
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory for small files of the agent's own, when it is missing.
+
+    Raises:
+        DirectoryError: it cannot be made; `DiskFull` when the disk is full.
+    """
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> DirectoryError:
+    message = f'"{printable(str(path))}": cannot be written: {error.strerror}'
+    if error.errno in _DISK_FULL:
+        return DiskFull(message)
+    return DirectoryError(message, remedy=_REMEDY)
 
 
 def sweep(directory: Path) -> None:

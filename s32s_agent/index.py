@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from s32s_agent.errors import DirectoryError
+from s32s_agent.errors import DirectoryError, DiskFull
 from s32s_agent.keys import is_no_text
 from s32s_agent.model import IndexRow, Stamp
 
@@ -53,7 +53,7 @@ class Index:
             return _open_or_create(self._path)
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
-                raise DirectoryError(f"{self._path}: {error}") from error
+                raise _failed(error) from error
             self.damaged = str(error)
             self._put_aside()
             return _open_or_create(self._path)
@@ -93,7 +93,7 @@ class Index:
             if row is None and not self._read_only:
                 row = self._connection.execute(insert, [identity]).fetchone()
         except sqlite3.DatabaseError as error:
-            raise DirectoryError(f"index: {error}") from error
+            raise _failed(error) from error
         return MappingIndex(self._connection, row[0] if row else 0, read_only=self._read_only)
 
 
@@ -144,7 +144,7 @@ class MappingIndex:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.DatabaseError):
-                raise DirectoryError(f"index: {error}") from error
+                raise _failed(error) from error
             raise
 
     @property
@@ -160,6 +160,17 @@ class MappingIndex:
     def note_unordered(self) -> None:
         """Remember that the store does not list in key order, so that the next pass sorts at once."""
         self._write("UPDATE mapping SET unordered = 1 WHERE id = ?", [(self._number,)])
+
+
+def _failed(error: sqlite3.DatabaseError) -> DirectoryError:
+    """Translate trouble around the file, not in it."""
+    message = f"index: {error}"
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return DiskFull(
+            message, remedy="free space on the disk of state_dir, or raise the quota"
+        )
+    remedy = "see that state_dir belongs to the agent's user, and that its disk is whole and writable"
+    return DirectoryError(message, remedy=remedy)
 
 
 def _unreadable(error: sqlite3.DatabaseError) -> DirectoryError:

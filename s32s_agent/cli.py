@@ -351,10 +351,15 @@ class _Run:
         report = whole.report
         code = _SOFTWARE if crashed else report.exit_code
         seconds = round(time.monotonic() - clock, 3)
+        if not whole.options.dry_run:
+            try:
+                self._write_last_run(report, started, seconds, code)
+            except DirectoryError as error:
+                # No traceback: this is the world's doing, not a bug.
+                whole.log.error("run.failed", **error.fields())  # noqa: TRY400
+                code = code if crashed else one_code({code, error.exit_status} - {0})
         level = whole.log.info if code == 0 else whole.log.error
         level("run.finished", exit_code=code, **report.totals(), seconds=seconds)
-        if not whole.options.dry_run:
-            self._write_last_run(report, started, seconds, code)
         return code
 
     def _pass(self, started: datetime) -> bool:

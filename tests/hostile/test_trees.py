@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -27,6 +27,8 @@ PARTIAL, CANNOT_CREATE = 1, 73
 OLD = {"a": b"old", "d/b": b"old", "d/d/c": b"old", "gone/x": b"gone", "same": b"same"}
 NEW = {"a": b"new", "d/b": b"new", "d/d/c": b"new", "new/n": b"new", "same": b"same"}
 ROUNDS = 12
+SWAPPED = 6
+"""So many directories are swapped for links, side by side."""
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
 
@@ -349,22 +351,25 @@ def test_a_target_that_is_no_directory(
 SWAP = """
 import ctypes, os, signal, sys
 libc, here, exchange, count = ctypes.CDLL(None), -100, 2, 0
-one, other = (os.fsencode(path) for path in sys.argv[1:])
+names = [os.fsencode(path) for path in sys.argv[1:]]
+pairs = list(zip(names[::2], names[1::2]))
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 print("begun", flush=True)
 while not stopped:
-    count += libc.renameat2(here, one, here, other, exchange) == 0
+    for one, other in pairs:
+        count += libc.renameat2(here, one, here, other, exchange) == 0
 print(count, flush=True)
 """
-"""Lets two names change places, each time in one step, and tells how often."""
+"""Lets pairs of names change places, each time in one step, and tells how often."""
 
 
 class Swapper:
-    """Swaps a directory for a link while the block runs."""
+    """Swaps directories for links, and back, while the block runs."""
 
-    def __init__(self, one: Path, other: Path) -> None:
-        command = [sys.executable, "-c", SWAP, str(one), str(other)]
+    def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+        names = [str(each) for pair in pairs for each in pair]
+        command = [sys.executable, "-c", SWAP, *names]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.count = 0
 
@@ -385,14 +390,19 @@ def test_a_directory_swapped_for_a_link_all_the_time_leads_nowhere(
     record_property: Callable[..., None],
 ) -> None:
     """Whole passes, copies and deletions, while directory and link change places: nothing outside is ever touched."""
-    slave, before = scripted_slave, canary(outside)
-    names = [f"d/{place}{number}" for place in ("", "d/") for number in range(20)]
-    write(outside, {name.removeprefix("d/"): b"precious" for name in names})
+    slave = scripted_slave
+    pairs = [
+        (slave.target / f"d{each}", slave.target / f"link{each}") for each in range(SWAPPED)
+    ]
+    inner = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
+    names = [f"d{each}/{name}" for each in range(SWAPPED) for name in inner]
+    write(outside, dict.fromkeys(inner, b"precious"))
     before = canary(outside)
-    (slave.target / "d/d").mkdir(parents=True)
-    (slave.target / "link").symlink_to(outside)
+    for directory, link in pairs:
+        (directory / "d").mkdir(parents=True)
+        link.symlink_to(outside)
     hits = 0
-    with Swapper(slave.target / "d", slave.target / "link") as swapper:
+    with Swapper(pairs) as swapper:
         for number in range(ROUNDS):
             slave.publish(dict.fromkeys(names[number % 2 :: 2], b"%d" % number))
             for name in names[1 - number % 2 :: 2]:
@@ -407,9 +417,9 @@ def test_a_directory_swapped_for_a_link_all_the_time_leads_nowhere(
     record_property("races", swapper.count)
     assert swapper.count > 100 * ROUNDS
     assert hits
-    for name in ("d", "link"):
-        if (slave.target / name).is_symlink():
-            (slave.target / name).unlink()
+    for swapped in (path for pair in pairs for path in pair):
+        if swapped.is_symlink():
+            swapped.unlink()
     wanted = {k.removeprefix(f"{PREFIX}/"): v.data for k, v in scripted.objects.items()}
     del wanted["maps/site.json"]
     found = check_recovery(

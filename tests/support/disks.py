@@ -121,9 +121,10 @@ def mounted(name: str, directory: Path) -> Iterator[Disk]:
     disk.place.mkdir(parents=True)
     with disk.image.open("wb") as stream:
         stream.truncate(kind.size << 20)
-    _run(*kind.make, disk.image)
-    _run("fallocate", "--dig-holes", disk.image)
-    disk.mount(disk.image)
+    with _possibly():
+        _run(*kind.make, disk.image)
+        _run("fallocate", "--dig-holes", disk.image)
+        disk.mount(disk.image)
     try:
         yield disk
     finally:
@@ -139,7 +140,8 @@ def small_tmpfs(place: Path, options: str) -> Iterator[Path]:
         NotPossible: this machine cannot.
     """
     place.mkdir(parents=True, exist_ok=True)
-    _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", place)
+    with _possibly():
+        _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", place)
     try:
         yield place
     finally:
@@ -155,10 +157,19 @@ def or_skip() -> Iterator[None]:
         pytest.skip(str(error))
 
 
+@contextmanager
+def _possibly() -> Iterator[None]:
+    """Take a failure for a lack of means: only at the beginning, before anything can have gone wrong."""
+    try:
+        yield
+    except OSError as error:
+        raise NotPossible(str(error)) from error
+
+
 def _run(*command: str | Path) -> None:
     done = subprocess.run(_texts(command), check=False, capture_output=True, text=True)
     if done.returncode:
-        raise NotPossible(f"{' '.join(_texts(command))}: {done.stderr.strip()}")
+        raise OSError(f"{' '.join(_texts(command))}: {done.stderr.strip()}")
 
 
 def _texts(command: Sequence[str | Path]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent import lock, status
+from s32s_agent import status
 from s32s_agent.config import Command, Settings
 from s32s_agent.errors import (
     AgentError,
@@ -36,12 +36,10 @@ from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overla
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
 from s32s_agent.stores.connection import Connection
-from s32s_agent.work import UPLOADS, Options, Tools, Work
+from s32s_agent.work import BATCHES, UPLOADS, Options, Tools, Work
 
 INDEX = "index.db"
 MAPS = "maps"
-OWN_NAMES = (INDEX, MAPS, UPLOADS, lock.NAME, status.LAST_RUN, status.LAST_SKIPPED)
-"""How the names of what a pass makes in the state directory begin."""
 
 
 def new_run_id(now: datetime) -> str:
@@ -281,6 +279,7 @@ def demand_state(state_dir: str) -> None:
         DirectoryError: it, something in it, or a directory above it can be written by others.
     """
     if sys.platform != "win32":
-        from s32s_agent import trust  # noqa: PLC0415 (POSIX only)
+        from s32s_agent import lock, trust  # noqa: PLC0415 (POSIX only)
 
-        trust.demand_state(state_dir, OWN_NAMES)
+        files = (INDEX, PENDING, lock.NAME, status.LAST_RUN, status.LAST_SKIPPED)
+        trust.demand_state(state_dir, (*files, BATCHES, MAPS, UPLOADS))

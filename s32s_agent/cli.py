@@ -298,7 +298,7 @@ def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
 @contextlib.contextmanager
 def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iterator[None]:
     """Make the state directory when it is missing, and hold the lock in it."""
-    from s32s_agent import lock, status  # noqa: PLC0415
+    from s32s_agent import files, lock, status  # noqa: PLC0415
 
     state, now = Path(settings.state_dir), datetime.now(UTC).isoformat()
     try:
@@ -310,6 +310,7 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
     try:
         holder = {"run_id": whole.run_id, "started": now}
         with lock.hold(path, wait_seconds=options.lock_wait, holder=holder):
+            files.sweep(state)
             yield
     except LockHeld:
         with contextlib.suppress(DirectoryError):

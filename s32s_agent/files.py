@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -11,12 +12,13 @@ from pathlib import Path
 
 from s32s_agent.documents import printable
 from s32s_agent.errors import DirectoryError, DiskFull
+from s32s_agent.keys import TEMPORARY
 
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes. What is longer was not written by a pass."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_REMEDY = "state_dir must exist and belong to the user that runs the agent"
+_REMEDY = "state_dir must exist, belong to the user that runs the agent, and be on a disk that is writable"
 
 
 def read_file(path: Path, *, follow: bool = False) -> bytes:
@@ -53,7 +55,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, remedy: str = _R
         DirectoryError: the directory cannot be written; `DiskFull` when it is full. The old file stays.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=".s32s-tmp.", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as stream:
@@ -68,10 +70,7 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, remedy: str = _R
             raise
         _settle(path.parent)
     except OSError as error:
-        message = f'"{printable(str(path))}": cannot be written: {error.strerror}'
-        if error.errno in _DISK_FULL:
-            raise DiskFull(message) from error
-        raise DirectoryError(message, remedy=remedy) from error
+        raise _unwritable(path, error, remedy) from error
 
 
 def _set_mode(descriptor: int, path: Path, mode: int) -> None:
@@ -79,6 +78,38 @@ def _set_mode(descriptor: int, path: Path, mode: int) -> None:
         os.fchmod(descriptor, mode)
     else:
         path.chmod(mode)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory for small files of the agent's own, when it is missing.
+
+    Raises:
+        DirectoryError: it cannot be made; `DiskFull` when the disk is full.
+    """
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError, remedy: str = _REMEDY) -> DirectoryError:
+    message = f'"{printable(str(path))}": cannot be written: {error.strerror}'
+    if error.errno in _DISK_FULL:
+        return DiskFull(message)
+    return DirectoryError(message, remedy=remedy)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the temporary files below a directory of the agent's own, which a killed pass left.
+
+    Only while the lock is held: another pass may be writing one.
+    """
+    for top, _, names in os.walk(directory):
+        for name in names:
+            if name.startswith(TEMPORARY):
+                # One that cannot be removed is clutter, no danger; what really is wrong shows when a file is written.
+                with contextlib.suppress(OSError):
+                    Path(top, name).unlink()
 
 
 def _settle(directory: Path) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from s32s_agent.errors import DirectoryError
+from s32s_agent.errors import DirectoryError, DiskFull
 from s32s_agent.keys import is_no_text
 from s32s_agent.model import IndexRow, Stamp
 
@@ -66,7 +66,7 @@ class Index:
             return _open_or_create(self._path)
         except _DAMAGE as error:
             if not _is_damage(error):
-                raise DirectoryError(f"{self._path}: {error}") from error
+                raise _failed(error) from error
             self.damaged = str(error)
             self._put_aside()
             return _open_or_create(self._path)
@@ -106,7 +106,7 @@ class Index:
             if row is None and not self._read_only:
                 row = self._connection.execute(insert, [identity]).fetchone()
         except sqlite3.DatabaseError as error:
-            raise DirectoryError(f"index: {error}") from error
+            raise _failed(error) from error
         return MappingIndex(self._connection, row[0] if row else 0, read_only=self._read_only)
 
 
@@ -156,7 +156,7 @@ class MappingIndex:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.DatabaseError):
-                raise DirectoryError(f"index: {error}") from error
+                raise _failed(error) from error
             raise
 
     @property
@@ -190,6 +190,17 @@ class MappingIndex:
         return row[0] if row else None
 
 
+def _failed(error: Exception) -> DirectoryError:
+    """Translate trouble around the file, not in it."""
+    message = f"index: {error}"
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+        return DiskFull(
+            message, remedy="free space on the disk of state_dir, or raise the quota"
+        )
+    remedy = "see that state_dir belongs to the agent's user, and that its disk is whole and writable"
+    return DirectoryError(message, remedy=remedy)
+
+
 def _unreadable(error: Exception) -> DirectoryError:
     return DirectoryError(
         f"index: {error}", remedy="the next pass tries it, and begins it anew"
@@ -203,7 +214,6 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
     except OSError as error:
         remedy = "state_dir and what is in it must belong to the user that runs the agent"
         raise DirectoryError(f'"{path}": {error.strerror}', remedy=remedy) from error
-    new = os.fstat(descriptor).st_size == 0
     os.close(descriptor)
     connection = sqlite3.connect(path, isolation_level=None)
     connection.text_factory = _text
@@ -211,7 +221,8 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
         # A rollback journal, so that a read-only pass can read without writing beside the file.
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
-        if new:
+        # Asked of SQLite, which first takes back what a pass left half done that was killed while it made the file.
+        if connection.execute("PRAGMA schema_version").fetchone() == (0,):
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         _check(connection)
     except BaseException:

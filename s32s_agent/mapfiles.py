@@ -11,8 +11,8 @@ from pathlib import Path
 
 from s32s_agent.config import MAP_SUFFIXES, MapsLocation
 from s32s_agent.documents import MAX_JSON_SIZE
-from s32s_agent.errors import DirectoryError, MapError, SourceChanged
-from s32s_agent.files import read_file, replace_file
+from s32s_agent.errors import MapError, SourceChanged
+from s32s_agent.files import make_directory, read_file, replace_file
 from s32s_agent.maps import MapFile
 from s32s_agent.model import Entry, Kind, Location
 from s32s_agent.stores.connection import Connection
@@ -55,10 +55,7 @@ class MapCache:
         """
         if self._directory is None or not etag:
             return
-        try:
-            self._directory.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise DirectoryError(f'"{self._directory}": {error.strerror}') from error
+        make_directory(self._directory)
         about = {"place": place, "etag": etag, "sha256": hashlib.sha256(data).hexdigest()}
         replace_file(self._path(place), json.dumps(about).encode() + b"\n" + data)
 

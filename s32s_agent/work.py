@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from s32s_agent.stores.local import LocalStore
 
 UPLOADS = "uploads"
+BATCHES = "batches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,7 @@ class Work:
                 sync,
                 self.tools.run_id,
                 trust_index=not options.verify,
+                notes=Path(self.tools.settings.state_dir, BATCHES),
             )
             with contextlib.closing(store):
                 if not options.dry_run:

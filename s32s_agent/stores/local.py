@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from s32s_agent import keys
 from s32s_agent.config import SyncSettings
@@ -33,6 +34,7 @@ from s32s_agent.errors import (
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem
 from s32s_agent.stores import downloads
 from s32s_agent.stores.base import Attributes, Content, Published, RangedContent, Staged
+from s32s_agent.stores.batches import LastBatch
 from s32s_agent.stores.reader import CLOCK_TICK_NS, LocalReader, may_hide_an_edit, stamp_of
 from s32s_agent.stores.trash import Trash
 from s32s_agent.stores.tree import (
@@ -77,8 +79,17 @@ def open_target(
     run_id: str,
     *,
     trust_index: bool = True,
+    notes: Path | None = None,
 ) -> LocalStore:
     """Open a directory to be written as the settings say; closed by closing the store.
+
+    Args:
+        place: the directory, its links resolved.
+        rows: gives the index's rows in key order, anew at each call.
+        settings: how it is written.
+        run_id: the pass.
+        trust_index: False makes every file one that nothing vouches for (`--verify`).
+        notes: where batches are noted, see `LastBatch`; None for nowhere.
 
     Raises:
         DirectoryError: it cannot be opened.
@@ -100,7 +111,8 @@ def open_target(
         raise DirectoryError(f'"{parent}" does not exist', remedy=remedy) from error
     except OSError as error:
         raise DirectoryError(f'"{place}": {error.strerror}') from error
-    return LocalStore(tree, rows, options, trust_index=trust_index)
+    last_batch = LastBatch.of(place, notes) if notes else None
+    return LocalStore(tree, rows, options, trust_index=trust_index, last_batch=last_batch)
 
 
 class LocalStore(LocalReader):
@@ -111,6 +123,7 @@ class LocalStore(LocalReader):
         rows: gives the index's rows in key order, anew at each call.
         options: how it is written.
         trust_index: False makes every file one that nothing vouches for (`--verify`).
+        last_batch: what the pass before installed at its end; None keeps no note of that.
     """
 
     def __init__(
@@ -120,9 +133,11 @@ class LocalStore(LocalReader):
         options: LocalOptions,
         *,
         trust_index: bool = True,
+        last_batch: LastBatch | None = None,
     ) -> None:
         super().__init__(tree, rows, trust_index=trust_index)
         self._tree = tree
+        self._last_batch = last_batch or LastBatch()
         self._options = options
         self._trash = Trash(tree, options.run_id, options.trash_days)
         self._new_directories = NewDirectories(options.dir_mode, options.owner)
@@ -237,6 +252,7 @@ class LocalStore(LocalReader):
         except OSError as error:
             yield from (self._given_up(each, error) for each in files)
             files = []
+        self._last_batch.note({each.copy.entry.key: each.etag for each in files})
         inodes: dict[str, tuple[int, ...]] = {}
         for directory, group in itertools.groupby(files, key=_place):
             yield from self._move_in(directory, list(group), inodes)
@@ -314,7 +330,11 @@ class LocalStore(LocalReader):
 
     def _is_our_own(self, directory: int, name: str, replaced: Entry | None) -> bool:
         """Tell whether what is at a name is a version that the agent installed, and nobody touched since the scan."""
-        if replaced is None or replaced.etag is None or replaced.kind is not Kind.FILE:
+        if replaced is None or replaced.kind is not Kind.FILE:
+            return False
+        if replaced.etag is None and not self._last_batch.installed(
+            directory, name, replaced.key
+        ):
             return False
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)

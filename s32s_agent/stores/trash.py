@@ -7,6 +7,7 @@ replaced by a newer version. It is a kindness, not a promise: when the disk is s
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -20,6 +21,8 @@ from s32s_agent.stores.tree import NewDirectories, Tree, remove_tree
 
 _PRIVATE = NewDirectories(0o700)
 _PLACE = f"{keys.TRASH}/trash"
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""What would hit the new version as well, after the old one had left its place."""
 _RUN_ID = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]+")
 
 
@@ -76,7 +79,9 @@ class Trash:
                 os.link(
                     name, free, src_dir_fd=directory, dst_dir_fd=trash, follow_symlinks=False
                 )
-            except OSError:
+            except OSError as error:
+                if error.errno in _DISK_TROUBLE:
+                    raise
                 # No hard links on this file system, or not to this file: a short gap is the lesser evil.
                 os.rename(name, free, src_dir_fd=directory, dst_dir_fd=trash)
 

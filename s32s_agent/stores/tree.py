@@ -14,7 +14,7 @@ import os
 import pwd
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from s32s_agent.errors import AgentError, ConfigError, DirectoryError, DiskFull, EntryError
@@ -26,6 +26,13 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _KEEP_SIZE = 1
 """FALLOC_FL_KEEP_SIZE."""
+
+_OPENAT2 = 437
+"""The number of the call, which is the same on all of Linux."""
+_NO_CROSSING = 0x01
+"""RESOLVE_NO_XDEV: not even into another place of the same file system that is mounted there (`mount --bind`)."""
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
@@ -94,22 +101,62 @@ def _open_top(path: str, create: NewDirectories | None) -> int:
     above, _, last = path.strip("/").rpartition("/")
     try:
         for name in (each for each in above.split("/") if each):
-            fd = _exchange(fd, os.open(name, _DIRECTORY, dir_fd=fd))
+            fd = _exchange(fd, _open_directory(fd, name))
         if last:
-            fd = _exchange(fd, _open_or_make(fd, last, create))
+            fd = _exchange(fd, _open_or_make(fd, last, create, _open_directory))
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def _open_or_make(fd: int, name: str, create: NewDirectories | None) -> int:
+def _open_directory(fd: int, name: str) -> int:
+    return os.open(name, _DIRECTORY, dir_fd=fd)
+
+
+def _open_or_make(
+    fd: int, name: str, create: NewDirectories | None, look: Callable[[int, str], int]
+) -> int:
     try:
-        return os.open(name, _DIRECTORY, dir_fd=fd)
+        return look(fd, name)
     except FileNotFoundError:
         if create is None:
             raise
         return _make_directory(fd, name, create)
+
+
+class _OpenHow(ctypes.Structure):
+    """`struct open_how` of openat2(2)."""
+
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
+
+
+def _open_unmounted(fd: int, name: str) -> int:
+    """Open a directory in another one, unless something is mounted on it.
+
+    An old kernel, or a sandbox, may not have the call; then only another file system is noticed, by its device.
+
+    Raises:
+        OSError: EXDEV when something is mounted on it.
+    """
+    if sys.platform == "linux":
+        how = _OpenHow(flags=_DIRECTORY, resolve=_NO_CROSSING)
+        size, path = ctypes.sizeof(how), os.fsencode(name)
+        inner = _LIBC.syscall(_OPENAT2, fd, path, ctypes.byref(how), size)
+        if inner >= 0:
+            return int(inner)
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EPERM):
+            raise OSError(number, os.strerror(number), name)
+    inner = os.open(name, _DIRECTORY, dir_fd=fd)
+    if os.fstat(inner).st_dev != os.fstat(fd).st_dev:
+        os.close(inner)
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+    return inner
 
 
 def _exchange(fd: int, inner: int) -> int:
@@ -135,7 +182,6 @@ class Tree:
         self.path = path
         self._cross_mounts = cross_mounts
         self.fd = _open_top(path, create)
-        self.device = os.fstat(self.fd).st_dev
 
     def close(self) -> None:
         """Let go of the directory; a worker that comes late finds nothing to work on."""
@@ -162,18 +208,11 @@ class Tree:
 
     def _enter(self, fd: int, name: str, create: NewDirectories | None) -> int:
         """Exchange a directory's descriptor for that of a directory in it."""
-        inner = _open_or_make(fd, name, create)
-        try:
-            self.check_device(inner, name)
-        except BaseException:
-            os.close(inner)
-            raise
-        return _exchange(fd, inner)
+        return _exchange(fd, _open_or_make(fd, name, create, self.look))
 
-    def check_device(self, fd: int, name: str) -> None:
-        """Raise EXDEV when a directory is on another file system, unless those may be entered."""
-        if not self._cross_mounts and os.fstat(fd).st_dev != self.device:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
+    def look(self, fd: int, name: str) -> int:
+        """Open a directory in another one; EXDEV when something is mounted on it that may not be entered."""
+        return (_open_directory if self._cross_mounts else _open_unmounted)(fd, name)
 
     @contextlib.contextmanager
     def parent(
@@ -228,13 +267,7 @@ class _TreeLevel:
         return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
 
     def enter(self, name: str) -> Level:
-        fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
-        try:
-            self._tree.check_device(fd, name)
-        except BaseException:
-            os.close(fd)
-            raise
-        return _TreeLevel(self._tree, fd)
+        return _TreeLevel(self._tree, self._tree.look(self._fd, name))
 
     def close(self) -> None:
         os.close(self._fd)
@@ -329,20 +362,20 @@ def sync_file_system(fd: int) -> bool:
     """Make everything on the file system of `fd` durable in one go; False where the system has no such call."""
     if sys.platform != "linux":
         return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syncfs(fd) != 0:
+    if _LIBC.syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return True
 
 
 def remove_tree(directory: int, name: str) -> None:
-    """Remove a directory and what is in it, but nothing on another file system."""
-    fd = os.open(name, _DIRECTORY, dir_fd=directory)
+    """Remove a directory and what is in it, but nothing that is mounted there.
+
+    Raises:
+        OSError: EXDEV when something is.
+    """
+    fd = _open_unmounted(directory, name)
     try:
-        device = os.fstat(fd).st_dev
-        if device != os.fstat(directory).st_dev:
-            return
         for inner in os.listdir(fd):
             status = os.stat(inner, dir_fd=fd, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):

@@ -6,14 +6,14 @@ directory while it runs; only those are ever aborted, never what somebody else b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from s32s_agent.errors import DirectoryError
-from s32s_agent.files import read_file, replace_file
+from s32s_agent.files import make_directory, read_file, replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,16 @@ class Uploads:
         Raises:
             DirectoryError: it cannot be remembered.
         """
-        try:
-            self._directory.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise DirectoryError(f'"{self._directory}": {error.strerror}') from error
+        make_directory(self._directory)
         note = self._directory / f"{secrets.token_hex(8)}.json"
         replace_file(note, json.dumps(asdict(upload)).encode())
         return note
 
     def end(self, note: Path) -> None:
         """Forget an upload that is complete or aborted."""
-        note.unlink(missing_ok=True)
+        # One that stays costs the next pass a request for an upload that is no more.
+        with contextlib.suppress(OSError):
+            note.unlink()
 
     def left_behind(
         self, endpoint: str, bucket: str, prefix: str

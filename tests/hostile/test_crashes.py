@@ -1,0 +1,213 @@
+"""A pass that is killed, or whose file-system calls fail, at any of them: nothing is lost, and the next one mends it.
+
+Here a sample; `python -m tests.crashes` tries every call. What may never happen is in `support.worlds`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.faults import FAULTS, Point, attempt, points_of, sample
+from support.tracing import (
+    GO,
+    KILL,
+    SHORT,
+    SUPPORTED,
+    WHY_NOT,
+    Call,
+    Deed,
+    error_named,
+    follow,
+)
+from support.warm import warm_once
+from support.worlds import SCENARIOS, World, new_world
+
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
+
+SEED = 32
+KILLS, FAILURES = 3, 4
+"""So many points of each scenario, and of each fault."""
+
+
+def trials(scenario: str, faults: list[str], count: int, directory: Path) -> list[str]:
+    """Try some points; give what was wrong."""
+    points = sample(points_of(scenario, faults, directory, warm_once), count, SEED)
+    tried = [attempt(point, directory, warm_once) for point in points]
+    assert any(trial.call for trial in tried)
+    return [f"{each.point} ({each.call}): {each.problems}" for each in tried if each.problems]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_pass_that_is_killed_anywhere_loses_nothing(scenario: str, tmp_path: Path) -> None:
+    """SIGKILL before a call: files are old or new, the index claims no more than there is, two passes put all right."""
+
+    assert trials(scenario, ["SIGKILL"], KILLS, tmp_path / "world") == []
+
+
+def _renamed(calls: list[Call]) -> bool:
+    return any(call.name == "renameat" and ".s32s-tmp." in call.paths[0] for call in calls)
+
+
+MOMENTS: dict[str, tuple[str, Callable[[Call, list[Call]], bool]]] = {
+    "the index is made": (
+        "first",
+        lambda call, _: call.name == "pwrite64" and call.paths[0].endswith("/index.db"),
+    ),
+    "a map is kept": (
+        "first",
+        lambda call, _: call.name == "write" and "/maps/.s32s-tmp." in call.paths[0],
+    ),
+    "files were replaced and the index does not know": (
+        "moving",
+        lambda call, before: "index.db" in call.paths[0] and _renamed(before),
+    ),
+    "the status is written": (
+        "change",
+        lambda call, _: call.name == "fsync" and "/state/.s32s-tmp." in call.paths[0],
+    ),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_at_a_bad_moment_leaves_nothing_behind(moment: str, tmp_path: Path) -> None:
+    """No temporary file, no index put aside, and none of the agent's own versions in the trash."""
+    scenario, is_now = MOMENTS[moment]
+    calls: list[Call] = []
+
+    def decide(call: Call) -> Deed:
+        calls.append(call)
+        return KILL if is_now(call, calls) else GO
+
+    with new_world(SCENARIOS[scenario], tmp_path / "world", warm_once) as world:
+        followed = world.follow(decide)
+
+        assert followed.exit_code == -9
+        assert world.problems(followed) == []
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"SIGKILL"}))
+def test_a_disk_that_fails_anywhere_costs_no_file(fault: str, tmp_path: Path) -> None:
+    """Full, over quota, broken, forbidden, read-only from then on, taking half: said with the remedy, and mended."""
+
+    assert trials("change", [fault], FAILURES, tmp_path / "world") == []
+
+
+def test_a_master_s_state_that_fails_anywhere_costs_no_object(tmp_path: Path) -> None:
+    """What S3 shows is whole, whatever happens to the state directory of the master."""
+
+    assert trials("master", ["ENOSPC", "EIO", "EROFS"], 6, tmp_path / "world") == []
+
+
+# --- the checks can fail ---
+
+
+def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None:
+    """A torn file, a lost edit, a row that vouches for other bytes, a left temporary file: each is told."""
+
+    def tear(world: World) -> None:
+        (world.place / "changed").write_bytes(b"ne")
+
+    def lose(world: World) -> None:
+        (world.place / "mine/own").unlink()
+
+    def lie(world: World) -> None:
+        status = (world.place / "same").stat()
+        with (world.place / "same").open("r+b") as stream:
+            stream.write(b"SAME")
+        os.utime(world.place / "same", ns=(status.st_atime_ns, status.st_mtime_ns))
+        stamp = (world.place / "same").stat().st_ctime_ns, "same"
+        update = f"UPDATE entry SET ctime_ns = {stamp[0]} WHERE key = 'same'"
+        database = world.agent.state_dir / "index.db"
+        code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
+        subprocess.run([sys.executable, "-c", code, database, update], check=True)
+
+    found = {}
+    for deed in (tear, lose, lie):
+        with new_world(SCENARIOS["change"], tmp_path / deed.__name__, warm_once) as world:
+            world.follow(lambda call: KILL if call.number == 10 else GO)
+            deed(world)
+            found[deed.__name__] = " ".join(world.wrong_now(None))
+
+    assert "'changed' holds bytes that were never published" in found["tear"]
+    assert "which only was here, is lost" in found["lose"]
+    assert "vouches for 'same'" in found["lie"]
+
+
+# --- the tracer itself ---
+
+PROGRAM = """
+import os, sys, threading
+os.chdir(sys.argv[1])
+def write(name):
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT)
+    left = b"12345678"
+    while left:
+        left = left[os.write(fd, left):]
+    os.fsync(fd)
+    os.close(fd)
+thread = threading.Thread(target=write, args=["a"])
+thread.start()
+thread.join()
+try:
+    write("b")
+    os.rename("b", "c")
+except OSError as error:
+    print(error.errno, file=sys.stderr)
+os.write(1, b"not below the directory")
+"""
+EVERY = ["openat", "write", "fsync", "openat", "write", "fsync", "rename"]
+
+
+@pytest.mark.parametrize(
+    ("number", "deed", "code", "files"),
+    [
+        (0, GO, 0, {"a": 8, "c": 8}),
+        (5, KILL, -9, {"a": 8, "b": 0}),
+        (7, KILL, -9, {"a": 8, "b": 8}),
+        (5, error_named("ENOSPC"), 0, {"a": 8, "b": 0}),
+        (7, error_named("EROFS"), 0, {"a": 8, "b": 8}),
+        (2, SHORT, 0, {"a": 8, "c": 8}),
+    ],
+)
+def test_a_deed_meets_the_call_that_it_is_meant_for(
+    tmp_path: Path, number: int, deed: Deed, code: int, files: dict[str, int]
+) -> None:
+    """Calls are counted over all threads, in their order, and only below the directory; a killed call is not made."""
+
+    def decide(call: Call) -> Deed:
+        return deed if call.number == number else GO
+
+    command = [sys.executable, "-S", "-E", "-c", PROGRAM, str(tmp_path)]
+    followed = follow(command, dict(os.environ), within=[tmp_path], decide=decide)
+
+    assert followed.exit_code == code
+    assert {each.name: each.stat().st_size for each in tmp_path.iterdir()} == files
+    names = [call.name for call in followed.calls]
+    if deed == GO:
+        assert names == EVERY
+        assert followed.calls[-1].paths == (str(tmp_path / "b"), str(tmp_path / "c"))
+    if deed == SHORT:
+        assert names == ["openat", "write", *EVERY[1:]]
+    if deed.error:
+        assert followed.stderr == f"{deed.error}\n"
+
+
+def test_points_are_spread_over_what_there_is() -> None:
+    """A sample takes from every scenario and fault in turn, and the same points for the same seed."""
+    points = [Point(name, fault, each) for name in "ab" for fault in "xy" for each in range(9)]
+
+    drawn = sample(points, 8, SEED)
+
+    assert sorted({each[:2] for each in drawn}) == [
+        ("a", "x"),
+        ("a", "y"),
+        ("b", "x"),
+        ("b", "y"),
+    ]
+    assert (len(set(drawn)), drawn) == (8, sample(points, 8, SEED))
+    assert len(sample(points, 99, SEED)) == len(points)

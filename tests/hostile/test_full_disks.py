@@ -1,0 +1,195 @@
+"""Disks that are full, for bytes or for files, or read-only: the old content stays, and the message helps.
+
+Real small disks; `test_crashes.py` has the failures of single calls.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.agents import AgentRun
+from support.disks import or_skip, small_tmpfs
+from support.invariants import before_a_pass, check_after, check_recovery, versions_of
+from support.scripted import ScriptedS3
+from support.slaves import PREFIX, Slave
+from support.trees import write
+from support.warm import warm_once
+from support.worlds import index_as_found
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+
+CANNOT_CREATE = 73
+KIB = 1 << 10
+OLD = {"a": b"old" * KIB, "b": b"old" * KIB, "gone": bytes(300 * KIB)}
+NEW = {"a": b"new" * KIB, "b": b"new" * KIB, "large": b"large" * 80 * KIB}
+
+
+def remount(place: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", place], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Take all the room that is left."""
+    filler = place / "filler"
+    with filler.open("wb", 0) as stream:
+        for size in (64 * KIB, KIB):
+            try:
+                while True:
+                    stream.write(bytes(size))
+            except OSError:
+                continue
+    return filler
+
+
+def files_of(slave: Slave) -> dict[str, bytes | None]:
+    return {key: data for key, data in slave.tree().items() if data is not None}
+
+
+def converges(slave: Slave, wanted: dict[str, bytes]) -> list[str]:
+    return check_recovery(
+        lambda: warm_once(slave.agent),
+        lambda: files_of(slave),
+        dict(wanted),
+        slave.temporaries,
+    )
+
+
+def remedies(run: AgentRun) -> list[str]:
+    return [each.get("remedy", "") for each in run.events if "error" in each]
+
+
+@pytest.fixture
+def disk(scripted_slave: Slave) -> Iterator[Path]:
+    """The disk of the slave's target: 1 MiB, 64 files."""
+    with or_skip(), small_tmpfs(scripted_slave.root, "size=1m,nr_inodes=64") as place:
+        yield place
+
+
+@pytest.fixture
+def mirrored(scripted_slave: Slave, scripted: ScriptedS3, disk: Path) -> Slave:
+    """A slave in sync on its small disk, and a bucket that has changed since."""
+    assert disk.is_mount()
+    scripted_slave.publish(OLD)
+    assert warm_once(scripted_slave.agent).exit_code == 0
+    scripted_slave.publish(NEW)
+    del scripted.objects[f"{PREFIX}/gone"]
+    return scripted_slave
+
+
+def test_a_full_disk_keeps_the_old_files(mirrored: Slave) -> None:
+    """No room and no trash: status 73, the old versions whole, nothing deleted, and the remedy is said."""
+    filler = fill(mirrored.root)
+    before = before_a_pass(mirrored.target, mirrored.agent.state_dir)
+
+    run = warm_once(mirrored.agent)
+
+    assert run.exit_code == CANNOT_CREATE
+    assert check_after(before, versions_of(OLD, NEW), run, current=NEW) == []
+    assert (files_of(mirrored), mirrored.temporaries()) == (OLD, [])
+    assert all("free space" in each for each in remedies(run))
+    filler.unlink()
+    assert converges(mirrored, NEW) == []
+
+
+def test_the_trash_is_given_up_before_a_copy_fails(mirrored: Slave) -> None:
+    """What was kept goes when the disk is short, and every copy is made."""
+    write(mirrored.target, {".s32s/trash/20260101T000000Z-abcdef/old": bytes(400 * KIB)})
+    now = mirrored.target / ".s32s/trash/20990101T000000Z-abcdef"
+    (mirrored.target / ".s32s/trash/20260101T000000Z-abcdef").rename(now)
+
+    run = warm_once(mirrored.agent)
+
+    assert (run.exit_code, files_of(mirrored)) == (0, NEW)
+    assert not now.exists()
+    assert converges(mirrored, NEW) == []
+
+
+def test_a_disk_without_room_for_another_file(mirrored: Slave) -> None:
+    """No inode left, though there is room for bytes: the same status, the same remedy, the old files whole."""
+    mirrored.publish({f"many/{number}": b"x" for number in range(100)})
+    many = NEW | {f"many/{number}": b"x" for number in range(100)}
+    before = before_a_pass(mirrored.target, mirrored.agent.state_dir)
+
+    run = warm_once(mirrored.agent)
+
+    assert run.exit_code == CANNOT_CREATE
+    assert check_after(before, versions_of(OLD, many), run, current=many) == []
+    assert mirrored.temporaries() == []
+    assert any("free space" in each for each in remedies(run))
+    remount(mirrored.root, "size=4m,nr_inodes=1000")
+    assert converges(mirrored, many) == []
+
+
+def test_a_disk_that_was_mounted_read_only(mirrored: Slave) -> None:
+    """Nothing can be written: status 73, and the remedy for it, not that for a full disk."""
+    remount(mirrored.root, "ro")
+
+    run = warm_once(mirrored.agent)
+
+    assert (run.exit_code, files_of(mirrored)) == (CANNOT_CREATE, OLD)
+    assert any("read-only" in each for each in remedies(run))
+    remount(mirrored.root, "rw")
+    assert converges(mirrored, NEW) == []
+
+
+# --- the agent's own files ---
+
+
+@pytest.fixture
+def state(scripted_slave: Slave) -> Iterator[Path]:
+    """A small disk for the state directory."""
+    scripted_slave.agent.state_dir.mkdir()
+    options = "size=256k,nr_inodes=32"
+    with or_skip(), small_tmpfs(scripted_slave.agent.state_dir, options) as place:
+        yield place
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_full_state_directory_costs_no_file(
+    scripted_slave: Slave,
+    scripted: ScriptedS3,
+    state: Path,
+    tmp_path: Path,
+    first: bool,  # noqa: FBT001
+) -> None:
+    """Index, maps and last_run.json cannot be written: status 73, said with the remedy; the old ones stay readable."""
+    slave = scripted_slave
+    slave.publish(OLD)
+    if not first:
+        assert warm_once(slave.agent).exit_code == 0
+    many = {f"many/{number:03}/{'n' * 200}": b"%d" % number for number in range(400)}
+    slave.publish(NEW | many)
+    del scripted.objects[f"{PREFIX}/gone"]
+    slave.put("maps/site.json", scripted.objects["maps/site.json"].data + b"\n")
+    filler = fill(state)
+    before = before_a_pass(slave.target, slave.agent.state_dir)
+
+    run = warm_once(slave.agent)
+
+    assert run.exit_code == CANNOT_CREATE
+    before = replace(before, state_dir=index_as_found(state, tmp_path / "index"))
+    assert check_after(before, versions_of(OLD, NEW, many), run, current=NEW | many) == []
+    assert any("free space" in each for each in remedies(run)), run.stderr
+    assert slave.agent.run("--status").exit_code == 0
+    filler.unlink()
+    assert converges(slave, NEW | many) == []
+
+
+def test_a_read_only_state_directory_touches_nothing(
+    scripted_slave: Slave, state: Path
+) -> None:
+    """Without its lock no pass begins: status 73, and the remedy."""
+    scripted_slave.publish(OLD)
+    remount(state, "ro")
+
+    run = warm_once(scripted_slave.agent)
+
+    assert (run.exit_code, scripted_slave.target.exists()) == (CANNOT_CREATE, False)
+    assert any("ReadWritePaths" in each for each in remedies(run))
+    remount(state, "rw")
+    assert converges(scripted_slave, OLD) == []

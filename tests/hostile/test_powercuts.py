@@ -1,0 +1,42 @@
+"""The power fails at any moment of a pass: what the log called copied is there, and nothing is torn.
+
+Real file systems in files, mounted; the image is what the disk would have. Here a sample of the moments;
+`python -m tests.crashes --power-cut ext4` tries all.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support.disks import FILE_SYSTEMS, or_skip
+from support.powercuts import Cutting, cut_power
+from support.tracing import SUPPORTED, WHY_NOT
+from support.warm import warm_once
+
+pytestmark = [
+    pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk"),
+]
+HARD = Cutting(commits=True, stride=9, mend_every=10)
+
+
+@pytest.mark.parametrize("disk", FILE_SYSTEMS)
+def test_a_power_cut_loses_nothing_that_was_promised(disk: str, tmp_path: Path) -> None:
+    """Every file is old or new, whole, and the index and the log claim nothing that the disk does not hold."""
+    with or_skip():
+        cuts = cut_power("change", disk, tmp_path, warm_once, HARD)
+
+    assert cuts.problems == []
+    assert cuts.states > 10
+
+
+def test_without_durability_a_power_cut_tears_files(tmp_path: Path) -> None:
+    """The same moments with `durable: false`: files are lost, so the test above has teeth."""
+    with or_skip():
+        disk = "ext4 noauto_da_alloc"
+        cuts = cut_power("without durability", disk, tmp_path, warm_once, HARD)
+
+    assert any("holds bytes that were never published" in each for each in cuts.problems)
+    assert any("was called copied" in each for each in cuts.problems)

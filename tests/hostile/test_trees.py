@@ -1,0 +1,432 @@
+"""Trees that lead out, cannot be written, or change while a pass runs: nothing outside is ever touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+import pytest
+from support.agents import TIMEOUT_SECONDS, AgentRun, parse_events
+from support.disks import mounted, or_skip, small_tmpfs
+from support.invariants import before_a_pass, check_after, check_recovery, versions_of
+from support.masters import POWERLESS
+from support.scripted import ScriptedS3
+from support.slaves import PREFIX, Slave
+from support.trees import canary, snapshot, write
+from support.warm import warm_once
+
+PARTIAL, CANNOT_CREATE = 1, 73
+OLD = {"a": b"old", "d/b": b"old", "d/d/c": b"old", "gone/x": b"gone", "same": b"same"}
+NEW = {"a": b"new", "d/b": b"new", "d/d/c": b"new", "new/n": b"new", "same": b"same"}
+ROUNDS = 12
+SWAPPED = 6
+"""So many directories are swapped for links, side by side."""
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
+
+
+def files_of(slave: Slave) -> dict[str, bytes | None]:
+    return {key: data for key, data in slave.tree().items() if data is not None}
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A tree with the names that the mapping has, and some more."""
+    place = tmp_path / "outside"
+    write(place, {**dict.fromkeys(OLD, b"precious"), "precious": b"precious"})
+    return place
+
+
+@pytest.fixture
+def changed(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
+    """A slave that is in sync with an old state, and a bucket that has changed since."""
+    return change(scripted_slave, scripted)
+
+
+def change(slave: Slave, scripted: ScriptedS3) -> Slave:
+    slave.publish(OLD)
+    assert warm_once(slave.agent).exit_code == 0
+    slave.publish(NEW)
+    del scripted.objects[f"{PREFIX}/gone/x"]
+    return slave
+
+
+@pytest.fixture
+def pass_over(outside: Path) -> Callable[[Slave], AgentRun]:
+    """Makes a pass, and sees that it did what a pass may do, and nothing outside."""
+
+    def make(slave: Slave) -> AgentRun:
+        before = before_a_pass(slave.target, slave.agent.state_dir, [outside])
+        run = warm_once(slave.agent)
+        assert check_after(before, versions_of(OLD, NEW), run, current=NEW) == []
+        return run
+
+    return make
+
+
+def converges(slave: Slave) -> list[str]:
+    """List what the next passes leave undone, once what stood in their way is gone."""
+    return check_recovery(
+        lambda: warm_once(slave.agent), lambda: files_of(slave), dict(NEW), slave.temporaries
+    )
+
+
+def put_link(place: Path, leads_to: str | Path) -> None:
+    """Put a symbolic link in the place of whatever is there."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+    place.symlink_to(leads_to)
+
+
+def test_links_at_every_place_lead_nowhere(
+    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun]
+) -> None:
+    """For a file, on the way to one, as an extra, dangling, in circles: nothing is written or deleted through it."""
+    target = changed.target
+    put_link(target / "a", outside / "a")
+    put_link(target / "d/b", "../../../outside/precious")
+    put_link(target / "d/d", outside / "d/d")
+    put_link(target / "gone", outside / "gone")
+    put_link(target / "new", outside)
+    extras: dict[str, str | Path] = {
+        "extra": outside,
+        "dangling": "nowhere",
+        "circle": "circle",
+        "top": "/",
+        "here": ".",
+        "up": "..",
+        ".s32s-tmp.link": outside / "precious",
+    }
+    for extra, leads_to in extras.items():
+        put_link(target / extra, leads_to)
+
+    run = pass_over(changed)
+
+    assert run.exit_code == PARTIAL
+    assert {each["key"] for each in run.named("entry.skipped")} == {"d/d/c", "new/n"}
+    assert files_of(changed) == {
+        "a": b"new",
+        "d/b": b"new",
+        "d/d": b"-> " + str(outside / "d/d").encode(),
+        "new": b"-> " + str(outside).encode(),
+        "same": b"same",
+        ".s32s-tmp.link": b"-> " + str(outside / "precious").encode(),
+    }
+    for name in ("d/d", "new", ".s32s-tmp.link"):
+        (target / name).unlink()
+    assert converges(changed) == []
+
+
+@pytest.mark.parametrize("place", [".s32s", ".s32s/trash"])
+def test_a_trash_that_leads_out_takes_nothing(
+    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun], place: str
+) -> None:
+    """A link in the place of the trash is not followed: what would go there stays, and the message says why."""
+    link = changed.target / place
+    link.parent.mkdir(exist_ok=True)
+    put_link(link, outside)
+
+    run = pass_over(changed)
+
+    assert run.exit_code == PARTIAL
+    assert files_of(changed).items() >= {**NEW, "gone/x": b"gone"}.items()
+    assert "in the way" in run.named("entry.failed")[0]["error"]
+    link.unlink()
+    assert converges(changed) == []
+
+
+def test_hard_links_keep_their_bytes_outside(
+    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun]
+) -> None:
+    """Files that are linked with files outside are replaced and removed here, and nothing happens to the others."""
+    for name in ("a", "gone/x"):
+        (changed.target / name).unlink()
+        (changed.target / name).hardlink_to(outside / name)
+    (changed.target / "extra").hardlink_to(outside / "precious")
+
+    run = pass_over(changed)
+
+    assert (run.exit_code, files_of(changed)) == (0, NEW)
+    assert (outside / "precious").read_bytes() == b"precious"
+    assert converges(changed) == []
+
+
+def test_special_files_are_neither_opened_nor_removed(
+    changed: Slave, pass_over: Callable[[Slave], AgentRun]
+) -> None:
+    """A FIFO, a socket and a device, in a file's place, on the way to one, and as extras, stay; the pass ends."""
+    target = changed.target
+    for name in ("a", "d/b"):
+        (target / name).unlink()
+    shutil.rmtree(target / "d/d")
+    os.mkfifo(target / "a")
+    os.mkfifo(target / "gone/fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(target / "d/b"))
+    os.mkfifo(target / "d/d")
+    os.mkfifo(target / ".s32s-tmp.fifo")
+    special = {"a", "d/b", "d/d", "gone/fifo"}
+    with suppress(PermissionError):
+        os.mknod(target / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        special.add("device")
+
+    run = pass_over(changed)
+
+    assert run.exit_code == PARTIAL
+    assert {each["key"] for each in run.named("entry.skipped")} == {*special, "d/d/c"}
+    assert {name for name in special if (target / name).exists()} == special
+    assert files_of(changed).items() >= {"new/n": b"new", "same": b"same"}.items()
+    for name in (*special, ".s32s-tmp.fifo"):
+        (target / name).unlink()
+    assert converges(changed) == []
+
+
+# --- what is mounted in a target ---
+
+
+@contextmanager
+def bound(what: Path, place: Path) -> Iterator[None]:
+    """Mount a file or directory in another place of the same file system."""
+    done = subprocess.run(
+        ["mount", "--bind", what, place], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        pytest.skip(f"mount --bind: {done.stderr}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@root_only
+@pytest.mark.parametrize("trash_days", [7, 0])
+def test_what_is_mounted_in_a_target_is_left_alone(
+    changed: Slave,
+    scripted: ScriptedS3,
+    outside: Path,
+    pass_over: Callable[[Slave], AgentRun],
+    trash_days: int,
+) -> None:
+    """Another disk, and another place of the same disk: as extras and in the way, nothing in them is touched."""
+    sync, s3 = {"trash_days": trash_days}, {"endpoint_url": scripted.endpoint_url}
+    changed.configure("maps/site.json", s3=s3, sync=sync)
+    target, inner = changed.target, {"x": b"precious", "b": b"precious", "d/c": b"precious"}
+    for name in ("disk", "bound", "new", "file"):
+        (target / name).mkdir()
+    with ExitStack() as mounts, or_skip():
+        disk = mounts.enter_context(small_tmpfs(target / "disk", "size=1m"))
+        write(disk, inner)
+        mounts.enter_context(bound(outside, target / "bound"))
+        mounts.enter_context(bound(outside, target / "new"))
+        mounts.enter_context(bound(outside, target / "d/d"))
+        before = canary(disk)
+
+        run = pass_over(changed)
+
+        assert run.exit_code == PARTIAL
+        assert canary(disk) == before
+        skipped = {each["key"] for each in run.named("entry.skipped")}
+        assert skipped == {"disk/", "bound/", "new/", "new/n", "d/d/", "d/d/c"}
+        assert (target / "a").read_bytes() == b"new"
+    assert converges(changed) == []
+
+
+@root_only
+def test_a_file_that_is_mounted_is_not_replaced(
+    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun]
+) -> None:
+    """A file of a container's, bound over one of the target's, fails alone and stays; the rest is mirrored."""
+    with bound(outside / "precious", changed.target / "a"):
+        run = pass_over(changed)
+
+        assert run.exit_code == CANNOT_CREATE
+        assert [each["key"] for each in run.named("entry.failed")] == ["a"]
+        assert (changed.target / "d/b").read_bytes() == b"new"
+    assert converges(changed) == []
+
+
+# --- what cannot be changed ---
+
+
+@root_only
+def test_what_is_immutable_stays_and_stops_nothing_else(
+    scripted_slave: Slave, scripted: ScriptedS3, tmp_path: Path
+) -> None:
+    """`chattr +i` on files to replace and remove and on a directory, `+a` on another: said with the remedy."""
+    slave = scripted_slave
+    with or_skip(), mounted("ext4", tmp_path / "ext4") as disk:
+        slave.root = disk.place / "srv"
+        slave.root.mkdir()
+        slave.publish_map(slave.mapping())
+        slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
+        change(slave, scripted)
+        (slave.target / "mine").write_bytes(b"mine")
+        attributes = {"a": "i", "d": "i", "gone/x": "i", "mine": "a"}
+        for name, letter in attributes.items():
+            subprocess.run(["chattr", f"+{letter}", slave.target / name], check=True)
+
+        run = warm_once(slave.agent)
+
+        for name, letter in attributes.items():
+            subprocess.run(["chattr", f"-{letter}", slave.target / name], check=True)
+        assert run.exit_code == CANNOT_CREATE
+        failed = {each["key"]: each for each in run.named("entry.failed")}
+        assert failed.keys() == {"a", "d/b"}
+        assert all("chattr -i" in each["remedy"] for each in failed.values())
+        assert files_of(slave) == {
+            **OLD,
+            "d/d/c": b"new",
+            "new/n": b"new",
+            "mine": b"mine",
+        }
+        assert converges(slave) == []
+
+
+def test_what_is_read_only_to_others_is_said(changed: Slave) -> None:
+    """Without root's power a read-only file is replaced, and a read-only directory stays as it is, with the remedy."""
+    (changed.target / "a").chmod(0o444)
+    (changed.target / "d").chmod(0o555)
+    powerless = POWERLESS if os.geteuid() == 0 else ()
+
+    done = subprocess.run(
+        [*powerless, *changed.agent.command("--once")],
+        env=changed.agent.environment(),
+        capture_output=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+
+    (changed.target / "d").chmod(0o755)
+    assert done.returncode == CANNOT_CREATE
+    events = parse_events(done.stderr.decode())
+    failed = {each["key"]: each for each in events if each["event"] == "entry.failed"}
+    assert failed.keys() == {"d/b"}
+    assert "right" in failed["d/b"]["remedy"]
+    assert files_of(changed) == {**NEW, "d/b": b"old", "gone/x": b"gone"}
+    assert converges(changed) == []
+
+
+# --- the target itself ---
+
+
+def test_a_target_that_is_no_directory(
+    scripted_slave: Slave, pass_over: Callable[[Slave], AgentRun]
+) -> None:
+    """A file, a FIFO, a missing parent: status 73, nothing made; a link that stays in the roots is followed."""
+    slave = scripted_slave
+    slave.publish(NEW)
+    codes = {}
+    for name in ("file", "fifo", "no/parent", "link"):
+        slave.publish_map(slave.mapping(slave=str(slave.root / name)))
+        if name == "file":
+            (slave.root / name).write_bytes(b"a file")
+        elif name == "fifo":
+            os.mkfifo(slave.root / name)
+        elif name == "link":
+            (slave.root / "real").mkdir()
+            (slave.root / name).symlink_to("real")
+        codes[name] = pass_over(slave).exit_code
+
+    assert codes == {"file": 73, "fifo": 73, "no/parent": 73, "link": 0}
+    assert sorted(each.name for each in slave.root.iterdir()) == [
+        "fifo",
+        "file",
+        "link",
+        "real",
+    ]
+    assert {k: v for k, v in snapshot(slave.root / "real").items() if v is not None} == NEW
+
+
+# --- races ---
+
+SWAP = """
+import ctypes, os, signal, sys
+libc, here, exchange, count = ctypes.CDLL(None), -100, 2, 0
+names = [os.fsencode(path) for path in sys.argv[1:]]
+pairs = list(zip(names[::2], names[1::2]))
+stopped = []
+signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+print("begun", flush=True)
+while not stopped:
+    for one, other in pairs:
+        count += libc.renameat2(here, one, here, other, exchange) == 0
+print(count, flush=True)
+"""
+"""Lets pairs of names change places, each time in one step, and tells how often."""
+
+
+class Swapper:
+    """Swaps directories for links, and back, while the block runs."""
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+        names = [str(each) for pair in pairs for each in pair]
+        command = [sys.executable, "-c", SWAP, *names]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.count = 0
+
+    def __enter__(self) -> Self:
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "begun\n"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self.count = int(self._process.communicate()[0])
+
+
+def test_a_directory_swapped_for_a_link_all_the_time_leads_nowhere(
+    scripted_slave: Slave,
+    scripted: ScriptedS3,
+    outside: Path,
+    record_property: Callable[..., None],
+) -> None:
+    """Whole passes, copies and deletions, while directory and link change places: nothing outside is ever touched."""
+    slave = scripted_slave
+    pairs = [
+        (slave.target / f"d{each}", slave.target / f"link{each}") for each in range(SWAPPED)
+    ]
+    inner = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
+    names = [f"d{each}/{name}" for each in range(SWAPPED) for name in inner]
+    write(outside, dict.fromkeys(inner, b"precious"))
+    before = canary(outside)
+    for directory, link in pairs:
+        (directory / "d").mkdir(parents=True)
+        link.symlink_to(outside)
+    hits = 0
+    with Swapper(pairs) as swapper:
+        for number in range(ROUNDS):
+            slave.publish(dict.fromkeys(names[number % 2 :: 2], b"%d" % number))
+            for name in names[1 - number % 2 :: 2]:
+                scripted.objects.pop(f"{PREFIX}/{name}", None)
+            slave.publish({"always": b"%d" % number})
+            run = warm_once(slave.agent)
+            hits += len(run.named("entry.failed")) + len(run.named("entry.skipped"))
+
+            assert canary(outside) == before
+            assert run.exit_code != 70
+
+    record_property("races", swapper.count)
+    assert swapper.count > 100 * ROUNDS
+    assert hits
+    for swapped in (path for pair in pairs for path in pair):
+        if swapped.is_symlink():
+            swapped.unlink()
+    wanted = {k.removeprefix(f"{PREFIX}/"): v.data for k, v in scripted.objects.items()}
+    del wanted["maps/site.json"]
+    found = check_recovery(
+        lambda: slave.once("--allow-deletes"),
+        lambda: files_of(slave),
+        dict(wanted),
+        slave.temporaries,
+    )
+    assert found == []
+    assert canary(outside) == before

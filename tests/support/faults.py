@@ -1,0 +1,137 @@
+"""The faults that a file-system call can meet, and the trial of one of them at one call of a pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from support.agents import parse_events
+from support.tracing import DATA, GO, KILL, SHORT, SYNCS, Call, Deed, error_named
+from support.worlds import SCENARIOS, Once, as_process, calls_of, new_world
+
+_RENAMES = {"rename", "renameat", "renameat2"}
+_LINKS = {"link", "linkat", "symlink", "symlinkat"}
+_MAKES = {"open", "openat", "creat", "mkdir", "mkdirat"}
+_REMOVES = {"unlink", "unlinkat", "rmdir"}
+_DRESSES = {"chmod", "fchmod", "fchmodat", "fchown", "fchownat", "utimensat"}
+_SIZES = {"fallocate", "ftruncate"}
+_TAKES_ROOM = {*DATA, *_MAKES, *_RENAMES, *_LINKS, "fallocate", "fsync", "fdatasync"}
+_CHANGES = {*DATA, *_MAKES, *_RENAMES, *_LINKS, *_REMOVES, *_DRESSES, *_SIZES}
+_REMEDY_NEEDED = {"ENOSPC", "EDQUOT", "EROFS", "EPERM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to a call."""
+
+    name: str
+    deed: Deed
+    calls: frozenset[str] | None = None
+    """Which calls can meet it; None is all."""
+    lasting: bool = False
+    """It stays for the rest of the pass."""
+
+    def meets(self, call: Call) -> bool:
+        """Tell whether the call can meet it."""
+        return self.calls is None or call.name in self.calls
+
+
+FAULTS = {
+    each.name: each
+    for each in (
+        Fault("SIGKILL", KILL),
+        Fault("ENOSPC", error_named("ENOSPC"), frozenset(_TAKES_ROOM)),
+        Fault("EDQUOT", error_named("EDQUOT"), frozenset(_TAKES_ROOM)),
+        Fault("EIO", error_named("EIO"), frozenset({*DATA, *SYNCS})),
+        Fault(
+            "EPERM", error_named("EPERM"), frozenset({*_RENAMES, *_LINKS, *_REMOVES, *_MAKES})
+        ),
+        Fault("EROFS", error_named("EROFS"), frozenset(_CHANGES), lasting=True),
+        Fault("short write", SHORT, frozenset({"write", "pwrite64"})),
+    )
+}
+
+
+class Point(NamedTuple):
+    """One fault at one call."""
+
+    scenario: str
+    fault: str
+    number: int
+    """Of the call, in the pass without a fault."""
+
+    def __str__(self) -> str:
+        return f"{self.scenario}: {self.fault} at call {self.number}"
+
+
+class Trial(NamedTuple):
+    """What came of a point."""
+
+    point: Point
+    call: str
+    """The call that met the fault; "" when the pass did not get that far."""
+    exit_code: int
+    problems: tuple[str, ...]
+
+
+def points_of(
+    scenario: str, faults: Sequence[str], directory: Path, once: Once = as_process
+) -> list[Point]:
+    """List every call of a scenario's pass with every fault that it can meet."""
+    calls = calls_of(SCENARIOS[scenario], directory, once)
+    return [
+        Point(scenario, fault, call.number)
+        for fault in faults
+        for call in calls
+        if FAULTS[fault].meets(call)
+    ]
+
+
+def sample(points: Sequence[Point], count: int, seed: int) -> list[Point]:
+    """Draw so many points, spread over scenarios and faults alike."""
+    rng = random.Random(seed)
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        groups.setdefault(point[:2], []).append(point)
+    for group in groups.values():
+        rng.shuffle(group)
+    drawn: list[Point] = []
+    while len(drawn) < count and any(groups.values()):
+        drawn += [group.pop() for group in groups.values() if group]
+    return drawn[:count]
+
+
+def attempt(point: Point, directory: Path, once: Once = as_process) -> Trial:
+    """Have one call of a pass meet a fault, and see what is wrong then and after the next passes."""
+    fault = FAULTS[point.fault]
+    met: list[Call] = []
+
+    def decide(call: Call) -> Deed:
+        due = call.number >= point.number if fault.lasting else call.number == point.number
+        if not due or not fault.meets(call):
+            return GO
+        met.append(call)
+        return fault.deed
+
+    with new_world(SCENARIOS[point.scenario], directory, once) as world:
+        followed = world.follow(decide)
+        found = world.problems(followed)
+        if not fault.deed.kill:
+            found += _silence(point.fault, followed.exit_code, followed.stderr)
+        call = str(met[0]).replace(str(directory), "") if met else ""
+    return Trial(point, call, followed.exit_code, tuple(found))
+
+
+def _silence(fault: str, exit_code: int, stderr: str) -> list[str]:
+    """List what a failed pass should have said: what is wrong, and for some faults what to do."""
+    if exit_code == 0:
+        return []
+    told = [each for each in parse_events(stderr) if "error" in each]
+    if not told:
+        return [f"exit status {exit_code} without an error in the log"]
+    if fault in _REMEDY_NEEDED and not any(each.get("remedy") for each in told):
+        return [f"no remedy in {[each['error'] for each in told]}"]
+    return []

@@ -1,0 +1,382 @@
+"""A pass with something of everything to do, made anew for each fault that is tried on it.
+
+    with new_world(SCENARIOS["change"], directory, once) as world:
+        followed = world.follow(lambda call: KILL if call.number == 7 else GO)
+        assert world.problems(followed) == []
+
+No assertion is made here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from s32s_agent.seaweedfs import Identity, S3Server
+from support.agents import Agent, AgentRun, parse_events
+from support.invariants import (
+    Invariants,
+    Tree,
+    Versions,
+    before_a_pass,
+    check_after,
+    check_output,
+    check_recovery,
+    check_status,
+    temporaries,
+    versions_of,
+)
+from support.masters import Master
+from support.scripted import ScriptedS3
+from support.slaves import PREFIX, Slave
+from support.tracing import GO, KILL, Call, Deed, Followed, follow
+from support.trees import RESERVED, snapshot, write
+
+Once = Callable[[Agent], AgentRun]
+Files = dict[str, bytes]
+Decide = Callable[[Call], Deed]
+
+LARGE = 3 << 20
+OLD_TRASH = f"{RESERVED}/trash/20200101T000000Z-abcdef/old"
+OWN_STATE = {
+    "run.lock",
+    "index.db",
+    "index.db-journal",
+    "last_run.json",
+    "last_skipped.json",
+    "batches",
+    "maps",
+    "uploads",
+}
+"""All that the agent keeps in its state directory."""
+
+
+def as_process(agent: Agent) -> AgentRun:
+    """Make a pass as users do."""
+    return agent.run("--once")
+
+
+@dataclass(slots=True)
+class World:
+    """One agent, what it mirrors, and what must hold whatever happens to its next pass."""
+
+    directory: Path
+    agent: Agent
+    server: ScriptedS3
+    once: Once
+    place: Path
+    """The local directory of the mapping."""
+    is_master: bool = False
+    keeps_trash: bool = True
+    published: list[Files] = field(default_factory=list)
+    """Every state of the source, the last one being what is wanted."""
+    precious: frozenset[bytes] = frozenset()
+    """What only this computer had: it must be in the tree or in the trash."""
+    disposable: frozenset[bytes] = frozenset()
+    """What else the trash may hold."""
+    then: Callable[[World], None] = lambda _world: None
+    """What happens between the fault and the next pass."""
+    before: Invariants | None = None
+    orphans: set[str] = field(default_factory=set)
+    """Uploads that a killed pass could not even note: S3 had begun them, and it had not heard that yet."""
+
+    @property
+    def outside(self) -> Path:
+        """A tree that nobody may touch."""
+        return self.directory / "outside"
+
+    @property
+    def versions(self) -> Versions:
+        return versions_of(*self.published)
+
+    def publish(self, files: Files) -> None:
+        """Make the source of a slave hold exactly these."""
+        for key in [key for key in self.server.objects if key.startswith(f"{PREFIX}/")]:
+            if key.removeprefix(f"{PREFIX}/") not in files:
+                del self.server.objects[key]
+        for key, data in files.items():
+            if self.shown().get(key) != data:
+                self.server.put(f"{PREFIX}/{key}", data)
+        self.published.append(files)
+
+    def shown(self) -> Files:
+        """Give what the prefix holds."""
+        return {
+            key.removeprefix(f"{PREFIX}/"): stored.data
+            for key, stored in self.server.objects.items()
+            if key.startswith(f"{PREFIX}/")
+        }
+
+    def tree(self) -> Tree:
+        """Give what the target holds, without its directories."""
+        if self.is_master:
+            return dict(self.shown())
+        found = snapshot(self.place) if self.place.is_dir() else {}
+        return {name: data for name, data in found.items() if data is not None}
+
+    def trash(self) -> Files:
+        """Give what is in the trash, by place."""
+        trash = self.place / RESERVED / "trash"
+        found = snapshot(trash) if trash.is_dir() else {}
+        return {name: data for name, data in found.items() if data is not None}
+
+    def leftovers(self) -> list[str]:
+        """List what a pass left unfinished, or what nobody knows in the state directory."""
+        state = self.agent.state_dir
+        unknown = {each.name for each in state.iterdir()} - OWN_STATE if state.is_dir() else ()
+        found = [*temporaries(self.directory), *unknown]
+        uploads = self.server.uploads.items()
+        return [
+            *found,
+            *(f"upload of {key}" for each, (key, _) in uploads if each not in self.orphans),
+        ]
+
+    def follow(self, decide: Decide, log: Path | None = None) -> Followed:
+        """Make a pass, and decide about each of its calls."""
+        self.begin()
+        within = [self.place, self.agent.state_dir]
+        return follow(
+            self.agent.command("--once"),
+            self.agent.environment(),
+            within=within,
+            decide=decide,
+            log=log,
+        )
+
+    def begin(self) -> None:
+        """Note how things are before the pass."""
+        outside = [self.outside, *([self.place] if self.is_master else [])]
+        self.before = before_a_pass(self.place, self.agent.state_dir, outside)
+
+    def problems(self, followed: Followed) -> list[str]:
+        """List what is wrong after a pass that met a fault, and after the two that follow it."""
+        killed = followed.exit_code < 0
+        events = [] if killed else parse_events(followed.stderr)
+        run = None if killed else AgentRun(followed.exit_code, events, "", followed.stderr)
+        if killed:
+            notes = "".join(map(Path.read_text, self.agent.state_dir.glob("uploads/*.json")))
+            self.orphans |= {each for each in self.server.uploads if each not in notes}
+        found = self.wrong_now(run)
+        self.then(self)
+        return found + self.wrong_later()
+
+    def wrong_later(self) -> list[str]:
+        """List what is wrong after two passes without a fault."""
+        wanted = dict(self.published[-1])
+        once, tree = (lambda: self.once(self.agent)), self.tree
+        return [*check_recovery(once, tree, wanted, self.leftovers), *self._lost()]
+
+    def wrong_now(self, run: AgentRun | None) -> list[str]:
+        """List what is wrong already, before any other pass."""
+        assert self.before is not None
+        found_index = index_as_found(self.agent.state_dir, self.directory / "index-copy")
+        before = replace(self.before, state_dir=found_index)
+        current = self.published[-1]
+        found = [*self._lost(), *self._torn_status()]
+        if self.is_master:
+            foreign = {
+                key: data
+                for key, data in self.shown().items()
+                if data not in self.versions.get(key, ())
+            }
+            found += [f"S3 shows bytes of {key!r} that no file had" for key in foreign]
+            before = replace(before, tree={}, target=self.directory / "nowhere")
+        until = run and _until_it_deleted(run)
+        found += check_after(before, self.versions, until, current=current)
+        if run is not None:
+            found += check_output(run)
+            found += check_status(run, self.tree(), dict(current))
+        return found
+
+    def _torn_status(self) -> Iterator[str]:
+        for name in ("last_run.json", "last_skipped.json"):
+            path = self.agent.state_dir / name
+            try:
+                json.loads(path.read_bytes())
+            except FileNotFoundError:
+                continue
+            except ValueError:
+                yield f"{name} is torn"
+
+    def _lost(self) -> list[str]:
+        """List what is neither in the tree nor in the trash, and what has no place in the trash."""
+        trash = self.trash()
+        held = {*trash.values(), *self.tree().values()}
+        lost = [
+            f"{data[:20]!r}, which only was here, is lost" for data in self.precious - held
+        ]
+        old = OLD_TRASH.partition("trash/")[2]
+        own = [
+            f"{name!r} in the trash is the agent's own version"
+            for name, data in trash.items()
+            if name != old and data not in self.precious | self.disposable
+        ]
+        return lost + own
+
+
+def _until_it_deleted(run: AgentRun) -> AgentRun:
+    """Leave out what went wrong after the last deletion: the index or the trash may fail when all is done."""
+    deleted = [
+        number for number, each in enumerate(run.events) if each["event"] == "entry.deleted"
+    ]
+    events = run.events[: deleted[-1]] if deleted else run.events
+    return replace(run, events=events)
+
+
+def index_as_found(state_dir: Path, copy: Path) -> Path:
+    """Copy the index as the next pass will find it, with a hot journal played back; give the copy's directory."""
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in state_dir.glob("index.db*"):
+        shutil.copy(path, copy)
+    with closing(sqlite3.connect(copy / "index.db")) as connection:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables == (0,):  # the pass did not come as far as to make an index
+        (copy / "index.db").unlink()
+    return copy
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """How a world is made."""
+
+    name: str
+    build: Callable[[World], None]
+    is_master: bool = False
+    sync: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def new_world(scenario: Scenario, directory: Path, once: Once = as_process) -> Iterator[World]:
+    """Make a world in an empty directory; it goes at the end.
+
+    Args:
+        scenario: which one.
+        directory: on the file system that the fault is to meet.
+        once: how the passes without a fault are made.
+    """
+    for name in ("agent", "srv", "outside"):
+        (directory / name).mkdir(parents=True)
+    with ScriptedS3() as server:
+        agent = Agent(directory / "agent", _as_server(server))
+        # One worker, so that the calls come in one order each time.
+        sync = {"workers": 1, **scenario.sync}
+        side = Master if scenario.is_master else Slave
+        user = side(agent, server.bucket, server.put, directory / "srv")
+        user.publish_map(user.mapping())
+        user.configure("maps/site.json", sync=sync)
+        place = user.source if isinstance(user, Master) else user.target
+        keeps = scenario.sync.get("trash_days", 1) > 0
+        world = World(directory, agent, server, once, place, scenario.is_master, keeps)
+        write(world.outside, {"precious": b"precious", "d/precious": b"precious"})
+        try:
+            scenario.build(world)
+            yield world
+        finally:
+            shutil.rmtree(directory)
+
+
+def _as_server(server: ScriptedS3) -> S3Server:
+    keys: dict[str, Identity] = {}
+    return S3Server(server.endpoint_url, "key", "secret", os.getpid(), Path(), keys)
+
+
+# --- the scenarios ---
+
+_SMALL = {f"many/{number}": b"%d" % number for number in range(6)}
+_OLD: Files = {
+    "same": b"same",
+    "changed": b"old",
+    "large": b"old" * 1000,
+    "touched": b"touched",
+    "vanished": b"vanished",
+    "gone/x": b"gone x",
+    "gone/deep/y": b"gone y",
+    "way": b"a file that gives way",
+    "place/in": b"a directory that gives way",
+}
+_NEW: Files = {
+    "same": b"same",
+    "changed": b"new",
+    "large": os.urandom(1024) * (LARGE // 1024),
+    "touched": b"touched",
+    "vanished": b"vanished",
+    "adopted": b"adopted",
+    "way/in/deep": b"new below",
+    "place": b"a new file",
+    **_SMALL,
+}
+_NEWEST: Files = {key: data + b"!" for key, data in _NEW.items()} | {"same": b"same"}
+_EDIT, _MINE = b"edited by hand", b"written by hand"
+_GIVEN_UP = frozenset(_OLD[key] for key in ("gone/x", "gone/deep/y", "way", "place/in"))
+
+
+def _first(world: World) -> None:
+    world.publish({**_SMALL, "d/large": _NEW["large"], "d/d/x": b"x"})
+
+
+def _change(world: World) -> None:
+    world.publish(_OLD)
+    world.once(world.agent)
+    world.publish(_NEW)
+    place = world.place
+    edits = {"large": _EDIT, "mine/own": _MINE, "adopted": _NEW["adopted"], OLD_TRASH: b"old"}
+    write(place, edits)
+    (place / "vanished").unlink()
+    os.utime(place / "touched", (1, 1))
+    world.server.put("maps/site.json", world.server.objects["maps/site.json"].data + b"\n")
+    if world.keeps_trash:
+        world.precious = frozenset({_EDIT, _MINE})
+    world.disposable = _GIVEN_UP | {_OLD["touched"], _NEW["adopted"]}
+
+
+def _moving(world: World) -> None:
+    """As `change`, and the bucket has moved on when the next pass comes."""
+    _change(world)
+    world.then = lambda later: later.publish(_NEWEST)
+
+
+def _repair(world: World) -> None:
+    """A pass after one that was killed when all was written and nothing renamed."""
+    _change(world)
+    world.follow(lambda call: KILL if call.name == "syncfs" else GO)
+
+
+def _master(world: World) -> None:
+    old = {"same": b"same", "changed": b"old", "gone/x": b"gone", "large": b"old"}
+    new = {"same": b"same", "changed": b"new", "large": os.urandom(1024) * (9 << 10), **_SMALL}
+    world.place.mkdir()
+    write(world.place, old)
+    world.published.append(old)
+    world.once(world.agent)
+    (world.place / "gone/x").unlink()
+    (world.place / "gone").rmdir()
+    write(world.place, new)
+    world.published.append(new)
+
+
+SCENARIOS = {
+    each.name: each
+    for each in (
+        Scenario("first", _first),
+        Scenario("change", _change),
+        Scenario("moving", _moving),
+        Scenario("repair", _repair),
+        Scenario("without durability", _change, sync={"durable": False}),
+        Scenario("without trash", _change, sync={"trash_days": 0}),
+        Scenario("master", _master, is_master=True),
+    )
+}
+
+
+def calls_of(scenario: Scenario, directory: Path, once: Once = as_process) -> Sequence[Call]:
+    """List the calls of the pass without a fault."""
+    with new_world(scenario, directory, once) as world:
+        return world.follow(lambda _call: GO).calls

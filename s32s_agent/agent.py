@@ -23,7 +23,7 @@ from s32s_agent.parallel import Stop
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
-from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.connection import PATIENCE, Connection, Patience
 from s32s_agent.work import Options, Tools, Work
 
 INDEX = "index.db"
@@ -51,6 +51,7 @@ class Pass:
     report: RunReport = field(default_factory=RunReport)
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
+    patience: Patience = PATIENCE
 
     def run(self, now: datetime) -> RunReport:
         """Do the pass; `report` is right at any time, also when an exception ends it.
@@ -59,7 +60,7 @@ class Pass:
             AgentError: nothing could be done at all; for `Stopped`, not everything.
         """
         settings = self.settings
-        connection = Connection(settings.s3, settings.sync.workers, self.stop.check)
+        connection = Connection(settings.s3, settings.sync.workers, self.stop, self.patience)
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))

@@ -36,14 +36,20 @@ from s32s_agent.report import RunReport, one_code
 
 if TYPE_CHECKING:
     from s32s_agent.agent import Pass
+    from s32s_agent.stores.connection import Patience
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
 _SOFTWARE = 70
 """A bug."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and give its exit status."""
+def main(arguments: Sequence[str] | None = None, patience: Patience | None = None) -> int:
+    """Run the program and give its exit status.
+
+    Args:
+        arguments: those of the command line when left out.
+        patience: how long a pass waits for S3; what users have when left out.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.json and not options.status:
@@ -55,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = _settings(options)
         if options.check:
             return _check(settings)
-        return _once(settings, options)
+        return _once(settings, options, patience)
     except AgentError as error:
         _complain(error)
         return error.exit_status
@@ -201,10 +207,12 @@ def _check(settings: Settings) -> int:
 # --- --once ---
 
 
-def _once(settings: Settings, options: argparse.Namespace) -> int:
+def _once(settings: Settings, options: argparse.Namespace, patience: Patience | None) -> int:
     from s32s_agent import logs  # noqa: PLC0415 (--status needs no log)
     from s32s_agent.agent import Pass, new_run_id  # noqa: PLC0415
+    from s32s_agent.parallel import Stop  # noqa: PLC0415
     from s32s_agent.progress import Progress  # noqa: PLC0415
+    from s32s_agent.stores.connection import PATIENCE  # noqa: PLC0415
     from s32s_agent.work import Options  # noqa: PLC0415
 
     log_settings = _log_settings(settings.log, options)
@@ -217,13 +225,16 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         before_line=progress.pause,
     )
     run_id = new_run_id(datetime.now(UTC))
+    patience = patience or PATIENCE
     whole = Pass(
         settings,
         Options(tuple(options.map), options.dry_run, options.verify, options.allow_deletes),
         run_id,
         logs.bind(run_id),
         progress,
+        stop=Stop(stalled_seconds=patience.stalled_seconds),
         show_plan=_plan_printer(settings),
+        patience=patience,
     )
     _Signals(whole.stop.set).install()
     _raise_file_limit()

@@ -7,11 +7,12 @@ only when a pass needs them, and their errors are translated here, once.
 from __future__ import annotations
 
 import contextlib
+import random
 import re
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from s32s_agent.config import S3Settings
@@ -24,15 +25,15 @@ from s32s_agent.errors import (
     StoreUnavailable,
 )
 from s32s_agent.locations import normal_endpoint
+from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background
 from s32s_agent.stores.listing import NotAListing, Page, parse_page
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store as ByteStore
 
-_CONNECT_SECONDS = 10
-_READ_SECONDS = 60
-_ATTEMPTS = 5
+R = TypeVar("R")
+
 _PAGE_ATTEMPTS = 3
 """How often a page is asked for that comes torn or is no listing."""
 _CREDENTIAL_SECONDS = 600
@@ -54,8 +55,23 @@ _NO_CREDENTIALS = (
 )
 
 
-def _go_on() -> None:
-    """Ask nobody to stop."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long S3 is waited for."""
+
+    connect_seconds: float = 10
+    """For a connection."""
+    read_seconds: float = 60
+    """For the next byte."""
+    request_seconds: float = 600
+    """For a page of a listing, or a map file, all repetitions included."""
+    stalled_seconds: float = STALLED_SECONDS
+    """For a worker to show life, whatever it does."""
+    attempts: int = 5
+    """How often a request is made that fails for a reason which may pass; with jitter, and ever longer in between."""
+
+
+PATIENCE = Patience()
 
 
 class Connection:
@@ -66,8 +82,9 @@ class Connection:
     Args:
         settings: the `s3` section of the config.
         workers: how many requests may run at once.
-        check_stop: called around every request that a pass waits for; raises when the pass is to end, since botocore
-            takes an exception of a signal for trouble of the network, and asks again.
+        stop: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
+            botocore takes an exception of a signal for trouble of the network, and asks again.
+        patience: how long S3 is waited for.
 
     Raises:
         AccessDenied: there are no credentials.
@@ -75,18 +92,23 @@ class Connection:
     """
 
     def __init__(
-        self, settings: S3Settings, workers: int, check_stop: Callable[[], None] = _go_on
+        self,
+        settings: S3Settings,
+        workers: int,
+        stop: Stop | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         import boto3  # noqa: PLC0415 (0.5 s, which --version and --status need not pay)
         from botocore.config import Config  # noqa: PLC0415
 
         self._settings = settings
-        self._check_stop = check_stop
+        self._patience = patience
+        self.stop = stop or Stop()
         self._config = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            connect_timeout=patience.connect_seconds,
+            read_timeout=patience.read_seconds,
             max_pool_connections=workers,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": patience.attempts},
             s3={"addressing_style": cast("Any", settings.addressing_style)},
             user_agent_extra="s32s-agent",
         )
@@ -160,9 +182,10 @@ class Connection:
             ListingInconsistent: its entries lack what every entry has.
         """
         for attempt in range(_PAGE_ATTEMPTS):
-            self._check_stop()
-            with self._watched(), border(f'listing "{bucket}"'):
-                answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
+            answer = self._waited_for(
+                f'listing "{bucket}"',
+                lambda: self.client.list_objects_v2(**self.common(bucket), **parameters),
+            )
             meta = answer["ResponseMetadata"]
             raw = answer.get("RawPage")
             try:
@@ -173,16 +196,27 @@ class Connection:
             except NotAListing:
                 if attempt + 1 == _PAGE_ATTEMPTS:
                     raise
-                time.sleep(0.2 * 2**attempt)
+                self.stop.sleep(random.uniform(0, 0.4 * 2**attempt))  # noqa: S311 (jitter, no secret)
         raise AssertionError
 
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Raise what was asked for meanwhile rather than what the request made of it."""
+    def _waited_for(self, subject: str, request: Callable[[], R]) -> R:
+        """Make a request that the pass itself waits for.
+
+        Raises:
+            Stopped: the pass is to end.
+            StoreUnavailable: it took longer than any such request does.
+        """
+
+        def work() -> R:
+            with border(subject):
+                return request()
+
+        seconds = self._patience.request_seconds
         try:
-            yield
-        finally:
-            self._check_stop()
+            return in_background(work, self.stop, seconds)
+        except TimeoutError as error:
+            message = f"{subject}: no whole answer within {seconds:g} seconds"
+            raise StoreUnavailable(message) from error
 
     def fetch(
         self, bucket: str, key: str, limit: int, known_etag: str = ""
@@ -198,21 +232,21 @@ class Connection:
         """
         condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
         subject = f'"{bucket}/{key}"'
+
+        def request() -> tuple[bytes, str]:
+            answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
+            length = answer["ContentLength"]
+            if length > limit:
+                raise StoreUnavailable(f"{subject}: over {limit} bytes, which no map file is")
+            data = answer["Body"].read(limit + 1)
+            if len(data) != length:
+                raise StoreUnavailable(f"{subject}: got {len(data)} of {length} bytes")
+            return data, answer.get("ETag", "")
+
         try:
-            with self._watched(), border(subject):
-                answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-                if answer["ContentLength"] > limit:
-                    raise StoreUnavailable(
-                        f"{subject}: over {limit} bytes, which no map file is"
-                    )
-                data = answer["Body"].read(limit + 1)
+            return self._waited_for(subject, request)
         except NotModified:
             return None
-        if len(data) != answer["ContentLength"]:
-            raise StoreUnavailable(
-                f"{subject}: got {len(data)} of {answer['ContentLength']} bytes"
-            )
-        return data, answer.get("ETag", "")
 
     def is_versioned(self, bucket: str) -> bool:
         """Tell whether a bucket keeps old versions; True where the store does not say."""
@@ -247,9 +281,9 @@ class Connection:
         name = re.sub(r"[^a-z0-9.-]", "-", bucket.lower()) if virtual else bucket
         options: dict[str, Any] = {
             "allow_http": url.scheme == "http",
-            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-            "read_timeout": timedelta(seconds=_READ_SECONDS),
-            "timeout": timedelta(days=7),  # the read timeout is what finds a stalled transfer
+            "connect_timeout": timedelta(seconds=self._patience.connect_seconds),
+            "read_timeout": timedelta(seconds=self._patience.read_seconds),
+            "timeout": timedelta(days=7),  # others find a stalled transfer
             "user_agent": "s32s-agent",
         }
         if bundle := self._ca_bundle():
@@ -263,7 +297,7 @@ class Connection:
             **self._writing(),
             client_options=options,  # type: ignore[arg-type]
             retry_config={
-                "max_retries": _ATTEMPTS - 1,
+                "max_retries": self._patience.attempts - 1,
                 "retry_timeout": timedelta(seconds=120),
             },
             credential_provider=self._credentials,  # type: ignore[arg-type]

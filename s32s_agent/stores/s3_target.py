@@ -29,7 +29,7 @@ from s32s_agent.errors import (
 )
 from s32s_agent.etags import is_md5, normal, part_count
 from s32s_agent.model import Copy, Entry, Kind, Location
-from s32s_agent.parallel import Stop, in_parallel
+from s32s_agent.parallel import Stop, in_parallel, show_life
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.connection import Connection, border
 from s32s_agent.stores.s3 import S3Store, is_nameable
@@ -44,6 +44,7 @@ _LARGE_AT_ONCE = 8
 """How many buffers over `_LARGE` exist at once, over all workers: 64 MiB."""
 _PART_WORKERS = 4
 """Parts of one object at once."""
+_WAITING_SECONDS = 1.0
 _NOT_IMPLEMENTED = 501
 _DEFAULT_TYPE = "application/octet-stream"
 _PACKED_TYPES = {
@@ -137,7 +138,7 @@ class S3Target(S3Store):
         if entry.kind is Kind.DIRECTORY:
             etag, verified = self._put_marker(copy), "md5"
         elif entry.size <= PART_BYTES:
-            with self._large if entry.size > _LARGE else contextlib.nullcontext():
+            with _permit(self._large) if entry.size > _LARGE else contextlib.nullcontext():
                 etag, verified = self._put_whole(copy, content)
         else:
             etag, verified = self._put_parts(copy, content)
@@ -272,7 +273,10 @@ class S3Target(S3Store):
 
         parts: list[dict[str, Any]] = []
         results = in_parallel(
-            partial(self._send_part, upload), numbered(), _PART_WORKERS, Stop()
+            partial(self._send_part, upload),
+            numbered(),
+            _PART_WORKERS,
+            Stop(self._connection.stop),
         )
         with contextlib.closing(results):
             for part, etag in results:
@@ -449,6 +453,21 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
     return metadata
 
 
+def _acquire(permits: threading.BoundedSemaphore) -> None:
+    """Wait for a permit, showing life: it is others who are slow."""
+    while not permits.acquire(timeout=_WAITING_SECONDS):
+        show_life()
+
+
+@contextlib.contextmanager
+def _permit(permits: threading.BoundedSemaphore) -> Iterator[None]:
+    _acquire(permits)
+    try:
+        yield
+    finally:
+        permits.release()
+
+
 def _in_parts(
     chunks: Iterator[bytes], size: int, permits: threading.BoundedSemaphore
 ) -> Iterator[bytes]:
@@ -460,7 +479,7 @@ def _in_parts(
             rest = chunk
             while rest:
                 if not held:
-                    permits.acquire()
+                    _acquire(permits)
                     held = True
                 pieces.append(rest[:room])
                 rest, room = rest[room:], room - len(pieces[-1])

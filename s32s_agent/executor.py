@@ -94,6 +94,8 @@ class Means:
     """Of this mapping alone."""
     progress: Callable[[int, int], None]
     """Called with entries and bytes done."""
+    pause_seconds: float = 0.5
+    """Before an entry is tried again, up to twice this, then up to four times."""
 
     def draw(self) -> None:
         """Let the progress show that time goes by."""
@@ -370,7 +372,8 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
         except (IntegrityError, StoreUnavailable):
             if attempt == ATTEMPTS:
                 raise
-            means.stop.sleep(random.uniform(0, 0.5 * 2**attempt))  # noqa: S311 (jitter, no secret)
+            pause = random.uniform(0, means.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
+            means.stop.sleep(pause)
     raise AssertionError
 
 

@@ -41,8 +41,8 @@ _CREDENTIAL_SECONDS = 600
 
 _DENIED = {
     "AccessDenied", "AllAccessDisabled", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
-    "InvalidToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired", "AuthorizationHeaderMalformed",
-    "401", "403", "Forbidden", "UnrecognizedClientException", "InvalidClientTokenId",
+    "InvalidToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired", "401",
+    "403", "Forbidden", "UnrecognizedClientException", "InvalidClientTokenId",
 }  # fmt: skip
 _OTHER_VERSION = {
     "NoSuchKey", "404", "NotFound", "NoSuchVersion", "NoSuchUpload",
@@ -69,6 +69,8 @@ class Patience:
     """For a worker to show life, whatever it does."""
     attempts: int = 5
     """How often a request is made that fails for a reason which may pass; with jitter, and ever longer in between."""
+    pause_seconds: float = 0.5
+    """Before an entry, or a page that was none, is tried again; random, up to twice this, then up to four times."""
 
 
 PATIENCE = Patience()
@@ -102,7 +104,7 @@ class Connection:
         from botocore.config import Config  # noqa: PLC0415
 
         self._settings = settings
-        self._patience = patience
+        self.patience = patience
         self.stop = stop or Stop()
         self._config = Config(
             connect_timeout=patience.connect_seconds,
@@ -196,7 +198,8 @@ class Connection:
             except NotAListing:
                 if attempt + 1 == _PAGE_ATTEMPTS:
                     raise
-                self.stop.sleep(random.uniform(0, 0.4 * 2**attempt))  # noqa: S311 (jitter, no secret)
+                longest = self.patience.pause_seconds * 2 ** (attempt + 1)
+                self.stop.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
         raise AssertionError
 
     def _waited_for(self, subject: str, request: Callable[[], R]) -> R:
@@ -211,7 +214,7 @@ class Connection:
             with border(subject):
                 return request()
 
-        seconds = self._patience.request_seconds
+        seconds = self.patience.request_seconds
         try:
             return in_background(work, self.stop, seconds)
         except TimeoutError as error:
@@ -281,8 +284,8 @@ class Connection:
         name = re.sub(r"[^a-z0-9.-]", "-", bucket.lower()) if virtual else bucket
         options: dict[str, Any] = {
             "allow_http": url.scheme == "http",
-            "connect_timeout": timedelta(seconds=self._patience.connect_seconds),
-            "read_timeout": timedelta(seconds=self._patience.read_seconds),
+            "connect_timeout": timedelta(seconds=self.patience.connect_seconds),
+            "read_timeout": timedelta(seconds=self.patience.read_seconds),
             "timeout": timedelta(days=7),  # others find a stalled transfer
             "user_agent": "s32s-agent",
         }
@@ -297,7 +300,7 @@ class Connection:
             **self._writing(),
             client_options=options,  # type: ignore[arg-type]
             retry_config={
-                "max_retries": self._patience.attempts - 1,
+                "max_retries": self.patience.attempts - 1,
                 "retry_timeout": timedelta(seconds=120),
             },
             credential_provider=self._credentials,  # type: ignore[arg-type]
@@ -393,11 +396,14 @@ def _from_botocore(error: Exception, subject: str) -> AgentError:
     )
 
 
+_REGION = "set s3.region to the bucket's region"
 _KINDS: dict[str, tuple[type[AgentError], str]] = {
     **dict.fromkeys(_DENIED, (AccessDenied, "")),
     "InvalidObjectState": (EntryUnreadable, "restore the archived object"),
     "RequestTimeTooSkewed": (AccessDenied, "set this computer's clock"),
     "NoSuchBucket": (StoreUnavailable, "check the bucket's name and the endpoint"),
+    "PermanentRedirect": (StoreUnavailable, _REGION),
+    "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
     **dict.fromkeys(_OTHER_VERSION, (SourceChanged, "")),
 }
 

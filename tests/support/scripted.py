@@ -77,6 +77,10 @@ class Reply:
     """Send only that many bytes of the body, then hang up."""
     delay: float = 0.0
     """Seconds to wait first."""
+    drip: float = 0.0
+    """Seconds between one byte of the body and the next."""
+    raw: bytes | None = None
+    """Send this and hang up: no HTTP at all, or what no server of this library would write."""
 
 
 Match = Callable[[Request], bool]
@@ -239,6 +243,12 @@ class ScriptedS3:
         """Answer matching requests otherwise, `times` times or always; the first rule that matches wins."""
         with self._lock:
             self._rules.append(_Rule(match, reply, times))
+
+    def forget_rules(self) -> None:
+        """Behave again."""
+        with self._lock:
+            self._rules.clear()
+            self.page_size = MAX_KEYS
 
     def asked(self, method: str) -> list[str]:
         """Give the keys of the requests of one method, in order."""
@@ -586,6 +596,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, reply: Reply) -> None:
         time.sleep(reply.delay)
+        if reply.raw is not None:
+            self.close_connection = True
+            self.wfile.write(reply.raw)
+            return
         body = reply.body
         self.send_response_only(reply.status, _phrase(reply.status))
         for name, value in reply.headers.items():
@@ -603,7 +617,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD" and not bodiless:
-            self.wfile.write(body[: reply.close_early])
+            self._write(body[: reply.close_early], reply.drip)
+
+    def _write(self, body: bytes, pause: float) -> None:
+        if not pause:
+            self.wfile.write(body)
+            return
+        for byte in body:
+            time.sleep(pause)
+            self.wfile.write(bytes([byte]))
 
 
 def _phrase(status: int) -> str:

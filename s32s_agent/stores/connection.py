@@ -7,9 +7,10 @@ only when a pass needs them, and their errors are translated here, once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -24,6 +25,7 @@ from s32s_agent.errors import (
     SourceChanged,
     StoreUnavailable,
 )
+from s32s_agent.etags import is_md5, normal
 from s32s_agent.locations import normal_endpoint
 from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background
 from s32s_agent.stores.listing import NotAListing, Page, parse_page
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_PAGE_ATTEMPTS = 3
-"""How often a page is asked for that comes torn or is no listing."""
+_TRIES = 3
+"""How often a page, or a map file, is asked for that comes torn or is none."""
 _CREDENTIAL_SECONDS = 600
 """How long obstore may use credentials before it asks for them again; botocore renews them in time."""
 
@@ -183,7 +185,7 @@ class Connection:
             StoreUnavailable: no listing came, not even after some tries.
             ListingInconsistent: its entries lack what every entry has.
         """
-        for attempt in range(_PAGE_ATTEMPTS):
+        for attempt in range(_TRIES):
             answer = self._waited_for(
                 f'listing "{bucket}"',
                 lambda: self.client.list_objects_v2(**self.common(bucket), **parameters),
@@ -195,11 +197,8 @@ class Connection:
                     code = meta["HTTPStatusCode"]
                     raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
                 return parse_page(raw), meta["HTTPHeaders"].get("x-amz-bucket-region", "")
-            except NotAListing:
-                if attempt + 1 == _PAGE_ATTEMPTS:
-                    raise
-                longest = self.patience.pause_seconds * 2 ** (attempt + 1)
-                self.stop.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
+            except NotAListing as error:
+                self._pause(attempt, error)
         raise AssertionError
 
     def _waited_for(self, subject: str, request: Callable[[], R]) -> R:
@@ -233,23 +232,44 @@ class Connection:
             SourceChanged: it is not there.
             StoreUnavailable: what came is not whole.
         """
+        for attempt in range(_TRIES):
+            try:
+                return self._waited_for(
+                    f'"{bucket}/{key}"', lambda: self._fetch(bucket, key, limit, known_etag)
+                )
+            except NotModified:
+                return None
+            except TornAnswer as error:
+                self._pause(attempt, error)
+        raise AssertionError
+
+    def _fetch(self, bucket: str, key: str, limit: int, known_etag: str) -> tuple[bytes, str]:
         condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
         subject = f'"{bucket}/{key}"'
-
-        def request() -> tuple[bytes, str]:
-            answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-            length = answer["ContentLength"]
-            if length > limit:
-                raise StoreUnavailable(f"{subject}: over {limit} bytes, which no map file is")
-            data = answer["Body"].read(limit + 1)
-            if len(data) != length:
-                raise StoreUnavailable(f"{subject}: got {len(data)} of {length} bytes")
-            return data, answer.get("ETag", "")
-
+        answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
+        length, etag = answer["ContentLength"], answer.get("ETag", "")
+        if length > limit:
+            raise StoreUnavailable(f"{subject}: over {limit} bytes, which no map file is")
         try:
-            return self._waited_for(subject, request)
-        except NotModified:
-            return None
+            with border(subject):
+                data = answer["Body"].read(limit + 1)
+        except StoreUnavailable as error:
+            # botocore repeats requests, but not the reading of an answer.
+            raise TornAnswer(str(error)) from error
+        if len(data) != length:
+            raise TornAnswer(f"{subject}: got {len(data)} of {length} bytes")
+        computed = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        expected = normal(etag)
+        if is_md5(expected) and computed != expected and not is_encrypted(answer):
+            raise TornAnswer(f"{subject}: got MD5 {computed}, expected {expected}")
+        return data, etag
+
+    def _pause(self, attempt: int, error: AgentError) -> None:
+        """Wait before a request is made again; after the last attempt, raise what went wrong."""
+        if attempt + 1 == _TRIES:
+            raise error
+        longest = self.patience.pause_seconds * 2 ** (attempt + 1)
+        self.stop.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
 
     def is_versioned(self, bucket: str) -> bool:
         """Tell whether a bucket keeps old versions; True where the store does not say."""
@@ -344,6 +364,16 @@ class Connection:
 
 class NotModified(AgentError):
     """304: the known version is the current one."""
+
+
+class TornAnswer(StoreUnavailable):
+    """What came is not whole, or not what was promised; asking again may help."""
+
+
+def is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Tell from an answer to GET or HEAD whether encryption makes the ETag something else than an MD5."""
+    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+    return kms or "SSECustomerAlgorithm" in answer
 
 
 def _keep_raw_page(

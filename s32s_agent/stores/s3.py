@@ -15,7 +15,7 @@ from s32s_agent.errors import AgentError, IntegrityError, SourceChanged
 from s32s_agent.etags import best_digest, candidate_part_sizes, is_md5, normal, part_count
 from s32s_agent.model import Entry, Location, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content
-from s32s_agent.stores.connection import Connection, border
+from s32s_agent.stores.connection import Connection, border, is_encrypted
 from s32s_agent.stores.listing import Listing
 from s32s_agent.stores.spool import in_key_order
 
@@ -51,6 +51,10 @@ class S3Store:
         self._region = ""
         self._bytes: ByteStore | None = None
         self._opening = threading.Lock()
+        self._computed: dict[tuple[str, str | None], str] = {}
+        """What came of multipart objects whose bytes do not give their ETags."""
+        self._opaque_parts = False
+        """One of them came twice alike, so that the ETags here prove nothing."""
         self.sort = False
         """Set when the store is known not to list in key order: a scan then sorts, on disk."""
 
@@ -84,7 +88,7 @@ class S3Store:
     @contextlib.contextmanager
     def open(self, entry: Entry) -> Iterator[Content]:
         """Ask for the version that was listed, and accept no other."""
-        digest_sizes = self.part_sizes(entry) if part_count(entry.etag or "") else ()
+        digest_sizes = self.part_sizes(entry)
         nameable = is_nameable(self._prefix + entry.key)
         body = self._open_with_obstore(entry) if nameable else self._open_with_boto3(entry)
         yield _Download(self, entry, body, digest_sizes)
@@ -162,11 +166,23 @@ class S3Store:
                 return tuple(dict.fromkeys((head["ContentLength"], *candidates)))
         return candidates
 
+    def accepts(self, entry: Entry, computed: str) -> bool:
+        """Tell whether to believe the bytes of a multipart object that do not give its ETag.
+
+        The ETag may be no digest, or the guess at the size of the parts be wrong: then the bytes that come again are
+        the same, and the store is not asked for every object twice. Bytes that were damaged on the way differ.
+        """
+        if self._opaque_parts or self.is_encrypted(entry.key):
+            return True
+        version = entry.key, entry.etag
+        with self._opening:
+            before, self._computed[version] = self._computed.get(version), computed
+        self._opaque_parts = before == computed
+        return self._opaque_parts
+
     def is_encrypted(self, key: str) -> bool:
         """Tell whether the object's encryption makes its ETag something else than an MD5."""
-        head = self._head(key)
-        kms = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
-        return kms or "SSECustomerAlgorithm" in head
+        return is_encrypted(self._head(key))
 
     def fresh(self, entry: Entry) -> Entry | None:
         """Give the version that is there now."""
@@ -260,6 +276,10 @@ class _Download:
             return "md5" if is_md5(etag) else "multipart"
         if is_md5(etag) and not self._store.is_encrypted(self._entry.key):
             raise IntegrityError(f'"{self._entry.key}": got MD5 {computed}, expected {etag}')
+        if part_count(etag) and not self._store.accepts(self._entry, computed):
+            raise IntegrityError(
+                f'"{self._entry.key}": got digest {computed}, expected {etag}'
+            )
         return "length"
 
 

@@ -12,7 +12,7 @@ import hashlib
 import mimetypes
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,7 @@ from s32s_agent.etags import is_md5, normal, part_count
 from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.parallel import Stop, in_parallel, show_life
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
-from s32s_agent.stores.connection import Connection, border
+from s32s_agent.stores.connection import Connection, border, is_encrypted
 from s32s_agent.stores.s3 import S3Store, is_nameable
 from s32s_agent.stores.uploads import Upload, Uploads
 
@@ -299,6 +299,7 @@ class S3Target(S3Store):
                     PartNumber=part.number,
                     Body=data,
                 )
+            _check_part(upload.key, part.number, data, answer)
             # Where botocore sent a checksum, completing must name it again.
             named = ("ETag", "ChecksumCRC32")
             return {name: str(answer[name]) for name in named if name in answer}  # type: ignore[literal-required]
@@ -451,6 +452,18 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
     if attributes.mode is not None:
         metadata["mode"] = f"{attributes.mode:04o}"
     return metadata
+
+
+def _check_part(key: str, number: int, data: bytes, answer: Mapping[str, Any]) -> None:
+    """Hold the store to the bytes of a part, where its ETag can be their MD5."""
+    etag, expected = (
+        normal(answer["ETag"]),
+        hashlib.md5(data, usedforsecurity=False).hexdigest(),
+    )
+    if is_md5(etag) and etag != expected and not is_encrypted(answer):
+        raise IntegrityError(
+            f'"{key}", part {number}: S3 has MD5 {etag}, but {expected} was sent'
+        )
 
 
 def _acquire(permits: threading.BoundedSemaphore) -> None:

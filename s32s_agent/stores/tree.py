@@ -24,6 +24,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_PIECE = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 
@@ -285,6 +286,26 @@ def reserve(fd: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
+
+
+def same_bytes(directory: int, one: str, other: str) -> bool:
+    """Tell whether two names of a directory are regular files that hold the same bytes."""
+    with contextlib.ExitStack() as stack:
+        try:
+            files = [
+                stack.enter_context(os.fdopen(os.open(name, _READ, dir_fd=directory), "rb"))
+                for name in (one, other)
+            ]
+        except OSError:
+            return False  # gone, a link, a directory: whatever it is, it is not the same
+        first, second = files
+        status = [os.fstat(each.fileno()) for each in files]
+        regular = all(stat.S_ISREG(each.st_mode) for each in status)
+        if not regular or status[0].st_size != status[1].st_size:
+            return False
+        return all(
+            piece == second.read(_PIECE) for piece in iter(lambda: first.read(_PIECE), b"")
+        )
 
 
 def sync_directory(fd: int) -> None:

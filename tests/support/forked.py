@@ -1,7 +1,7 @@
 """Agents as processes without the half second of imports: forked from one process that has imported everything.
 
 Each is a process of its own all the same, with its own arguments, environment, streams and exit status; only the
-interpreter's start is left out. `python -m support.forked` is that one process; it reads a request a line.
+interpreter's start is left out. Many may run at once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,8 +27,34 @@ from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
 TESTS = Path(__file__).parent.parent
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An agent that was started."""
+
+    directory: Path
+
+    def wait(self) -> AgentRun:
+        """Wait for its end; one that hangs is killed.
+
+        Raises:
+            AssertionError: it hung.
+        """
+        code = self.directory / "exit-status"
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while not code.exists():
+            if time.monotonic() > end:
+                os.kill(int((self.directory / "pid").read_text()), signal.SIGKILL)
+                raise AssertionError(f"no end after {TIMEOUT_SECONDS} seconds")
+            time.sleep(0.01)
+        texts = [
+            (self.directory / name).read_bytes().decode("utf-8", errors="backslashreplace")
+            for name in ("stdout", "stderr")
+        ]
+        return AgentRun(int(code.read_text()), parse_events(texts[1]), *texts)
+
+
 class Forks(AbstractContextManager["Forks"]):
-    """Runs agents, one at a time. A context manager."""
+    """Runs agents. A context manager."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -35,7 +62,6 @@ class Forks(AbstractContextManager["Forks"]):
             cwd=TESTS,
             env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             text=True,
         )
 
@@ -50,14 +76,14 @@ class Forks(AbstractContextManager["Forks"]):
     ) -> None:
         self._process.communicate()
 
-    def once(
+    def start(
         self,
         agent: Agent,
         *arguments: str,
         env: Mapping[str, str | None] | None = None,
         patience: Mapping[str, float] | None = None,
-    ) -> AgentRun:
-        """Make a pass.
+    ) -> Running:
+        """Begin a pass; one at a time for each agent.
 
         Args:
             agent: whose config and directory.
@@ -65,37 +91,31 @@ class Forks(AbstractContextManager["Forks"]):
             env: as for `Agent.run`.
             patience: fields of `Patience` that differ from what users have.
         """
-        out, err = agent.directory / "stdout", agent.directory / "stderr"
+        (agent.directory / "exit-status").unlink(missing_ok=True)
         request = {
             "arguments": agent.command("--once", *arguments)[3:],
             "environment": agent.environment(env),
             "directory": str(agent.directory),
-            "streams": [str(out), str(err)],
             "patience": dict(patience or {}),
         }
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
-        code = self._wait(int(self._line()))
-        stderr = err.read_bytes().decode("utf-8", errors="backslashreplace")
-        stdout = out.read_bytes().decode("utf-8", errors="backslashreplace")
-        return AgentRun(code, parse_events(stderr), stdout, stderr)
+        return Running(agent.directory)
 
-    def _wait(self, pid: int) -> int:
-        timer = threading.Timer(TIMEOUT_SECONDS, os.kill, (pid, signal.SIGKILL))
-        timer.start()
-        try:
-            return int(self._line())
-        finally:
-            timer.cancel()
-            timer.join()
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+    def once(
+        self,
+        agent: Agent,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        patience: Mapping[str, float] | None = None,
+    ) -> AgentRun:
+        """Make a pass."""
+        return self.start(agent, *arguments, env=env, patience=patience).wait()
 
 
 def _serve() -> None:
-    """Fork an agent for every request; answer with its process, then with its exit status."""
+    """Fork an agent for every line of standard input, with a parent of its own that notes how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for name in (
         "boto3",
         "obstore",
@@ -105,19 +125,23 @@ def _serve() -> None:
     ):
         importlib.import_module(name)
     for line in sys.stdin:
-        request = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _become(request)
-            sys.exit(cli.main(request["arguments"], Patience(**request["patience"])))
-        _answer(pid)
-        _, ended = os.waitpid(pid, 0)
-        _answer(os.waitstatus_to_exitcode(ended))
+        if os.fork() == 0:
+            return _keep(json.loads(line))
+    return None
 
 
-def _answer(number: int) -> None:
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
+def _keep(request: Mapping[str, Any]) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    directory = Path(request["directory"])
+    pid = os.fork()
+    if pid == 0:
+        _become(request)
+        sys.exit(cli.main(request["arguments"], Patience(**request["patience"])))
+    (directory / "pid").write_text(str(pid))
+    _, ended = os.waitpid(pid, 0)
+    written = directory / "exit-status.new"
+    written.write_text(str(os.waitstatus_to_exitcode(ended)))
+    written.rename(directory / "exit-status")
 
 
 def _become(request: Mapping[str, Any]) -> None:
@@ -125,8 +149,8 @@ def _become(request: Mapping[str, Any]) -> None:
     os.chdir(request["directory"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    for number, path in enumerate(request["streams"], 1):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    for number, name in enumerate(("stdout", "stderr"), 1):
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(fd, number)
         os.close(fd)
     nothing = os.open(os.devnull, os.O_RDONLY)

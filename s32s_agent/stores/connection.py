@@ -405,7 +405,7 @@ def _translated(error: Exception, subject: str) -> AgentError:
         return _from_obstore(error, subject)
     if isinstance(error, (OSError, RecursionError)) or module.startswith("urllib3"):
         # A redirect that leads back to itself ends in RecursionError.
-        return StoreUnavailable(f"{subject}: {_first_line(error)}")
+        return _unavailable(f"{subject}: {_first_line(error)}")
     raise error
 
 
@@ -418,14 +418,29 @@ def _from_botocore(error: Exception, subject: str) -> AgentError:
             return AccessDenied(message)
         if name in ("ProfileNotFound", "InvalidRegionError", "ConfigParseError"):
             return ConfigError("s3", [_first_line(error)])
-        return StoreUnavailable(message)
+        return _unavailable(message)
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = str(response.get("Error", {}).get("Code", status))
+    code = str(response["Error"].get("Code", ""))
+    if not code:
+        return _not_from_s3(status, subject)
     return _from_code(
         code, status, f"{subject}: {code}: {response['Error'].get('Message', '')}"
     )
 
 
+def _not_from_s3(status: int, subject: str) -> AgentError:
+    """Make the error of an answer that has a body, but not one of S3."""
+    message = f"{subject}: status {status}, with a page that is not from S3"
+    if status in _LOGIN_WANTED:
+        return StoreUnavailable(message, remedy=_PROXY_LOGIN)
+    return _from_code(str(status), status, message)
+
+
+_LOGIN_WANTED = (401, 407)
+_PROXY_LOGIN = (
+    "give the proxy's login in HTTP_PROXY and HTTPS_PROXY, as http://user:password@host:port, or name the endpoint"
+    " in NO_PROXY"
+)
 _REGION = "set s3.region to the bucket's region"
 _KINDS: dict[str, tuple[type[AgentError], str]] = {
     **dict.fromkeys(_DENIED, (AccessDenied, "")),
@@ -433,6 +448,10 @@ _KINDS: dict[str, tuple[type[AgentError], str]] = {
     "RequestTimeTooSkewed": (AccessDenied, "set this computer's clock"),
     "NoSuchBucket": (StoreUnavailable, "check the bucket's name and the endpoint"),
     "PermanentRedirect": (StoreUnavailable, _REGION),
+    "407": (
+        StoreUnavailable,
+        "give the proxy's login in HTTP_PROXY and HTTPS_PROXY, as http://user:password@host:port",
+    ),
     "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
     **dict.fromkeys(_OTHER_VERSION, (SourceChanged, "")),
 }
@@ -456,7 +475,25 @@ def _from_obstore(error: Exception, subject: str) -> AgentError:
         return SourceChanged(message)
     if name in ("PermissionDeniedError", "UnauthenticatedError"):
         return AccessDenied(message)
-    return StoreUnavailable(message)
+    return _unavailable(message)
+
+
+def _unavailable(message: str) -> StoreUnavailable:
+    """Make the error of a request that did not come through, with a remedy where the message shows one."""
+    remedy = next((text for words, text in _REMEDIES if words.search(message)), "")
+    return StoreUnavailable(message, remedy=remedy)
+
+
+_REMEDIES = (
+    (
+        re.compile(r"(?i)certificate|\bssl\b"),
+        "set s3.ca_bundle to the certificate of the authority, or correct s3.endpoint_url",
+    ),
+    (
+        re.compile(r"(?i)proxy|tunnel"),
+        "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the proxy's login",
+    ),
+)
 
 
 def _first_line(error: Exception) -> str:

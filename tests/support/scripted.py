@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -195,8 +196,9 @@ class ScriptedS3:
         page_size: the most keys on a page, whatever the client asks for.
     """
 
-    def __init__(self, bucket: str = "bucket") -> None:
+    def __init__(self, bucket: str = "bucket", tls: ssl.SSLContext | None = None) -> None:
         self.bucket = bucket
+        self._scheme = "https" if tls else "http"
         self.objects: dict[str, StoredObject] = {}
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.requests: list[Request] = []
@@ -205,7 +207,7 @@ class ScriptedS3:
         self._rules: list[_Rule] = []
         self._lock = threading.RLock()
         self._counter = itertools.count(1)
-        self._http = _HttpServer(self)
+        self._http = _HttpServer(self, tls)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
@@ -227,7 +229,7 @@ class ScriptedS3:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
 
     def put(
         self, key: str, data: bytes, *, etag: str | None = None, **headers: str
@@ -520,11 +522,15 @@ class _HttpServer(ThreadingHTTPServer):
 
     daemon_threads = False
 
-    def __init__(self, script: ScriptedS3) -> None:
+    def __init__(self, script: ScriptedS3, tls: ssl.SSLContext | None) -> None:
         self.script = script
         self.connections: set[socket.socket] = set()
         self.faults: list[BaseException] = []
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections.add(request)
@@ -561,7 +567,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             self.close_connection = True  # a client that hangs up is nothing to report
 
     def do_GET(self) -> None:

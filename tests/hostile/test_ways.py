@@ -15,11 +15,11 @@ from support.agents import AgentRun
 from support.certificates import DAY, Authority
 from support.forked import Forks
 from support.invariants import before_a_pass, check_after, versions_of
-from support.scripted import ScriptedS3
+from support.scripted import Match, Reply, Request, ScriptedS3, is_get, is_list
 from support.slaves import Slave
 
 IMPATIENT = {"connect_seconds": 5, "read_seconds": 5, "attempts": 2, "pause_seconds": 0.05}
-UNAVAILABLE = 69
+PARTIAL, UNAVAILABLE = 1, 69
 OLD, NEW = {"a": b"old", "extra": b"extra"}, {"a": b"new"}
 PASSWORD = "wonderland"
 LOGIN = f"agent:{PASSWORD}"
@@ -93,6 +93,32 @@ def test_the_bundle_of_the_environment_holds(
         run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
 
         assert (run.exit_code, judge(scripted_slave, run)) == (0, []), run.stderr
+
+
+# --- redirects ---
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("match", [is_list, is_get("data/a")], ids=["LIST", "GET"])
+def test_an_endpoint_cannot_have_another_server_answer(
+    scripted_slave: Slave, forks: Forks, scripted: ScriptedS3, match: Match, status: int
+) -> None:
+    """Listings are taken from nobody else. Bytes may be, as the library has it: they are proven, and nothing signed."""
+    publish(scripted_slave, scripted)
+    with ScriptedS3() as elsewhere:
+        elsewhere.put("data/a", b"evil", etag=scripted.objects["data/a"].etag)
+
+        def redirect(request: Request) -> Reply:
+            return Reply(status, headers={"location": elsewhere.endpoint_url + request.path})
+
+        scripted.on(match, redirect)
+
+        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+
+    assert run.exit_code in (PARTIAL, UNAVAILABLE), run.stderr
+    assert judge(scripted_slave, run) == []
+    assert match is not is_list or elsewhere.requests == []
+    assert not any("authorization" in each.headers for each in elsewhere.requests)
 
 
 # --- proxies ---

@@ -25,7 +25,7 @@ from support.hostile_cases import AFTER, BEFORE, CASES, PAGE, Case, World
 from support.invariants import versions_of
 from support.moto_server import find_tool
 from support.scripted import ScriptedS3
-from support.trees import canary, write
+from support.trees import RESERVED, canary, write
 
 LIMIT_SECONDS = 60.0
 LARGEST = 1 << 20
@@ -202,7 +202,9 @@ def _judge(
 def _files(target: Path) -> dict[str, bytes]:
     """Read what is below a directory; what is larger than anything published need not be read to be wrong."""
     found = {}
-    for top, _, names in os.walk(target):
+    for top, directories, names in os.walk(target):
+        if top == str(target):
+            directories[:] = [name for name in directories if name != RESERVED]
         for name in names:
             path = Path(top, name)
             large = path.is_symlink() or path.stat().st_size > LARGEST

@@ -247,7 +247,7 @@ class Connection:
         condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
         subject = f'"{bucket}/{key}"'
         answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-        length, etag = answer["ContentLength"], answer.get("ETag", "")
+        length, etag = part_of(answer, "ContentLength", subject), answer.get("ETag", "")
         if length > limit:
             raise StoreUnavailable(f"{subject}: over {limit} bytes, which no map file is")
         try:
@@ -368,6 +368,17 @@ class NotModified(AgentError):
 
 class TornAnswer(StoreUnavailable):
     """What came is not whole, or not what was promised; asking again may help."""
+
+
+def part_of(answer: Mapping[str, Any], name: str, subject: str) -> Any:
+    """Give what every such answer of S3 has.
+
+    Raises:
+        StoreUnavailable: this one does not, so that it was cut short, or came from somebody else.
+    """
+    if name not in answer:
+        raise TornAnswer(f"{subject}: the answer lacks its {name}")
+    return answer[name]
 
 
 def is_encrypted(answer: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from s32s_agent.errors import AgentError, IntegrityError, SourceChanged
 from s32s_agent.etags import best_digest, candidate_part_sizes, is_md5, normal, part_count
 from s32s_agent.model import Entry, Location, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content
-from s32s_agent.stores.connection import Connection, border, is_encrypted
+from s32s_agent.stores.connection import Connection, border, is_encrypted, part_of
 from s32s_agent.stores.listing import Listing
 from s32s_agent.stores.spool import in_key_order
 
@@ -148,8 +148,8 @@ class S3Store:
 
         return _Body(
             answer.get("ETag", ""),
-            answer["ContentLength"],
-            answer["LastModified"],
+            part_of(answer, "ContentLength", f'"{entry.key}"'),
+            part_of(answer, "LastModified", f'"{entry.key}"'),
             answer.get("Metadata", {}),
             chunks,
         )
@@ -213,6 +213,7 @@ class S3Store:
             answer = self._connection.client.head_object(
                 **common, Key=self._prefix + key, **parameters
             )
+        part_of(answer, "ContentLength", f'"{key}"')
         return dict(answer)
 
 

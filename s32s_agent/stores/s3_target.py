@@ -31,7 +31,7 @@ from s32s_agent.etags import is_md5, normal, part_count
 from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.parallel import Stop, in_parallel, show_life
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
-from s32s_agent.stores.connection import Connection, border, is_encrypted
+from s32s_agent.stores.connection import Connection, border, is_encrypted, part_of
 from s32s_agent.stores.s3 import S3Store, is_nameable
 from s32s_agent.stores.uploads import Upload, Uploads
 
@@ -168,7 +168,7 @@ class S3Target(S3Store):
             answer = self._connection.client.put_object(
                 **self._writing(copy, {}, "application/x-directory"), Body=b""
             )
-        return normal(answer["ETag"])
+        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_whole(self, copy: Copy, content: Content) -> tuple[str, str]:
         data = b"".join(content.chunks())
@@ -231,7 +231,7 @@ class S3Target(S3Store):
             answer = self._connection.client.put_object(
                 **self._writing(copy, metadata, kind), **self._condition_for(copy), Body=data
             )
-        return answer["ETag"]
+        return str(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_parts(self, copy: Copy, content: Content) -> tuple[str, str]:
         """Send a large object in parts, and complete it only when all of the file was read unchanged."""
@@ -243,7 +243,7 @@ class S3Target(S3Store):
             parameters["ChecksumAlgorithm"] = "CRC32"  # as botocore gives the parts
         with border(f'"{entry.key}"'):
             begun = client.create_multipart_upload(**parameters)
-        key, upload_id = self._prefix + entry.key, begun["UploadId"]
+        key, upload_id = self._prefix + entry.key, part_of(begun, "UploadId", f'"{entry.key}"')
         upload = Upload(self._connection.endpoint, self._bucket, key, upload_id)
         try:
             note = self._options.uploads.begin(upload)
@@ -335,7 +335,7 @@ class S3Target(S3Store):
             if not self._holds(entry.key, expected, entry.size):
                 raise
             return expected
-        return normal(answer["ETag"])
+        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _abort(self, upload: Upload) -> bool:
         """Abort an upload; tell whether it is gone for sure."""
@@ -457,7 +457,7 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
 def _check_part(key: str, number: int, data: bytes, answer: Mapping[str, Any]) -> None:
     """Hold the store to the bytes of a part, where its ETag can be their MD5."""
     etag, expected = (
-        normal(answer["ETag"]),
+        normal(part_of(answer, "ETag", f'"{key}", part {number}')),
         hashlib.md5(data, usedforsecurity=False).hexdigest(),
     )
     if is_md5(etag) and etag != expected and not is_encrypted(answer):

@@ -33,7 +33,7 @@ MIRRORED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 """What the server says of its objects' times: files of that time were mirrored."""
 ABSOLUTE = Path("/tmp/s32s-agent-escaped")
 AGENT = "s32s-agent"
-VERDICTS = ("lost files", "wrote outside", "wrong bytes", "hung", "exit 0")
+VERDICTS = ("lost files", "wrote outside", "wrong files", "hung", "exit 0")
 """From the worst; the last: all that is wrong is that it says nothing."""
 
 
@@ -192,7 +192,7 @@ def _judge(
     found = {
         "lost files": ", ".join(lost),
         "wrote outside": "outside the directory" if outside else "",
-        "wrong bytes": ", ".join(wrong),
+        "wrong files": ", ".join(wrong),
         "hung": f"{LIMIT_SECONDS:g} s" if exit_code is None else "",
         "exit 0": "not mirrored" if exit_code == 0 and files != dict(published) else "",
     }

@@ -161,8 +161,10 @@ def is_list(request: Request) -> bool:
 
 
 def is_get(key: str) -> Match:
-    """Match GetObject of one key."""
-    return lambda request: request.method == "GET" and request.key == key and not request.query
+    """Match GetObject of one key; some clients name the operation in the query."""
+    return lambda request: (
+        request.method == "GET" and request.key == key and not request.query.keys() - {"x-id"}
+    )
 
 
 def is_head(key: str) -> Match:

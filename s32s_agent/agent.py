@@ -35,11 +35,17 @@ from s32s_agent.pending import PENDING, Change, Pending
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
-from s32s_agent.stores.connection import Connection
+from s32s_agent.stores.connection import PATIENCE, Connection, Patience
 from s32s_agent.work import BATCHES, UPLOADS, Options, Tools, Work
 
 INDEX = "index.db"
 MAPS = "maps"
+LOCK = "run.lock"
+OWN_NAMES = (
+    *(INDEX, LOCK, PENDING, status.LAST_RUN, status.LAST_SKIPPED),
+    *(BATCHES, MAPS, UPLOADS),
+)
+"""How the names of what a pass makes in the state directory begin."""
 
 
 def new_run_id(now: datetime) -> str:
@@ -63,6 +69,7 @@ class Pass:
     report: RunReport = field(default_factory=RunReport)
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
+    patience: Patience = PATIENCE
     hooks: Hooks = field(init=False)
     pending: Pending = field(init=False)
 
@@ -94,7 +101,7 @@ class Pass:
 
     def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
-        connection = Connection(settings.s3, settings.sync.workers, self.stop.check)
+        connection = Connection(settings.s3, settings.sync.workers, self.stop, self.patience)
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))
@@ -279,7 +286,6 @@ def demand_state(state_dir: str) -> None:
         DirectoryError: it, something in it, or a directory above it can be written by others.
     """
     if sys.platform != "win32":
-        from s32s_agent import lock, trust  # noqa: PLC0415 (POSIX only)
+        from s32s_agent import trust  # noqa: PLC0415 (POSIX only)
 
-        files = (INDEX, PENDING, lock.NAME, status.LAST_RUN, status.LAST_SKIPPED)
-        trust.demand_state(state_dir, (*files, BATCHES, MAPS, UPLOADS))
+        trust.demand_state(state_dir, OWN_NAMES)

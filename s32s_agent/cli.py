@@ -37,6 +37,7 @@ from s32s_agent.report import one_code
 
 if TYPE_CHECKING:
     from s32s_agent.agent import Pass
+    from s32s_agent.stores.connection import Patience
     from s32s_agent.telling import Telling
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
@@ -44,8 +45,13 @@ _SOFTWARE = 70
 """A bug."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and give its exit status."""
+def main(arguments: Sequence[str] | None = None, patience: Patience | None = None) -> int:
+    """Run the program and give its exit status.
+
+    Args:
+        arguments: those of the command line when left out.
+        patience: how long a pass waits for S3; what users have when left out.
+    """
     parser = make_parser()
     options = parser.parse_args(arguments)
     watching.refuse_what_does_not_fit(parser, options)
@@ -59,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _demand_trust(options.config, settings)
         if options.check:
             return _check(settings)
-        return _once(settings, options)
+        return _once(settings, options, patience)
     except AgentError as error:
         _complain(error)
         return error.exit_status
@@ -236,10 +242,12 @@ def _check(settings: Settings) -> int:
 # --- --once ---
 
 
-def _once(settings: Settings, options: argparse.Namespace) -> int:
+def _once(settings: Settings, options: argparse.Namespace, patience: Patience | None) -> int:
     from s32s_agent import logs  # noqa: PLC0415 (--status needs no log)
     from s32s_agent.agent import Pass, demand_state, new_run_id  # noqa: PLC0415
+    from s32s_agent.parallel import Stop  # noqa: PLC0415
     from s32s_agent.progress import Progress  # noqa: PLC0415
+    from s32s_agent.stores.connection import PATIENCE  # noqa: PLC0415
     from s32s_agent.work import Options  # noqa: PLC0415
 
     log_settings = _log_settings(settings.log, options)
@@ -252,13 +260,16 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         before_line=progress.pause,
     )
     run_id = new_run_id(datetime.now(UTC))
+    patience = patience or PATIENCE
     whole = Pass(
         settings,
         Options(tuple(options.map), options.dry_run, options.verify, options.allow_deletes),
         run_id,
         logs.bind(run_id),
         progress,
+        stop=Stop(stalled_seconds=patience.stalled_seconds),
         show_plan=_plan_printer(settings),
+        patience=patience,
     )
     signals = _Signals(whole.stop.set, whole.hooks.kill)
     signals.install()
@@ -299,6 +310,7 @@ def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
 def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iterator[None]:
     """Make the state directory when it is missing, and hold the lock in it."""
     from s32s_agent import files, lock, status  # noqa: PLC0415
+    from s32s_agent.agent import LOCK  # noqa: PLC0415
 
     state, now = Path(settings.state_dir), datetime.now(UTC).isoformat()
     try:
@@ -306,7 +318,7 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
     except OSError as error:
         remedy = "make it, give it to the agent's user, or correct state_dir"
         raise DirectoryError(f'"{state}": {error.strerror}', remedy=remedy) from error
-    path = str(state / lock.NAME)
+    path = str(state / LOCK)
     try:
         holder = {"run_id": whole.run_id, "started": now}
         with lock.hold(path, wait_seconds=options.lock_wait, holder=holder):

@@ -153,6 +153,10 @@ class EntryError(AgentError):
 class IntegrityError(EntryError):
     """The bytes that came are not the bytes that were promised."""
 
+    remedy = (
+        "the next pass tries again; if it stays, look at the store, and at proxies in between"
+    )
+
 
 class SourceChanged(EntryError):
     """The source holds another version than the listed one, or none."""

@@ -41,7 +41,7 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
-from s32s_agent.parallel import Spare, Stop, in_parallel
+from s32s_agent.parallel import Spare, Stop, in_parallel, patiently
 from s32s_agent.planner import count_deletes
 from s32s_agent.stores.base import (
     Attributes,
@@ -109,6 +109,8 @@ class Means:
     """Of this mapping alone."""
     progress: Callable[[int, int], None]
     """Called with entries and bytes done."""
+    pause_seconds: float = 0.5
+    """Before an entry is tried again, up to twice this, then up to four times."""
 
     def draw(self) -> None:
         """Let the progress show that time goes by."""
@@ -275,8 +277,13 @@ def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
     large = threading.BoundedSemaphore(means.workers)
 
     def stage(copy: Copy) -> tuple[Staged, float]:
-        with large if copy.entry.size > SMALL_BYTES else contextlib.nullcontext():
+        if copy.entry.size <= SMALL_BYTES:
             return stage_one(copy)
+        patiently(large.acquire)
+        try:
+            return stage_one(copy)
+        finally:
+            large.release()
 
     def stage_one(copy: Copy) -> tuple[Staged, float]:
         started = time.monotonic()
@@ -395,7 +402,8 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
         except (IntegrityError, StoreUnavailable):
             if attempt == ATTEMPTS:
                 raise
-            means.stop.sleep(random.uniform(0, 0.5 * 2**attempt))  # noqa: S311 (jitter, no secret)
+            pause = random.uniform(0, means.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
+            means.stop.sleep(pause)
     raise AssertionError
 
 

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from s32s_agent.documents import printable
 from s32s_agent.errors import DirectoryError, LockHeld
 
-NAME = "run.lock"
 """Of the lock file in the state directory."""
 
 _POLL_SECONDS = 0.1

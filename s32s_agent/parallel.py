@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from s32s_agent.errors import Stopped
+from s32s_agent.errors import Stopped, StoreUnavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -17,8 +17,11 @@ R = TypeVar("R")
 IDLE_SECONDS = 0.25
 INTERRUPTED_SECONDS = 5
 """How long an interrupted pass waits for its workers."""
+STALLED_SECONDS = 1800.0
+"""How long a worker may show no life. Eight MiB, the most that goes in one request, pass at 5 kB a second meanwhile."""
 
 
+_WAITING_SECONDS = 1.0
 _BUSY = 0.75
 """The share of one processor from which on this process counts as busy."""
 
@@ -32,11 +35,15 @@ class Stop:
 
     Args:
         parent: whoever asks the parent asks this one too.
+        stalled_seconds: how long a worker may show no life; as for the parent, where there is one.
     """
 
-    def __init__(self, parent: Stop | None = None) -> None:
+    def __init__(
+        self, parent: Stop | None = None, stalled_seconds: float = STALLED_SECONDS
+    ) -> None:
         self._event = threading.Event()
         self._parent = parent
+        self.stalled_seconds: float = parent.stalled_seconds if parent else stalled_seconds
         self._reason: Stopped | None = None
 
     def set(self, reason: Stopped | None = None) -> None:
@@ -55,7 +62,8 @@ class Stop:
         return self._event.is_set() or (self._parent is not None and self._parent.asked())
 
     def check(self) -> None:
-        """Raise the reason, a `Stopped`, when asked."""
+        """Raise the reason, a `Stopped`, when asked; and show that the caller's thread goes on."""
+        show_life()
         if self.asked():
             raise self.reason()
 
@@ -69,6 +77,71 @@ class Stop:
         while (left := end - time.monotonic()) > 0:
             self.check()
             time.sleep(min(left, 0.2))
+
+
+class _Life(threading.local):
+    """When this thread last showed that it goes on; every thread has its own."""
+
+    worker: _Worker | None = None
+
+
+_life = _Life()
+
+
+def show_life() -> None:
+    """Show that the caller's thread goes on; whoever waits for it then waits longer."""
+    if _life.worker is not None:
+        _life.worker.seen = time.monotonic()
+
+
+def shown_for_caller() -> Callable[[], None]:
+    """Give what a helping thread calls first, so that the life it shows counts as the caller's."""
+    worker = _life.worker
+
+    def adopt() -> None:
+        _life.worker = worker
+
+    return adopt
+
+
+def in_background(function: Callable[[], R], stop: Stop, seconds: float) -> R:
+    """Call a function in a thread, so that waiting for it can end early; then the thread is left alone.
+
+    Raises:
+        Stopped: somebody asked.
+        TimeoutError: it took longer than that.
+    """
+    results: queue.SimpleQueue[tuple[R] | BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put((function(),))
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            results.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        stop.check()
+        try:
+            result = results.get(timeout=min(left, IDLE_SECONDS))
+        except queue.Empty:
+            continue
+        stop.check()
+        if isinstance(result, BaseException):
+            raise result
+        return result[0]
+    raise TimeoutError
+
+
+def patiently(acquire: Callable[..., bool]) -> None:
+    """Wait for a permit, showing life: it is others who are slow.
+
+    Args:
+        acquire: tries to take it, for at most `timeout` seconds.
+    """
+    while not acquire(timeout=_WAITING_SECONDS):
+        show_life()
 
 
 def _none(_running: int) -> int:
@@ -158,6 +231,9 @@ def in_parallel(
         idle: called in the caller's thread, some times a second, while there is no result.
         spare: called in the caller's thread after each result with the number of threads, until one has ended; says
             how many more may start.
+
+    Raises:
+        StoreUnavailable: a thread has shown no life for too long.
     """
     pool = _Pool(function, items, stop)
     threads: list[threading.Thread] = []
@@ -182,11 +258,21 @@ def in_parallel(
                 running += more
             yield result
     finally:
-        interrupted = stop.asked()
+        interrupted = stop.asked() or pool.stalled
         if running:
             stop.set()
         for thread in threads:
             thread.join(INTERRUPTED_SECONDS / len(threads) if interrupted else None)
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """What a thread shows of itself."""
+
+    seen: float = 0.0
+    """When it last showed life."""
+    busy: bool = False
+    """It has an item; one that waits for an item need not show life."""
 
 
 class _Pool(Generic[T, R]):
@@ -197,17 +283,25 @@ class _Pool(Generic[T, R]):
         self._items = iter(items)
         self._lock = threading.Lock()
         self._stop = stop
+        self._workers: list[_Worker] = []
+        self.stalled = False
+        """A thread hangs; waiting for its end would hang too."""
         self._results: queue.SimpleQueue[tuple[T, R | Exception] | _Broken | None] = (
             queue.SimpleQueue()
         )
 
     def work(self) -> None:
         """Take items until there are none; then put None."""
+        _life.worker = worker = _Worker()
+        self._workers.append(worker)
         try:
             while not self._stop.asked():
                 with self._lock:
                     item = next(self._items)
-                self._results.put((item, self._try(item)))
+                worker.seen, worker.busy = time.monotonic(), True
+                result = self._try(item)
+                worker.busy = False
+                self._results.put((item, result))
         except StopIteration:
             pass
         except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
@@ -226,14 +320,24 @@ class _Pool(Generic[T, R]):
         """Wait for a result; None when a thread has ended."""
         while True:
             try:
-                result = self._results.get(timeout=IDLE_SECONDS if idle else None)
+                result = self._results.get(timeout=IDLE_SECONDS)
             except queue.Empty:
+                self._see_life()
                 if idle:
                     idle()
                 continue
             if isinstance(result, _Broken):
                 raise result.error
             return result
+
+    def _see_life(self) -> None:
+        """Show that whoever waits for these threads goes on, as long as they all do."""
+        show_life()
+        limit = self._stop.stalled_seconds
+        oldest = time.monotonic() - limit
+        if any(worker.busy and worker.seen < oldest for worker in tuple(self._workers)):
+            self.stalled = True
+            raise StoreUnavailable(f"nothing came and nothing went for {limit:g} seconds")
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ class Work:
                 tools.throttle,
                 Stop(tools.stop),
                 tools.progress.advance,
+                tools.connection.patience.pause_seconds,
             )
             plan = self._plan(remote, sides, means)
             self._report_plan(plan, report)
@@ -337,7 +338,11 @@ def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:
         case Status.DELETED:
             log.info("entry.deleted", key=outcome.key)
         case Status.SKIPPED:
-            log.warning("entry.skipped", key=outcome.key, reason=str(outcome.error))
+            error = outcome.error
+            remedy = (
+                f"; {error.remedy}" if isinstance(error, AgentError) and error.remedy else ""
+            )
+            log.warning("entry.skipped", key=outcome.key, reason=f"{error}{remedy}")
         case Status.FAILED:
             fields = outcome.error.fields() if isinstance(outcome.error, AgentError) else {}
             log.error("entry.failed", key=outcome.key, **fields)

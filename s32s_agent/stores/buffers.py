@@ -10,6 +10,10 @@ import contextlib
 import queue
 from collections.abc import Iterable, Iterator
 
+from s32s_agent.parallel import show_life
+
+_WAITING_SECONDS = 1.0
+
 
 class Buffers:
     """Permits for a number of buffers, each made when it is first taken; thread-safe.
@@ -30,8 +34,15 @@ class Buffers:
 
     def take(self, size: int) -> bytearray:
         """Wait for a buffer of `size` bytes; what it holds is left from its last use."""
-        buffer = self._free.get()
+        buffer = self._get()
         return buffer if buffer is not None and len(buffer) == size else bytearray(size)
+
+    def _get(self) -> bytearray | None:
+        while True:
+            try:
+                return self._free.get(timeout=_WAITING_SECONDS)
+            except queue.Empty:
+                show_life()  # it is others who are slow
 
     def give_back(self, buffer: bytearray | None) -> None:
         """Let somebody else use a buffer."""
@@ -40,7 +51,7 @@ class Buffers:
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
         """Count memory of the caller's own as a buffer while the context lasts."""
-        buffer = self._free.get()
+        buffer = self._get()
         try:
             yield
         finally:

@@ -7,12 +7,14 @@ only when a pass needs them, and their errors are translated here, once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import random
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from s32s_agent.config import S3Settings
@@ -24,7 +26,9 @@ from s32s_agent.errors import (
     SourceChanged,
     StoreUnavailable,
 )
+from s32s_agent.etags import is_md5, normal
 from s32s_agent.locations import normal_endpoint
+from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background
 from s32s_agent.stores.bounded import bound_answers
 from s32s_agent.stores.listing import NotAListing, Page, parse_page
 
@@ -32,18 +36,17 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store as ByteStore
 
-_CONNECT_SECONDS = 10
-_READ_SECONDS = 60
-_ATTEMPTS = 5
-_PAGE_ATTEMPTS = 3
-"""How often a page is asked for that comes torn or is no listing."""
+R = TypeVar("R")
+
+_TRIES = 3
+"""How often a page, or a map file, is asked for that comes torn or is none."""
 _CREDENTIAL_SECONDS = 600
 """How long obstore may use credentials before it asks for them again; botocore renews them in time."""
 
 _DENIED = {
     "AccessDenied", "AllAccessDisabled", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
-    "InvalidToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired", "AuthorizationHeaderMalformed",
-    "401", "403", "Forbidden", "UnrecognizedClientException", "InvalidClientTokenId",
+    "InvalidToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired", "401",
+    "403", "Forbidden", "UnrecognizedClientException", "InvalidClientTokenId",
 }  # fmt: skip
 _OTHER_VERSION = {
     "NoSuchKey", "404", "NotFound", "NoSuchVersion", "NoSuchUpload",
@@ -56,8 +59,25 @@ _NO_CREDENTIALS = (
 )
 
 
-def _go_on() -> None:
-    """Ask nobody to stop."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long S3 is waited for."""
+
+    connect_seconds: float = 10
+    """For a connection."""
+    read_seconds: float = 60
+    """For the next byte."""
+    request_seconds: float = 600
+    """For a page of a listing, or a map file, all repetitions included."""
+    stalled_seconds: float = STALLED_SECONDS
+    """For a worker to show life, whatever it does."""
+    attempts: int = 5
+    """How often a request is made that fails for a reason which may pass; with jitter, and ever longer in between."""
+    pause_seconds: float = 0.5
+    """Before an entry, or a page that was none, is tried again; random, up to twice this, then up to four times."""
+
+
+PATIENCE = Patience()
 
 
 class Connection:
@@ -68,8 +88,9 @@ class Connection:
     Args:
         settings: the `s3` section of the config.
         workers: how many requests may run at once.
-        check_stop: called around every request that a pass waits for; raises when the pass is to end, since botocore
-            takes an exception of a signal for trouble of the network, and asks again.
+        stop: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
+            botocore takes an exception of a signal for trouble of the network, and asks again.
+        patience: how long S3 is waited for.
 
     Raises:
         AccessDenied: there are no credentials.
@@ -77,18 +98,23 @@ class Connection:
     """
 
     def __init__(
-        self, settings: S3Settings, workers: int, check_stop: Callable[[], None] = _go_on
+        self,
+        settings: S3Settings,
+        workers: int,
+        stop: Stop | None = None,
+        patience: Patience = PATIENCE,
     ) -> None:
         import boto3  # noqa: PLC0415 (0.5 s, which --version and --status need not pay)
         from botocore.config import Config  # noqa: PLC0415
 
         self._settings = settings
-        self._check_stop = check_stop
+        self.patience = patience
+        self.stop = stop or Stop()
         self._config = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            connect_timeout=patience.connect_seconds,
+            read_timeout=patience.read_seconds,
             max_pool_connections=workers,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": patience.attempts},
             s3={"addressing_style": cast("Any", settings.addressing_style)},
             user_agent_extra="s32s-agent",
         )
@@ -163,10 +189,11 @@ class Connection:
             StoreUnavailable: no listing came, not even after some tries.
             ListingInconsistent: its entries lack what every entry has.
         """
-        for attempt in range(_PAGE_ATTEMPTS):
-            self._check_stop()
-            with self._watched(), border(f'listing "{bucket}"'):
-                answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
+        for attempt in range(_TRIES):
+            answer = self._waited_for(
+                f'listing "{bucket}"',
+                lambda: self.client.list_objects_v2(**self.common(bucket), **parameters),
+            )
             meta = answer["ResponseMetadata"]
             raw = answer.get("RawPage")
             try:
@@ -174,19 +201,28 @@ class Connection:
                     code = meta["HTTPStatusCode"]
                     raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
                 return parse_page(raw), meta["HTTPHeaders"].get("x-amz-bucket-region", "")
-            except NotAListing:
-                if attempt + 1 == _PAGE_ATTEMPTS:
-                    raise
-                time.sleep(0.2 * 2**attempt)
+            except NotAListing as error:
+                self._pause(attempt, error)
         raise AssertionError
 
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Raise what was asked for meanwhile rather than what the request made of it."""
+    def _waited_for(self, subject: str, request: Callable[[], R]) -> R:
+        """Make a request that the pass itself waits for.
+
+        Raises:
+            Stopped: the pass is to end.
+            StoreUnavailable: it took longer than any such request does.
+        """
+
+        def work() -> R:
+            with border(subject):
+                return request()
+
+        seconds = self.patience.request_seconds
         try:
-            yield
-        finally:
-            self._check_stop()
+            return in_background(work, self.stop, seconds)
+        except TimeoutError as error:
+            message = f"{subject}: no whole answer within {seconds:g} seconds"
+            raise StoreUnavailable(message) from error
 
     def fetch(
         self, bucket: str, key: str, limit: int, known_etag: str = ""
@@ -200,22 +236,44 @@ class Connection:
             SourceChanged: it is not there.
             StoreUnavailable: what came is not whole.
         """
+        for attempt in range(_TRIES):
+            try:
+                return self._waited_for(
+                    f'"{bucket}/{key}"', lambda: self._fetch(bucket, key, limit, known_etag)
+                )
+            except NotModified:
+                return None
+            except TornAnswer as error:
+                self._pause(attempt, error)
+        raise AssertionError
+
+    def _fetch(self, bucket: str, key: str, limit: int, known_etag: str) -> tuple[bytes, str]:
         condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
         subject = f'"{bucket}/{key}"'
+        answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
+        length, etag = part_of(answer, "ContentLength", subject), answer.get("ETag", "")
+        if length > limit:
+            raise StoreUnavailable(f"{subject}: over {limit} bytes, expected a small file")
         try:
-            with self._watched(), border(subject):
-                answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-                # An answer without a length ends where the connection does, whatever the stubs say.
-                length = cast("int | None", answer.get("ContentLength"))
-                if length is None or length > limit:
-                    size = "of no known length" if length is None else f"over {limit} bytes"
-                    raise StoreUnavailable(f"{subject}: {size}, expected a small file")
+            with border(subject):
                 data = answer["Body"].read(limit + 1)
-        except NotModified:
-            return None
+        except StoreUnavailable as error:
+            # botocore repeats requests, but not the reading of an answer.
+            raise TornAnswer(str(error)) from error
         if len(data) != length:
-            raise StoreUnavailable(f"{subject}: got {len(data)} of {length} bytes")
-        return data, answer.get("ETag", "")
+            raise TornAnswer(f"{subject}: got {len(data)} of {length} bytes")
+        computed = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        expected = normal(etag)
+        if is_md5(expected) and computed != expected and not is_encrypted(answer):
+            raise TornAnswer(f"{subject}: got MD5 {computed}, expected {expected}")
+        return data, etag
+
+    def _pause(self, attempt: int, error: AgentError) -> None:
+        """Wait before a request is made again; after the last attempt, raise what went wrong."""
+        if attempt + 1 == _TRIES:
+            raise error
+        longest = self.patience.pause_seconds * 2 ** (attempt + 1)
+        self.stop.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
 
     def put(self, bucket: str, key: str, data: bytes, content_type: str) -> None:
         """Write a small object, encrypted as the settings say.
@@ -271,9 +329,9 @@ class Connection:
         name = re.sub(r"[^a-z0-9.-]", "-", bucket.lower()) if virtual else bucket
         options: dict[str, Any] = {
             "allow_http": url.scheme == "http",
-            "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
-            "read_timeout": timedelta(seconds=_READ_SECONDS),
-            "timeout": timedelta(days=7),  # the read timeout is what finds a stalled transfer
+            "connect_timeout": timedelta(seconds=self.patience.connect_seconds),
+            "read_timeout": timedelta(seconds=self.patience.read_seconds),
+            "timeout": timedelta(days=7),  # others find a stalled transfer
             "user_agent": "s32s-agent",
         }
         if bundle := self._ca_bundle():
@@ -287,7 +345,7 @@ class Connection:
             **self._writing(),
             client_options=options,  # type: ignore[arg-type]
             retry_config={
-                "max_retries": _ATTEMPTS - 1,
+                "max_retries": self.patience.attempts - 1,
                 "retry_timeout": timedelta(seconds=120),
             },
             credential_provider=self._credentials,  # type: ignore[arg-type]
@@ -333,6 +391,27 @@ class NotModified(AgentError):
     """304: the known version is the current one."""
 
 
+class TornAnswer(StoreUnavailable):
+    """What came is not whole, or not what was promised; asking again may help."""
+
+
+def part_of(answer: Mapping[str, Any], name: str, subject: str) -> Any:
+    """Give what every such answer of S3 has.
+
+    Raises:
+        StoreUnavailable: this one does not, so that it was cut short, or came from somebody else.
+    """
+    if name not in answer:
+        raise TornAnswer(f"{subject}: the answer lacks its {name}")
+    return answer[name]
+
+
+def is_encrypted(answer: Mapping[str, Any]) -> bool:
+    """Tell from an answer to GET or HEAD whether encryption makes the ETag something else than an MD5."""
+    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
+    return kms or "SSECustomerAlgorithm" in answer
+
+
 def _keep_raw_page(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object
 ) -> None:
@@ -362,7 +441,7 @@ def _translated(error: Exception, subject: str) -> AgentError:
         return _from_obstore(error, subject)
     if isinstance(error, (OSError, RecursionError)) or module.startswith("urllib3"):
         # A redirect that leads back to itself ends in RecursionError.
-        return StoreUnavailable(f"{subject}: {_first_line(error)}")
+        return _unavailable(f"{subject}: {_first_line(error)}")
     raise error
 
 
@@ -375,19 +454,41 @@ def _from_botocore(error: Exception, subject: str) -> AgentError:
             return AccessDenied(message)
         if name in ("ProfileNotFound", "InvalidRegionError", "ConfigParseError"):
             return ConfigError("s3", [_first_line(error)])
-        return StoreUnavailable(message)
+        return _unavailable(message)
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = str(response.get("Error", {}).get("Code", status))
+    code = str(response["Error"].get("Code", ""))
+    if not code:
+        return _not_from_s3(status, subject)
     return _from_code(
         code, status, f"{subject}: {code}: {response['Error'].get('Message', '')}"
     )
 
 
+def _not_from_s3(status: int, subject: str) -> AgentError:
+    """Make the error of an answer that has a body, but not one of S3."""
+    message = f"{subject}: status {status}, with a page that is not from S3"
+    if status in _LOGIN_WANTED:
+        return StoreUnavailable(message, remedy=_PROXY_LOGIN)
+    return _from_code(str(status), status, message)
+
+
+_LOGIN_WANTED = (401, 407)
+_PROXY_LOGIN = (
+    "give the proxy's login in HTTP_PROXY and HTTPS_PROXY, as http://user:password@host:port, or name the endpoint"
+    " in NO_PROXY"
+)
+_REGION = "set s3.region to the bucket's region"
 _KINDS: dict[str, tuple[type[AgentError], str]] = {
     **dict.fromkeys(_DENIED, (AccessDenied, "")),
     "InvalidObjectState": (EntryUnreadable, "restore the archived object"),
     "RequestTimeTooSkewed": (AccessDenied, "set this computer's clock"),
     "NoSuchBucket": (StoreUnavailable, "check the bucket's name and the endpoint"),
+    "PermanentRedirect": (StoreUnavailable, _REGION),
+    "407": (
+        StoreUnavailable,
+        "give the proxy's login in HTTP_PROXY and HTTPS_PROXY, as http://user:password@host:port",
+    ),
+    "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
     **dict.fromkeys(_OTHER_VERSION, (SourceChanged, "")),
 }
 
@@ -410,7 +511,25 @@ def _from_obstore(error: Exception, subject: str) -> AgentError:
         return SourceChanged(message)
     if name in ("PermissionDeniedError", "UnauthenticatedError"):
         return AccessDenied(message)
-    return StoreUnavailable(message)
+    return _unavailable(message)
+
+
+def _unavailable(message: str) -> StoreUnavailable:
+    """Make the error of a request that did not come through, with a remedy where the message shows one."""
+    remedy = next((text for words, text in _REMEDIES if words.search(message)), "")
+    return StoreUnavailable(message, remedy=remedy)
+
+
+_REMEDIES = (
+    (
+        re.compile(r"(?i)certificate|\bssl\b"),
+        "set s3.ca_bundle to the certificate of the authority, or correct s3.endpoint_url",
+    ),
+    (
+        re.compile(r"(?i)proxy|tunnel"),
+        "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the proxy's login",
+    ),
+)
 
 
 def _first_line(error: Exception) -> str:

@@ -46,6 +46,7 @@ from s32s_agent.stores.tree import (
     create_file,
     owner_named,
     reserve,
+    same_bytes,
     sync_directory,
     sync_file_system,
     translated,
@@ -322,7 +323,8 @@ class LocalStore(LocalReader):
     def _replace(self, directory: int, staged: Staged) -> tuple[int, ...]:
         """Rename a temporary file to its name; give what of its stat a rename leaves alone."""
         name = staged.copy.entry.key.rpartition("/")[2]
-        if not self._is_our_own(directory, name, staged.copy.replaces):
+        is_known = self._is_our_own(directory, name, staged.copy.replaces)
+        if not (is_known or same_bytes(directory, name, staged.token)):
             self._trash.keep(directory, name, staged.copy.entry.key)
         status = os.stat(staged.token, dir_fd=directory, follow_symlinks=False)
         os.rename(staged.token, name, src_dir_fd=directory, dst_dir_fd=directory)

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from s32s_agent.errors import IntegrityError
+from s32s_agent.parallel import patiently, shown_for_caller
 from s32s_agent.stores.base import File
 
 RANGED_FROM = 32 << 20
@@ -68,10 +69,16 @@ class Slots:
         given_up = threading.Event()
         under_way: deque[tuple[threading.Thread, Future[Range]]] = deque()
 
+        show_life_for_caller = shown_for_caller()
+
         def bring(wanted: Range, done: Future[Range]) -> None:
+            show_life_for_caller()
             try:
-                with self._free:
+                patiently(self._free.acquire)
+                try:
                     _copy(read, wanted, file, given_up)
+                finally:
+                    self._free.release()
                 done.set_result(wanted)
             except BaseException as error:  # noqa: BLE001 (raised again where the range is waited for)
                 done.set_exception(error)

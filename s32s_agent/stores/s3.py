@@ -24,7 +24,7 @@ from s32s_agent.etags import (
 )
 from s32s_agent.model import Entry, Location, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content, File, RangedContent
-from s32s_agent.stores.connection import Connection, border
+from s32s_agent.stores.connection import Connection, border, is_encrypted, part_of
 from s32s_agent.stores.listing import Listing, Page
 from s32s_agent.stores.pages import Pages
 from s32s_agent.stores.ranges import RANGED_FROM, Range, Slots, cut
@@ -72,6 +72,10 @@ class S3Store:
         self._slots = Slots()
         self.in_ranges = True
         """Cleared when a range gave something wrong: large objects are then asked for as a whole."""
+        self._computed: dict[tuple[str, str | None], str] = {}
+        """What came of multipart objects whose bytes do not give their ETags."""
+        self._opaque_parts = False
+        """One of them came twice alike, so that the ETags here prove nothing."""
         self.sort = False
         """Set when the store is known not to list in key order: a scan then sorts, on disk."""
         self.seams: tuple[str, ...] = ()
@@ -108,7 +112,7 @@ class S3Store:
     @contextlib.contextmanager
     def open(self, entry: Entry) -> Iterator[Content]:
         """Ask for the version that was listed, and accept no other."""
-        digest_sizes = self.part_sizes(entry) if part_count(entry.etag or "") else ()
+        digest_sizes = self.part_sizes(entry)
         digest = best_digest(entry.size, entry.etag or "", digest_sizes)
         nameable = is_nameable(self._prefix + entry.key)
         if self.in_ranges and entry.size >= RANGED_FROM and nameable and digest is not None:
@@ -208,8 +212,8 @@ class S3Store:
 
         return _Body(
             answer.get("ETag", ""),
-            answer["ContentLength"],
-            answer["LastModified"],
+            part_of(answer, "ContentLength", f'"{entry.key}"'),
+            part_of(answer, "LastModified", f'"{entry.key}"'),
             answer.get("Metadata", {}),
             chunks,
         )
@@ -226,11 +230,23 @@ class S3Store:
                 return tuple(dict.fromkeys((head["ContentLength"], *candidates)))
         return candidates
 
+    def accepts(self, entry: Entry, computed: str) -> bool:
+        """Tell whether to believe the bytes of a multipart object that do not give its ETag.
+
+        The ETag may be no digest, or the guess at the size of the parts be wrong: then the bytes that come again are
+        the same, and the store is not asked for every object twice. Bytes that were damaged on the way differ.
+        """
+        if self._opaque_parts or self.is_encrypted(entry.key):
+            return True
+        version = entry.key, entry.etag
+        with self._opening:
+            before, self._computed[version] = self._computed.get(version), computed
+        self._opaque_parts = before == computed
+        return self._opaque_parts
+
     def is_encrypted(self, key: str) -> bool:
         """Tell whether the object's encryption makes its ETag something else than an MD5."""
-        head = self._head(key)
-        kms = str(head.get("ServerSideEncryption", "")).startswith("aws:kms")
-        return kms or "SSECustomerAlgorithm" in head
+        return is_encrypted(self._head(key))
 
     def fresh(self, entry: Entry) -> Entry | None:
         """Give the version that is there now."""
@@ -261,6 +277,7 @@ class S3Store:
             answer = self._connection.client.head_object(
                 **common, Key=self._prefix + key, **parameters
             )
+        part_of(answer, "ContentLength", f'"{key}"')
         return dict(answer)
 
 
@@ -333,6 +350,10 @@ class _Download:
             return "md5" if is_md5(etag) else "multipart"
         if is_md5(etag) and not self._store.is_encrypted(self._entry.key):
             raise IntegrityError(f'"{self._entry.key}": got MD5 {computed}, expected {etag}')
+        if part_count(etag) and not self._store.accepts(self._entry, computed):
+            raise IntegrityError(
+                f'"{self._entry.key}": got digest {computed}, expected {etag}'
+            )
         return "length"
 
 

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import mimetypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,7 @@ from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.parallel import Stop, in_parallel
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.buffers import Buffers, in_parts
-from s32s_agent.stores.connection import Connection, border
+from s32s_agent.stores.connection import Connection, border, is_encrypted, part_of
 from s32s_agent.stores.s3 import S3Store, is_nameable
 from s32s_agent.stores.uploads import Upload, Uploads
 
@@ -179,7 +179,7 @@ class S3Target(S3Store):
             answer = self._connection.client.put_object(
                 **self._writing(copy, {}, "application/x-directory"), Body=b""
             )
-        return normal(answer["ETag"])
+        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_whole(self, copy: Copy, content: Content) -> tuple[str, str]:
         data = b"".join(content.chunks())
@@ -242,7 +242,7 @@ class S3Target(S3Store):
             answer = self._connection.client.put_object(
                 **self._writing(copy, metadata, kind), **self._condition_for(copy), Body=data
             )
-        return answer["ETag"]
+        return str(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_parts(self, copy: Copy, content: Content) -> tuple[str, str]:
         """Send a large object in parts, and complete it only when all of the file was read unchanged."""
@@ -254,7 +254,7 @@ class S3Target(S3Store):
             parameters["ChecksumAlgorithm"] = "CRC32"  # as botocore gives the parts
         with border(f'"{entry.key}"'):
             begun = client.create_multipart_upload(**parameters)
-        key, upload_id = self._prefix + entry.key, begun["UploadId"]
+        key, upload_id = self._prefix + entry.key, part_of(begun, "UploadId", f'"{entry.key}"')
         upload = Upload(self._connection.endpoint, self._bucket, key, upload_id)
         try:
             note = self._options.uploads.begin(upload)
@@ -280,7 +280,8 @@ class S3Target(S3Store):
             for number, data in enumerate(in_parts(content.chunks(), size, self._large), 1)
         )
         sent: list[_SentPart] = []
-        results = in_parallel(partial(self._send_part, upload), parts, _PART_WORKERS, Stop())
+        stop = Stop(self._connection.stop)
+        results = in_parallel(partial(self._send_part, upload), parts, _PART_WORKERS, stop)
         with contextlib.closing(results):
             for _, result in results:
                 if isinstance(result, Exception):
@@ -303,6 +304,7 @@ class S3Target(S3Store):
                     PartNumber=part.number,
                     Body=part.data,  # type: ignore[arg-type]
                 )
+            _check_part(upload.key, part.number, digest, answer)
         finally:
             self._large.give_back(part.data)
         # Where botocore sent a checksum, completing must name it again.
@@ -338,7 +340,7 @@ class S3Target(S3Store):
             if not self._holds(entry.key, expected, entry.size):
                 raise
             return expected
-        return normal(answer["ETag"])
+        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _abort(self, upload: Upload) -> bool:
         """Abort an upload; tell whether it is gone for sure."""
@@ -455,6 +457,15 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
     if attributes.mode is not None:
         metadata["mode"] = f"{attributes.mode:04o}"
     return metadata
+
+
+def _check_part(key: str, number: int, digest: bytes, answer: Mapping[str, Any]) -> None:
+    """Hold the store to the bytes of a part, where its ETag can be their MD5."""
+    etag, expected = normal(part_of(answer, "ETag", f'"{key}", part {number}')), digest.hex()
+    if is_md5(etag) and etag != expected and not is_encrypted(answer):
+        raise IntegrityError(
+            f'"{key}", part {number}: S3 has MD5 {etag}, but {expected} was sent'
+        )
 
 
 def _is_not_implemented(error: AgentError) -> bool:

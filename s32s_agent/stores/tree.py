@@ -34,6 +34,7 @@ _NO_CROSSING = 0x01
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
+_PIECE = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 
@@ -347,6 +348,26 @@ def reserve(fd: int, size: int) -> None:
         number = ctypes.get_errno()
         if number not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise OSError(number, os.strerror(number))
+
+
+def same_bytes(directory: int, one: str, other: str) -> bool:
+    """Tell whether two names of a directory are regular files that hold the same bytes."""
+    with contextlib.ExitStack() as stack:
+        try:
+            files = [
+                stack.enter_context(os.fdopen(os.open(name, _READ, dir_fd=directory), "rb"))
+                for name in (one, other)
+            ]
+        except OSError:
+            return False  # gone, a link, a directory: whatever it is, it is not the same
+        first, second = files
+        status = [os.fstat(each.fileno()) for each in files]
+        regular = all(stat.S_ISREG(each.st_mode) for each in status)
+        if not regular or status[0].st_size != status[1].st_size:
+            return False
+        return all(
+            piece == second.read(_PIECE) for piece in iter(lambda: first.read(_PIECE), b"")
+        )
 
 
 def sync_directory(fd: int) -> None:

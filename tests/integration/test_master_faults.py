@@ -242,6 +242,25 @@ def test_a_wrong_etag_is_no_success(master: Master, scripted: ScriptedS3) -> Non
     assert (master.once().exit_code, shown(scripted)) == (0, SMALL)
 
 
+def test_a_part_that_was_damaged_on_the_way_is_sent_again(
+    master: Master, scripted: ScriptedS3
+) -> None:
+    """The ETag of a part tells before the upload is completed, so that no such version ever shows."""
+    scripted.put(KEY, OLD)
+    master.write({"x": LARGE})
+    damaged = Reply(headers={"etag": '"0cc175b9c0f1b6a831c399e269772661"'})
+    scripted.on(is_part, damaged, times=1)
+
+    run = master.once()
+
+    assert (run.exit_code, shown(scripted), scripted.uploads) == (0, LARGE, {})
+    scripted.on(is_part, damaged)
+    master.write({"x": LARGE[::-1]})
+    again = master.once()
+    assert (again.exit_code, shown(scripted), scripted.uploads) == (PARTIAL, LARGE, {})
+    assert "part" in again.named("entry.failed")[0]["error"]
+
+
 # --- sources that change while they are read ---
 
 

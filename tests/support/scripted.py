@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -77,6 +78,10 @@ class Reply:
     """Send only that many bytes of the body, then hang up."""
     delay: float = 0.0
     """Seconds to wait first."""
+    drip: float = 0.0
+    """Seconds between one byte of the body and the next."""
+    raw: bytes | None = None
+    """Send this and hang up: no HTTP at all, or what no server of this library would write."""
 
 
 Match = Callable[[Request], bool]
@@ -156,8 +161,10 @@ def is_list(request: Request) -> bool:
 
 
 def is_get(key: str) -> Match:
-    """Match GetObject of one key."""
-    return lambda request: request.method == "GET" and request.key == key and not request.query
+    """Match GetObject of one key; some clients name the operation in the query."""
+    return lambda request: (
+        request.method == "GET" and request.key == key and not request.query.keys() - {"x-id"}
+    )
 
 
 def is_head(key: str) -> Match:
@@ -191,8 +198,9 @@ class ScriptedS3:
         page_size: the most keys on a page, whatever the client asks for.
     """
 
-    def __init__(self, bucket: str = "bucket") -> None:
+    def __init__(self, bucket: str = "bucket", tls: ssl.SSLContext | None = None) -> None:
         self.bucket = bucket
+        self._scheme = "https" if tls else "http"
         self.objects: dict[str, StoredObject] = {}
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.requests: list[Request] = []
@@ -201,7 +209,7 @@ class ScriptedS3:
         self._rules: list[_Rule] = []
         self._lock = threading.RLock()
         self._counter = itertools.count(1)
-        self._http = _HttpServer(self)
+        self._http = _HttpServer(self, tls)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 
     def __enter__(self) -> Self:
@@ -223,7 +231,7 @@ class ScriptedS3:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
 
     def put(
         self, key: str, data: bytes, *, etag: str | None = None, **headers: str
@@ -239,6 +247,12 @@ class ScriptedS3:
         """Answer matching requests otherwise, `times` times or always; the first rule that matches wins."""
         with self._lock:
             self._rules.append(_Rule(match, reply, times))
+
+    def forget_rules(self) -> None:
+        """Behave again."""
+        with self._lock:
+            self._rules.clear()
+            self.page_size = MAX_KEYS
 
     def asked(self, method: str) -> list[str]:
         """Give the keys of the requests of one method, in order."""
@@ -510,11 +524,15 @@ class _HttpServer(ThreadingHTTPServer):
 
     daemon_threads = False
 
-    def __init__(self, script: ScriptedS3) -> None:
+    def __init__(self, script: ScriptedS3, tls: ssl.SSLContext | None) -> None:
         self.script = script
         self.connections: set[socket.socket] = set()
         self.faults: list[BaseException] = []
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections.add(request)
@@ -551,7 +569,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
-        except (ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError, ssl.SSLError):
             self.close_connection = True  # a client that hangs up is nothing to report
 
     def do_GET(self) -> None:
@@ -586,6 +604,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, reply: Reply) -> None:
         time.sleep(reply.delay)
+        if reply.raw is not None:
+            self.close_connection = True
+            self.wfile.write(reply.raw)
+            return
         body = reply.body
         self.send_response_only(reply.status, _phrase(reply.status))
         for name, value in reply.headers.items():
@@ -603,7 +625,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD" and not bodiless:
-            self.wfile.write(body[: reply.close_early])
+            self._write(body[: reply.close_early], reply.drip)
+
+    def _write(self, body: bytes, pause: float) -> None:
+        if not pause:
+            self.wfile.write(body)
+            return
+        for byte in body:
+            time.sleep(pause)
+            self.wfile.write(bytes([byte]))
 
 
 def _phrase(status: int) -> str:

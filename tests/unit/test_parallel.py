@@ -8,8 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from s32s_agent.errors import Interrupted, Stopped, TimeIsUp
-from s32s_agent.parallel import Answer, Spare, Stop, in_parallel
+from s32s_agent.errors import Interrupted, Stopped, StoreUnavailable, TimeIsUp
+from s32s_agent.parallel import (
+    Answer,
+    Spare,
+    Stop,
+    in_background,
+    in_parallel,
+    shown_for_caller,
+)
 
 
 def test_every_item_once() -> None:
@@ -222,3 +229,67 @@ def test_an_answer_is_made_meanwhile() -> None:
     assert (answer.result(), answer.result()) == (7, 7)
     with pytest.raises(Stopped, match="broken"):
         failure.result()
+
+
+def test_a_worker_that_hangs_does_not_hold_the_pass_for_ever() -> None:
+    """A thread that shows no life for too long ends the work, whatever it hangs in."""
+    hang = threading.Event()
+    impatient = Stop(Stop(stalled_seconds=0.3))
+
+    results = in_parallel(lambda _number: hang.wait(60), [1, 2], 2, impatient)
+
+    with pytest.raises(
+        StoreUnavailable, match=r"nothing came and nothing went for 0\.3 seconds"
+    ):
+        next(results)
+    hang.set()
+
+
+def test_slow_work_that_goes_on_is_not_ended() -> None:
+    """Who shows life may take longer than the limit, and who waits for his own workers shows it with them."""
+    impatient = Stop(stalled_seconds=2)
+
+    def inner(_number: int) -> None:
+        for _ in range(30):
+            time.sleep(0.1)
+            impatient.check()
+
+    def outer(number: int) -> int:
+        return len(list(in_parallel(inner, [1], 1, Stop(impatient)))) + number
+
+    assert list(in_parallel(outer, [1], 1, impatient)) == [(1, 2)]
+
+
+def test_waiting_in_the_background_ends_early() -> None:
+    """When somebody asks, and when the time is up; the result and what was raised come through."""
+    hang, stop = threading.Event(), Stop()
+    with pytest.raises(TimeoutError):
+        in_background(lambda: hang.wait(60), stop, 0.3)
+    assert in_background(lambda: 5, stop, 60) == 5
+    with pytest.raises(ZeroDivisionError):
+        in_background(lambda: 1 // 0, stop, 60)
+    stop.set(TimeIsUp("time is up"))
+    with pytest.raises(TimeIsUp):
+        in_background(lambda: hang.wait(60), stop, 60)
+    hang.set()
+
+
+def test_a_helper_shows_life_for_its_worker() -> None:
+    """A worker that waits for its own threads is not taken for one that hangs, as long as they go on."""
+    impatient = Stop(stalled_seconds=1)
+
+    def outer(number: int) -> int:
+        adopt = shown_for_caller()
+
+        def help_out() -> None:
+            adopt()
+            for _ in range(20):
+                time.sleep(0.1)
+                impatient.check()
+
+        helper = threading.Thread(target=help_out)
+        helper.start()
+        helper.join()
+        return number
+
+    assert list(in_parallel(outer, [1], 1, impatient)) == [(1, 1)]

@@ -1,0 +1,293 @@
+"""What networks do to connections, for every kind of request and both roles: no byte is lost, and no pass hangs.
+
+The agents of one test run side by side, since most of the time they wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.agents import Agent, AgentRun
+from support.forked import Forks
+from support.invariants import (
+    Tree,
+    before_a_pass,
+    check_after,
+    check_output,
+    check_recovery,
+    versions_of,
+)
+from support.masters import Master, new_master
+from support.rough import Fault, RoughNetwork
+from support.scripted import ScriptedS3
+from support.slaves import Slave
+
+from s32s_agent.seaweedfs import S3Server
+
+MIB = 1 << 20
+LARGE = random.Random(5).randbytes(9 * MIB)
+"""More than a slave takes in one piece, and than a master sends in one."""
+OLD = {"small": b"old " * 500, "large": LARGE[::-1], "extra": b"extra"}
+NEW = {"small": b"new " * 500, "large": LARGE}
+PATIENT = {"connect_seconds": 8, "read_seconds": 8, "attempts": 3, "pause_seconds": 0.05}
+IMPATIENT = {
+    **PATIENT,
+    "read_seconds": 1,
+    "attempts": 2,
+    "request_seconds": 4,
+    "stalled_seconds": 4,
+}
+PARTIAL, UNAVAILABLE = 1, 69
+
+SLAVE = {
+    "map": b"GET /bucket/maps/site.json",
+    "LIST": b"list-type=2",
+    "GET small": b"GET /bucket/data/small",
+    "GET large": b"GET /bucket/data/large",
+    "HEAD": b"HEAD /bucket/data/extra",
+}
+MASTER = {
+    "map": b"GET /bucket/maps/site.json",
+    "LIST": b"list-type=2",
+    "PUT": b"PUT /bucket/data/small",
+    "create": b"POST /bucket/data/large?uploads",
+    "part": b"partNumber=2",
+    "complete": b"POST /bucket/data/large?uploadId",
+    "DELETE": b"DELETE /bucket/data/extra",
+}
+REQUESTS = {
+    **{f"slave: {name}": begins for name, begins in SLAVE.items()},
+    **{f"master: {name}": begins for name, begins in MASTER.items()},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One agent, its server, and the network between them."""
+
+    name: str
+    server: ScriptedS3
+    network: RoughNetwork
+    user: Slave | Master
+
+    @property
+    def agent(self) -> Agent:
+        return self.user.agent
+
+    @property
+    def begins(self) -> bytes:
+        """What the head of the request in question holds."""
+        return REQUESTS[self.name]
+
+    @property
+    def old(self) -> dict[str, bytes]:
+        return _of_interest(self.name, OLD)
+
+    @property
+    def new(self) -> dict[str, bytes]:
+        return _of_interest(self.name, NEW)
+
+    def published(self) -> dict[str, bytes]:
+        objects = self.server.objects.items()
+        return {key[5:]: each.data for key, each in objects if key.startswith("data/")}
+
+    def target(self) -> Tree:
+        """Give what the pass was to change: a directory, or a prefix."""
+        return self.user.tree() if isinstance(self.user, Slave) else self.published()
+
+    def left(self) -> list[str]:
+        """List what a pass leaves. An upload whose beginning was not answered is known to nobody, and holds nothing."""
+        unfinished = [key for key, parts in self.server.uploads.values() if parts]
+        return unfinished + (self.user.temporaries() if isinstance(self.user, Slave) else [])
+
+    def configure(self, **sync: str) -> None:
+        s3 = {"endpoint_url": self.network.endpoint_url}
+        self.user.configure("maps/site.json", s3=s3, sync={"workers": 4, **sync})
+
+
+def _of_interest(name: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    """Leave the large file out where no request for it is in question."""
+    needed = b"large" in REQUESTS[name] or "part" in name
+    return {key: data for key, data in files.items() if needed or key != "large"}
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def lines(tmp_path: Path, seaweedfs_server: S3Server) -> Iterator[list[Line]]:
+    """An agent for each kind of request; what it is to mirror has changed since its last pass."""
+    with ExitStack() as stack:
+        yield [
+            _line(tmp_path / str(number), name, stack, seaweedfs_server)
+            for number, name in enumerate(REQUESTS)
+        ]
+
+
+def _line(directory: Path, name: str, stack: ExitStack, keys: S3Server) -> Line:
+    server = stack.enter_context(ScriptedS3())
+    network = stack.enter_context(RoughNetwork(server.endpoint_url))
+    agent = Agent(directory / "agent", keys)
+    agent.directory.mkdir(parents=True)
+    user: Slave | Master
+    if name.startswith("slave"):
+        user = Slave(agent, server.bucket, server.put, directory / "srv")
+        user.root.mkdir()
+        user.publish_map(user.mapping())
+        for key, data in _of_interest(name, NEW).items():
+            server.put(f"data/{key}", data)
+        user.target.mkdir()
+        for key, data in _of_interest(name, OLD).items():
+            (user.target / key).write_bytes(data)
+    else:
+        user = new_master(directory, agent, server.bucket, server.put)
+        user.write(_of_interest(name, NEW))
+        for key, data in _of_interest(name, OLD).items():
+            server.put(f"data/{key}", data)
+    line = Line(name, server, network, user)
+    line.configure()
+    return line
+
+
+def passes(lines: list[Line], forks: Forks, patience: Mapping[str, float]) -> list[AgentRun]:
+    """Make a pass of every agent at once."""
+    running = [forks.start(line.agent, patience=patience) for line in lines]
+    return [each.wait() for each in running]
+
+
+def problems(line: Line, run: AgentRun) -> list[str]:
+    """Give what the pass did that it must not do; the target holds whole versions, and only a whole pass deletes."""
+    if isinstance(line.user, Slave):
+        before = before_a_pass(line.user.target, line.agent.state_dir)
+        found = check_after(before, versions_of(OLD, NEW), run)
+    else:
+        found = check_output(run)
+        versions = versions_of(OLD, NEW)
+        found += [key for key, data in line.published().items() if data not in versions[key]]
+    if run.exit_code != 0 and "DELETE" not in line.name and "extra" not in line.target():
+        found.append("deleted, though there was an error")
+    return [f"{line.name}: {each}" for each in found]
+
+
+def recovery(line: Line, forks: Forks) -> list[str]:
+    line.network.heal()
+    return [
+        f"{line.name}: {each}"
+        for each in check_recovery(
+            lambda: forks.once(line.agent, patience=PATIENT), line.target, line.new, line.left
+        )
+    ]
+
+
+PASSING = {
+    "latency": (Fault(latency=0.2), 99),
+    "a reset": (Fault(reset_after=0), 1),
+    "a reset in the middle of the answer": (Fault(reset_after=300), 1),
+    "an answer cut off": (Fault(end_after=300), 1),
+    "silence": (Fault(silence_after=300), 1),
+    "a black hole": (Fault(swallow=True), 1),
+    "a byte turned over in a body": (Fault(corrupt=-1), 1),
+    "a byte turned over in a head": (Fault(corrupt=5), 1),
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_trouble_that_passes_costs_time_only(
+    lines: list[Line], forks: Forks, name: str
+) -> None:
+    """Once is no failure, for any request: the pass ends with everything mirrored."""
+    fault, times = PASSING[name]
+    for line in lines:
+        line.network.on(line.begins, fault, times)
+
+    runs = passes(lines, forks, PATIENT)
+
+    for line, run in zip(lines, runs, strict=True):
+        assert problems(line, run) == []
+        assert (line.name, run.exit_code, line.target()) == (line.name, 0, line.new), (
+            run.stderr
+        )
+        assert line.network.met[line.begins] >= 1
+
+
+LASTING = {
+    "resets": Fault(reset_after=0),
+    "answers cut off": Fault(end_after=40),
+    "silence": Fault(silence_after=0),
+    "a black hole": Fault(swallow=True),
+    "a trickle of the answer": Fault(rate=2),
+}
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_trouble_that_stays_ends_the_pass(lines: list[Line], forks: Forks, name: str) -> None:
+    """No pass hangs: it says that S3 cannot be reached, keeps what is there, and the next one puts it right."""
+    for line in lines:
+        line.network.on(line.begins, LASTING[name])
+
+    runs = passes(lines, forks, IMPATIENT)
+
+    for line, run in zip(lines, runs, strict=True):
+        assert problems(line, run) == []
+        assert run.exit_code in _statuses(line), (line.name, run.stderr)
+        assert line.network.met[line.begins] >= 1
+    assert [each for line in lines for each in recovery(line, forks)] == []
+
+
+SETTLED = ("master: complete", "master: DELETE", "slave: HEAD")
+"""Of a completion whose answer got lost, HEAD tells that it happened; of others, the first line of the answer does."""
+
+
+def _statuses(line: Line) -> set[int]:
+    arrived = line.name in SETTLED and line.target() == line.new
+    return {UNAVAILABLE, 0} if arrived else {UNAVAILABLE}
+
+
+def test_how_often_a_request_is_made(lines: list[Line], forks: Forks) -> None:
+    """What may pass is tried five times, the bytes of an entry three times that; nothing writes unasked but thrice."""
+    chosen = {"slave: map": 5, "slave: LIST": 5, "slave: GET small": 15, "master: PUT": 3}
+    lines = [line for line in lines if line.name in chosen]
+    for line in lines:
+        line.network.on(line.begins, Fault(reset_after=0))
+
+    runs = passes(lines, forks, {"pause_seconds": 0.05})
+
+    assert [run.exit_code for run in runs] == [UNAVAILABLE] * len(lines)
+    assert {line.name: line.network.met[line.begins] for line in lines} == chosen
+
+
+@pytest.mark.parametrize("fault", ["a black hole", "a trickle of the answer"])
+def test_a_deadline_holds_whatever_hangs(lines: list[Line], forks: Forks, fault: str) -> None:
+    """`run_timeout` ends a pass that waits for any request, long before the library would give up."""
+    for line in lines:
+        line.configure(run_timeout="3s")
+        line.network.on(line.begins, LASTING[fault])
+
+    waits = ("connect_seconds", "read_seconds", "request_seconds", "stalled_seconds")
+    runs = passes(lines, forks, dict.fromkeys(waits, 600.0))
+
+    for line, run in zip(lines, runs, strict=True):
+        assert (line.name, run.exit_code) == (line.name, PARTIAL), run.stderr
+        assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]
+        assert problems(line, run) == []
+
+
+def test_what_is_sent_slowly_arrives(lines: list[Line], forks: Forks) -> None:
+    """A line on which a part takes longer than a connection may need, is slow and not broken."""
+    lines = [line for line in lines if line.name == "master: part"]
+    for line in lines:
+        line.network.on(b"PUT /bucket/data", Fault(upload_rate=MIB / 2))
+
+    runs = passes(lines, forks, PATIENT)
+
+    assert [(run.exit_code, run.named("entry.failed")) for run in runs] == [(0, [])]
+    assert hashlib.md5(lines[0].published()["large"]).digest() == hashlib.md5(LARGE).digest()

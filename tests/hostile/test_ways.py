@@ -1,0 +1,199 @@
+"""The way to S3: certificates that do not hold, and real proxies that ask for a login."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.agents import AgentRun
+from support.certificates import DAY, Authority
+from support.forked import Forks
+from support.invariants import before_a_pass, check_after, versions_of
+from support.scripted import Match, Reply, Request, ScriptedS3, is_get, is_list
+from support.slaves import Slave
+
+IMPATIENT = {"connect_seconds": 5, "read_seconds": 5, "attempts": 2, "pause_seconds": 0.05}
+PARTIAL, UNAVAILABLE = 1, 69
+OLD, NEW = {"a": b"old", "extra": b"extra"}, {"a": b"new"}
+PASSWORD = "wonderland"
+LOGIN = f"agent:{PASSWORD}"
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def publish(slave: Slave, server: ScriptedS3, **s3: str) -> None:
+    """Have the slave hold the old files, and the server the new ones."""
+    slave.put = server.put
+    slave.publish_map(slave.mapping())
+    slave.publish(NEW)
+    slave.configure("maps/site.json", s3={"endpoint_url": server.endpoint_url, **s3})
+    slave.target.mkdir()
+    for key, data in OLD.items():
+        (slave.target / key).write_bytes(data)
+
+
+def judge(slave: Slave, run: AgentRun) -> list[str]:
+    """Give what a pass did that it must not do; one that failed changed nothing."""
+    before = before_a_pass(slave.target, slave.agent.state_dir)
+    found = check_after(before, versions_of(OLD, NEW), run, secrets=[PASSWORD])
+    wanted = NEW if run.exit_code == 0 else OLD
+    return found + [f"the tree is {slave.tree()}"] * (slave.tree() != wanted)
+
+
+# --- certificates ---
+
+CERTIFICATES: dict[str, tuple[str, timedelta, bool, int]] = {
+    "good": ("127.0.0.1", DAY, True, 0),
+    "of an unknown authority": ("127.0.0.1", DAY, False, UNAVAILABLE),
+    "of somebody else": ("127.0.0.9", DAY, True, UNAVAILABLE),
+    "run out": ("127.0.0.1", -DAY, True, UNAVAILABLE),
+}
+
+
+@pytest.mark.parametrize("name", CERTIFICATES)
+def test_a_certificate_that_does_not_hold(
+    scripted_slave: Slave, forks: Forks, authority: Authority, name: str
+) -> None:
+    """Nobody is believed who cannot show a certificate for the endpoint, and the remedy names what to set."""
+    address, valid, known, status = CERTIFICATES[name]
+    with ScriptedS3(tls=authority.context(address, valid)) as server:
+        bundle = {"ca_bundle": str(authority.bundle)} if known else {}
+        publish(scripted_slave, server, **bundle)
+
+        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+
+        assert (run.exit_code, judge(scripted_slave, run)) == (status, []), run.stderr
+        assert status == 0 or "s3.ca_bundle" in run.named("run.failed")[0]["remedy"]
+        assert status == 0 or server.requests == []
+
+
+def test_the_bundle_of_the_environment_holds(
+    scripted_slave: Slave, forks: Forks, authority: Authority
+) -> None:
+    """`AWS_CA_BUNDLE` counts for all that is sent."""
+    with ScriptedS3(tls=authority.context()) as server:
+        publish(scripted_slave, server)
+        env = {"AWS_CA_BUNDLE": str(authority.bundle)}
+
+        run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+
+        assert (run.exit_code, judge(scripted_slave, run)) == (0, []), run.stderr
+
+
+# --- redirects ---
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+@pytest.mark.parametrize("match", [is_list, is_get("data/a")], ids=["LIST", "GET"])
+def test_an_endpoint_cannot_have_another_server_answer(
+    scripted_slave: Slave, forks: Forks, scripted: ScriptedS3, match: Match, status: int
+) -> None:
+    """Listings are taken from nobody else. Bytes may be, as the library has it: they are proven, and nothing signed."""
+    publish(scripted_slave, scripted)
+    with ScriptedS3() as elsewhere:
+        elsewhere.put("data/a", b"evil", etag=scripted.objects["data/a"].etag)
+
+        def redirect(request: Request) -> Reply:
+            return Reply(status, headers={"location": elsewhere.endpoint_url + request.path})
+
+        scripted.on(match, redirect)
+
+        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+
+    assert run.exit_code in (PARTIAL, UNAVAILABLE), run.stderr
+    assert judge(scripted_slave, run) == []
+    assert match is not is_list or elsewhere.requests == []
+    assert not any("authorization" in each.headers for each in elsewhere.requests)
+
+
+# --- proxies ---
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a tinyproxy that asks for a login."""
+    program = shutil.which("tinyproxy")
+    if program is None:
+        pytest.skip("tinyproxy is not installed (apt-get install tinyproxy-bin)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    directory = tmp_path_factory.mktemp("tinyproxy")
+    config = directory / "tinyproxy.conf"
+    log = directory / "log"
+    user, _, password = LOGIN.partition(":")
+    config.write_text(
+        f'Port {port}\nListen 127.0.0.1\nBasicAuth {user} {password}\nLogFile "{log}"\nMaxClients 50\n'
+    )
+    with subprocess.Popen(
+        [program, "-d", "-c", str(config)], stdout=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait_for(port)
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "tinyproxy does not listen"
+            time.sleep(0.05)
+        else:
+            return
+
+
+LOGINS = {f"{LOGIN}@": 0, "": UNAVAILABLE, "agent:looking-glass@": UNAVAILABLE}
+WAYS = [(scheme, login) for scheme in ("http", "https") for login in LOGINS]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[0]} {way[1] or 'no login'}")
+def test_a_proxy_that_asks_for_a_login(
+    scripted_slave: Slave, forks: Forks, authority: Authority, proxy: str, way: tuple[str, str]
+) -> None:
+    """With the login everything goes through the proxy; without, nothing changes, and the proxy is named."""
+    scheme, login = way
+    status, tls = LOGINS[login], authority.context() if scheme == "https" else None
+    with ScriptedS3(tls=tls) as server:
+        publish(scripted_slave, server, ca_bundle=str(authority.bundle))
+        env: dict[str, str | None] = {f"{scheme.upper()}_PROXY": f"http://{login}{proxy}"}
+
+        run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+
+        assert (run.exit_code, judge(scripted_slave, run)) == (status, []), run.stderr
+        assert "looking-glass" not in run.stderr
+        assert status == 0 or "PROXY" in run.named("run.failed")[0]["remedy"]
+        assert bool(server.requests) == (status == 0)
+
+
+def test_a_proxy_that_is_down(
+    scripted_slave: Slave, forks: Forks, scripted: ScriptedS3
+) -> None:
+    """Nobody goes around a proxy, and its password is not shown."""
+    publish(scripted_slave, scripted)
+    env: dict[str, str | None] = {"HTTP_PROXY": f"http://{LOGIN}@127.0.0.1:9"}
+
+    run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+
+    assert (run.exit_code, judge(scripted_slave, run)) == (UNAVAILABLE, []), run.stderr
+    assert "PROXY" in run.named("run.failed")[0]["remedy"]
+    assert scripted.requests == []

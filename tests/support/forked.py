@@ -1,0 +1,162 @@
+"""Agents as processes without the half second of imports: forked from one process that has imported everything.
+
+Each is a process of its own all the same, with its own arguments, environment, streams and exit status; only the
+interpreter's start is left out. Many may run at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from s32s_agent import cli
+from s32s_agent.stores.connection import Patience
+from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+
+TESTS = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An agent that was started."""
+
+    directory: Path
+
+    def wait(self) -> AgentRun:
+        """Wait for its end; one that hangs is killed.
+
+        Raises:
+            AssertionError: it hung.
+        """
+        code = self.directory / "exit-status"
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while not code.exists():
+            if time.monotonic() > end:
+                os.kill(int((self.directory / "pid").read_text()), signal.SIGKILL)
+                raise AssertionError(f"no end after {TIMEOUT_SECONDS} seconds")
+            time.sleep(0.01)
+        texts = [
+            (self.directory / name).read_bytes().decode("utf-8", errors="backslashreplace")
+            for name in ("stdout", "stderr")
+        ]
+        return AgentRun(int(code.read_text()), parse_events(texts[1]), *texts)
+
+
+class Forks(AbstractContextManager["Forks"]):
+    """Runs agents. A context manager."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.forked"],
+            cwd=TESTS,
+            env={**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._process.communicate()
+
+    def start(
+        self,
+        agent: Agent,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        patience: Mapping[str, float] | None = None,
+    ) -> Running:
+        """Begin a pass; one at a time for each agent.
+
+        Args:
+            agent: whose config and directory.
+            arguments: after `--once`.
+            env: as for `Agent.run`.
+            patience: fields of `Patience` that differ from what users have.
+        """
+        (agent.directory / "exit-status").unlink(missing_ok=True)
+        request = {
+            "arguments": agent.command("--once", *arguments)[3:],
+            "environment": agent.environment(env),
+            "directory": str(agent.directory),
+            "patience": dict(patience or {}),
+        }
+        assert self._process.stdin is not None
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        return Running(agent.directory)
+
+    def once(
+        self,
+        agent: Agent,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        patience: Mapping[str, float] | None = None,
+    ) -> AgentRun:
+        """Make a pass."""
+        return self.start(agent, *arguments, env=env, patience=patience).wait()
+
+
+def _serve() -> None:
+    """Fork an agent for every line of standard input, with a parent of its own that notes how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for name in (
+        "boto3",
+        "obstore",
+        "s32s_agent.agent",
+        "s32s_agent.logs",
+        "s32s_agent.progress",
+    ):
+        importlib.import_module(name)
+    for line in sys.stdin:
+        if os.fork() == 0:
+            return _keep(json.loads(line))
+    return None
+
+
+def _keep(request: Mapping[str, Any]) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    directory = Path(request["directory"])
+    pid = os.fork()
+    if pid == 0:
+        _become(request)
+        sys.exit(cli.main(request["arguments"], Patience(**request["patience"])))
+    (directory / "pid").write_text(str(pid))
+    _, ended = os.waitpid(pid, 0)
+    written = directory / "exit-status.new"
+    written.write_text(str(os.waitstatus_to_exitcode(ended)))
+    written.rename(directory / "exit-status")
+
+
+def _become(request: Mapping[str, Any]) -> None:
+    """Make this process what a new one would be."""
+    os.chdir(request["directory"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number, name in enumerate(("stdout", "stderr"), 1):
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(fd, number)
+        os.close(fd)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+
+if __name__ == "__main__":
+    _serve()

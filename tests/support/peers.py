@@ -1,0 +1,297 @@
+"""What other tools do in the cases of `hostile_cases`, each in a throw-away directory with a canary and a time limit.
+
+The tools mirror a prefix into a directory, with deletes on, as the agent does. Nothing is judged by what they print,
+only by the files that they leave and by their exit status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from support.hostile_cases import AFTER, BEFORE, CASES, PAGE, Case, World
+from support.invariants import versions_of
+from support.moto_server import find_tool
+from support.scripted import ScriptedS3
+from support.trees import RESERVED, canary, write
+
+LIMIT_SECONDS = 60.0
+LARGEST = 1 << 20
+MIRRORED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
+"""What the server says of its objects' times: files of that time were mirrored."""
+ABSOLUTE = Path("/tmp/s32s-agent-escaped")
+AGENT = "s32s-agent"
+VERDICTS = ("lost files", "wrote outside", "wrong files", "hung", "exit 0")
+"""From the worst; the last: all that is wrong is that it says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one tool did in one case."""
+
+    tool: str
+    case: str
+    kind: str
+    verdict: str
+    """One of `VERDICTS`, or `fine`."""
+    exit_code: int | None
+    """None: it was still running at the end of its time."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A directory of its own for one run."""
+
+    top: Path
+
+    @property
+    def target(self) -> Path:
+        # Deep enough for the keys that climb.
+        return self.top / "srv/one/site"
+
+    @property
+    def outside(self) -> Path:
+        return self.top / "srv/one/outside"
+
+
+Command = Callable[[_Place, str], Sequence[str]]
+
+
+def _aws(place: _Place, url: str) -> Sequence[str]:
+    # Without the second option it does not see a change that leaves the size alone.
+    sync = ("s3", "sync", "--delete", "--exact-timestamps", "--cli-read-timeout", "5")
+    return "aws", "--endpoint-url", url, *sync, "s3://bucket/data/", str(place.target)
+
+
+def _rclone(place: _Place, url: str) -> Sequence[str]:
+    # The scripted server lists flat, with ListObjectsV2.
+    options = ("--fast-list", "--retries", "1", "--low-level-retries", "2", "--timeout", "5s")
+    store = (
+        f"provider=Other,list_version=2,list_url_encode=true,env_auth=true,endpoint='{url}'"
+    )
+    return "rclone", "sync", *options, f":s3,{store}:bucket/data", str(place.target)
+
+
+def _s5cmd(place: _Place, url: str) -> Sequence[str]:
+    options = ("--endpoint-url", url, "--retry-count", "1")
+    return "s5cmd", *options, "sync", "--delete", "s3://bucket/data/*", f"{place.target}/"
+
+
+def _agent(place: _Place, url: str) -> Sequence[str]:
+    config = {
+        "role": "slave",
+        "maps": "bucket/maps/site.json",
+        "roots": [str(place.top / "srv")],
+        "state_dir": str(place.top / "state"),
+        "s3": {"endpoint_url": url, "addressing_style": "path", "region": "us-east-1"},
+    }
+    path = place.top / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return (
+        sys.executable,
+        "-m",
+        "s32s_agent",
+        "--once",
+        "--allow-deletes",
+        "--config",
+        str(path),
+    )
+
+
+TOOLS: Mapping[str, Command] = {AGENT: _agent, "aws": _aws, "rclone": _rclone, "s5cmd": _s5cmd}
+
+
+def run(tool: str, case: Case) -> Finding:
+    """Run one tool in one case and judge what it did."""
+    directory = Path(tempfile.mkdtemp(prefix="hostile-"))
+    try:
+        with ScriptedS3() as server:
+            return _run(tool, case, _Place(directory), World(server))
+    finally:
+        shutil.rmtree(directory)
+        ABSOLUTE.unlink(missing_ok=True)
+
+
+def _run(tool: str, case: Case, place: _Place, world: World) -> Finding:
+    write(place.target, BEFORE)
+    write(place.outside, {"precious": b"precious"})
+    for name in BEFORE:
+        when = MIRRORED_AT - 86400 * (name == PAGE)
+        os.utime(place.target / name, (when, when))
+    world.change()
+    mapping = {"name": "site", "s3": "bucket/data", "slave": str(place.target)}
+    world.server.put("maps/site.json", json.dumps([mapping]).encode())
+    case.arrange(world)
+    published = world.published()
+    command = TOOLS[tool](place, world.server.endpoint_url)
+    before = _around(place)
+    exit_code, said = _execute(tool, command, place)
+    verdict, detail = _judge(place, before, published, exit_code)
+    return Finding(tool, case.name, case.kind, verdict, exit_code, detail or said)
+
+
+def _execute(tool: str, command: Sequence[str], place: _Place) -> tuple[int | None, str]:
+    environment = {
+        "PATH": os.defpath,
+        "HOME": str(place.top),
+        "AWS_ACCESS_KEY_ID": "any",
+        "AWS_SECRET_ACCESS_KEY": "any",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "RCLONE_CONFIG": os.devnull,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    program = command[0] if tool == AGENT else (find_tool(command[0]) or command[0])
+    try:
+        done = subprocess.run(
+            [program, *command[1:]],
+            env=environment,
+            cwd=place.top,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return None, ""
+    return done.returncode, done.stderr.decode(errors="backslashreplace")[-300:]
+
+
+def _around(place: _Place) -> tuple[str, frozenset[str]]:
+    """Give the state of everything outside the target that a tool has no business with."""
+    tops = (place.top / "srv", place.top / "srv/one")
+    names = {str(each) for top in tops for each in top.iterdir()}
+    return canary(place.outside), frozenset(names)
+
+
+def _judge(
+    place: _Place,
+    before: tuple[str, frozenset[str]],
+    published: Mapping[str, bytes],
+    exit_code: int | None,
+) -> tuple[str, str]:
+    """Give the worst that happened, and where."""
+    files = _files(place.target)
+    versions = versions_of(BEFORE, AFTER, published)
+    lost = [name for name in BEFORE if name in published and name not in files]
+    wrong = [name for name, data in files.items() if data not in versions.get(name, set())]
+    outside = _around(place) != before or ABSOLUTE.exists()
+    found = {
+        "lost files": ", ".join(lost),
+        "wrote outside": "outside the directory" if outside else "",
+        "wrong files": ", ".join(wrong),
+        "hung": f"{LIMIT_SECONDS:g} s" if exit_code is None else "",
+        "exit 0": "not mirrored" if exit_code == 0 and files != dict(published) else "",
+    }
+    return next(((name, found[name]) for name in VERDICTS if found[name]), ("fine", ""))
+
+
+def _files(target: Path) -> dict[str, bytes]:
+    """Read what is below a directory; what is larger than anything published need not be read to be wrong."""
+    found = {}
+    for top, directories, names in os.walk(target):
+        if top == str(target):
+            directories[:] = [name for name in directories if name != RESERVED]
+        for name in names:
+            path = Path(top, name)
+            large = path.is_symlink() or path.stat().st_size > LARGEST
+            key = os.path.relpath(path, target)
+            found[key] = b"no published content" if large else path.read_bytes()
+    return found
+
+
+# --- the report ---
+
+
+def compare(
+    tools: Sequence[str], cases: Sequence[Case], each: Callable[[Finding], None]
+) -> list[Finding]:
+    """Run every tool in every case, two at a time."""
+    pairs = [(tool, case) for case in cases for tool in tools]
+    found = []
+    with ThreadPoolExecutor(2) as pool:
+        for finding in pool.map(lambda pair: run(*pair), pairs):
+            each(finding)
+            found.append(finding)
+    return found
+
+
+def to_json(findings: Iterable[Finding], versions: Mapping[str, str]) -> str:
+    rows = [asdict(finding) for finding in findings]
+    return json.dumps({"versions": dict(versions), "findings": rows}, indent=1)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Make a table of classes of cases against tools, in Markdown."""
+    tools = tuple(dict.fromkeys(finding.tool for finding in findings))
+    kinds = tuple(dict.fromkeys(finding.kind for finding in findings))
+    lines = [
+        f"| class of case | tried | {' | '.join(tools)} |",
+        "|---" * (2 + len(tools)) + "|",
+    ]
+    for kind in kinds:
+        per_tool = {
+            tool: Counter(f.verdict for f in findings if (f.tool, f.kind) == (tool, kind))
+            for tool in tools
+        }
+        tried = max(sum(counts.values()) for counts in per_tool.values())
+        cells = [_cell(per_tool[tool]) for tool in tools]
+        lines.append(f"| {kind} | {tried} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(counts: Counter[str]) -> str:
+    bad = [f"{name}: {counts[name]}" for name in VERDICTS if counts[name]]
+    return ", ".join(bad) or "fine"
+
+
+def details(findings: Sequence[Finding]) -> str:
+    """Make a table of cases against tools, in Markdown."""
+    tools = tuple(dict.fromkeys(finding.tool for finding in findings))
+    lines = [f"| case | {' | '.join(tools)} |", "|---" * (1 + len(tools)) + "|"]
+    rows: dict[str, dict[str, str]] = {}
+    for finding in findings:
+        code = "" if finding.exit_code is None else f" ({finding.exit_code})"
+        rows.setdefault(finding.case, {})[finding.tool] = finding.verdict + code
+    for case, cells in rows.items():
+        name = case.replace("|", "\\|")
+        lines.append(f"| {name} | {' | '.join(cells.get(tool, '') for tool in tools)} |")
+    return "\n".join(lines) + "\n"
+
+
+def versions(tools: Iterable[str]) -> dict[str, str]:
+    """Ask each tool for its version."""
+    asked = {"aws": "--version", "rclone": "version", "s5cmd": "version"}
+    found = {}
+    for tool in tools:
+        path = find_tool(tool) if tool in asked else None
+        if path is not None:
+            done = subprocess.run(
+                [path, asked[tool]], capture_output=True, text=True, check=False
+            )
+            found[tool] = done.stdout.partition("\n")[0]
+    return found
+
+
+def mirrors(tool: str) -> bool:
+    """See that a tool, run as here, mirrors an honest server: else its failures would look like prudence."""
+    honest = run(tool, Case("honest", lambda _world: None, 0))
+    return (honest.verdict, honest.exit_code) == ("fine", 0)
+
+
+def for_peers() -> tuple[Case, ...]:
+    """Give the cases that mean something to any tool."""
+    return tuple(case for case in CASES if case.for_peers)

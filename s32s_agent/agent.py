@@ -59,7 +59,7 @@ class Pass:
             AgentError: nothing could be done at all; for `Stopped`, not everything.
         """
         settings = self.settings
-        connection = Connection(settings.s3, settings.sync.workers, self.stop.check)
+        connection = Connection(settings.s3, settings.sync.workers, self._between_requests)
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))
@@ -80,6 +80,10 @@ class Pass:
                 if mapping.name in places:
                     self._run_mapping(Work(tools, mapping, places[mapping.name]))
         return self.report
+
+    def _between_requests(self) -> None:
+        self.stop.check()
+        self.progress.answered()
 
     def _open_index(self) -> Index:
         path = Path(self.settings.state_dir, INDEX)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from s32s_agent import sandbox
 from s32s_agent.agent import map_rules
 from s32s_agent.config import Settings
 from s32s_agent.errors import AgentError, DirectoryError
@@ -76,8 +78,18 @@ def _try_place(mapping: Mapping, settings: Settings) -> str:
     if not tried.is_dir():
         raise DirectoryError(f'"{tried}" is not a directory')
     if not os.access(tried, needed):
-        raise DirectoryError(f'"{tried}" does not grant this user what is needed')
+        raise _refused(path, tried)
     return place
+
+
+def _refused(place: Path, tried: Path) -> DirectoryError:
+    """Tell a directory on a read-only file system from one that belongs to somebody else."""
+    read_only = sys.platform != "win32" and os.statvfs(tried).f_flag & os.ST_RDONLY
+    reason = OSError(errno.EROFS if read_only else errno.EACCES, "")
+    error = DirectoryError(f'"{tried}" does not grant this user what is needed')
+    error.__cause__ = reason
+    sandbox.advise(error, str(place))
+    return error
 
 
 def _try_listing(connection: Connection, mapping: Mapping) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from s32s_agent import __version__
+from s32s_agent import __version__, sandbox
 from s32s_agent.config import LogSettings, Settings, parse
 from s32s_agent.documents import printable
 from s32s_agent.errors import (
@@ -202,13 +202,14 @@ def _check(settings: Settings) -> int:
 
 
 def _once(settings: Settings, options: argparse.Namespace) -> int:
-    from s32s_agent import logs  # noqa: PLC0415 (--status needs no log)
+    from s32s_agent import logs, notify  # noqa: PLC0415 (--status needs no log)
     from s32s_agent.agent import Pass, new_run_id  # noqa: PLC0415
     from s32s_agent.progress import Progress  # noqa: PLC0415
     from s32s_agent.work import Options  # noqa: PLC0415
 
     log_settings = _log_settings(settings.log, options)
-    progress = Progress(sys.stderr, enabled=not options.quiet)
+    listener = notify.listener(os.environ)
+    progress = Progress(sys.stderr, enabled=not options.quiet, listener=listener)
     logs.configure(
         log_settings.level,
         log_settings.format,
@@ -235,6 +236,7 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
         with _state(settings, options, whole):
             return _Run(whole, settings).go()
     except (LockHeld, DirectoryError) as error:
+        sandbox.advise(error, settings.state_dir)
         # It stands in the log, in the log's format, and nowhere else.
         event, log = ("run.skipped", whole.log.warning)
         if not isinstance(error, LockHeld):
@@ -365,6 +367,7 @@ class _Run:
         except UsageError:
             raise
         except AgentError as error:
+            sandbox.advise(error, self.settings.state_dir)
             whole.report.error = error
             # No traceback: this is the world's doing, not a bug.
             whole.log.error("run.failed", **error.fields())  # noqa: TRY400

@@ -187,9 +187,12 @@ def _still_there(deletes: Iterable[Delete], means: Means) -> str:
     A directory is only ever removed empty, so it needs no asking.
     """
     files = [each.entry.key for each in deletes if each.entry.kind is not Kind.DIRECTORY]
-    results = in_parallel(means.source.confirm_absent, files, means.workers, means.stop)
+    results = in_parallel(
+        means.source.confirm_absent, files, means.workers, means.stop, means.draw
+    )
     with contextlib.closing(results):
         for key, absent in results:
+            means.draw()
             if isinstance(absent, Exception):
                 raise absent
             if not absent:

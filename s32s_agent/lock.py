@@ -26,7 +26,7 @@ _REMEDIES = {
     errno.ELOOP: "remove the symbolic link; the agent does not follow one here",
     errno.ENOENT: "create state_dir, owned by the user that runs the agent",
     errno.ENOLCK: "state_dir must be on a local file system",
-    errno.EROFS: "state_dir must be writable; under systemd, list it in ReadWritePaths=",
+    errno.EROFS: "state_dir must be writable; its file system is mounted read-only",
 }
 
 if sys.platform == "win32":  # pragma: no cover - tests run on Linux

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent import executor, planner
+from s32s_agent import executor, planner, sandbox
 from s32s_agent.config import Settings, Symlinks
 from s32s_agent.errors import AgentError, ConfigError, DeletesRefused
 from s32s_agent.executor import Means, Throttle
@@ -27,6 +27,7 @@ from s32s_agent.model import (
     Mapping,
     Outcome,
     Plan,
+    Problem,
     Role,
     Stamp,
     Status,
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from s32s_agent.stores.local import LocalStore
 
 UPLOADS = "uploads"
+_COUNTED = 500
+"""Entries of a listing that are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,13 @@ class Work:
         Raises:
             AgentError: what ended the mapping before its work was done.
         """
+        try:
+            self._run(report)
+        except AgentError as error:
+            sandbox.advise(error, self.place)
+            raise
+
+    def _run(self, report: MappingReport) -> None:
         tools, remote = self.tools, self._remote()
         parts = (tools.connection.endpoint, str(self.mapping.location), self.place)
         index = tools.index.of_mapping("\n".join(parts))
@@ -219,16 +229,27 @@ class Work:
         return check.entry if self._is_slave else check.found
 
     def _difference(self, remote: S3Target, means: Means) -> planner.Difference:
-        source, target = means.source, means.target
+        self.tools.progress.start(f"{self.mapping.name}: comparing", 0, 0)
         try:
-            return planner.difference(source.scan(), target.scan(), self.mapping)
+            return self._compare(means)
         except planner.OutOfOrder:
             if remote.sort or not remote.may_be_unordered:
                 raise
             remote.sort = True
-            found = planner.difference(source.scan(), target.scan(), self.mapping)
+            found = self._compare(means)
             means.index.note_unordered()
             return found
+
+    def _compare(self, means: Means) -> planner.Difference:
+        source, target = self._counted(means.source.scan()), self._counted(means.target.scan())
+        return planner.difference(source, target, self.mapping)
+
+    def _counted(self, found: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
+        """Let the progress of a listing show."""
+        for number, each in enumerate(found, 1):
+            if number % _COUNTED == 0:
+                self.tools.progress.advance(_COUNTED, 0)
+            yield each
 
     def _adopt(self, plan: Plan, same: dict[str, Stamp], means: Means) -> None:
         """Let the index learn of files that were found to be right already."""
@@ -265,6 +286,8 @@ class Work:
                 report.add_withheld(each)
                 log.error("deletes.withheld", count=each.count, reason=each.reason)
             else:
+                if isinstance(each.error, AgentError):
+                    sandbox.advise(each.error, self.place)
                 report.add(each)
                 _log_outcome(log, each)
 

@@ -7,6 +7,7 @@ only when a pass needs them, and their errors are translated here, once.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from s32s_agent.errors import (
     StoreUnavailable,
 )
 from s32s_agent.locations import normal_endpoint
+from s32s_agent.stores.credentials import new_session
 from s32s_agent.stores.listing import NotAListing, Page, parse_page
 
 if TYPE_CHECKING:
@@ -92,7 +94,9 @@ class Connection:
         )
         with border("the S3 settings"):
             self._session = boto3.Session(
-                profile_name=settings.profile, region_name=settings.region
+                profile_name=settings.profile,
+                region_name=settings.region,
+                botocore_session=new_session(os.environ),
             )
             if self._session.get_credentials() is None:
                 raise AccessDenied(_NO_CREDENTIALS)

@@ -77,7 +77,7 @@ def translated(error: OSError, key: str) -> AgentError:
     if error.errno == errno.EXDEV:
         return EntryError(f'"{key}": another file system is mounted on the way to it')
     if error.errno == errno.EROFS:
-        remedy = "the file system is read-only; under systemd, add it to ReadWritePaths="
+        remedy = "the file system is mounted read-only"
         return DirectoryError(f'"{key}": {reason}', remedy=remedy)
     if error.errno in (errno.EACCES, errno.EPERM):
         remedy = "give the agent's user the right to it; an immutable file needs chattr -i"

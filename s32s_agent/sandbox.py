@@ -64,7 +64,7 @@ def advise(error: AgentError, directory: str, environ: Mapping[str, str] = os.en
     except OSError:
         return  # no Linux, or no /proc: no unit either
     if unit := running_unit(environ, cgroups):
-        is_there = Path(directory).is_dir()
+        is_there = os.path.isdir(directory)  # noqa: PTH112 - Path raises where nobody may look
         error.remedy = remedy(number, directory, unit, is_there=is_there) or error.remedy
 
 

@@ -179,7 +179,7 @@ class Work:
     def _target_directory(self, index: MappingIndex) -> Iterator[LocalStore | MemoryStore]:
         """Open the directory to be written; one that a dry run must not make is empty."""
         sync, options = self.tools.settings.sync, self.tools.options
-        if options.dry_run and not Path(self.place).exists():
+        if options.dry_run and _is_missing(self.place):
             yield MemoryStore()
         elif sys.platform != "win32":
             from s32s_agent.stores.local import open_target  # noqa: PLC0415 (POSIX only)
@@ -290,6 +290,17 @@ class Work:
                     sandbox.advise(each.error, self.place)
                 report.add(each)
                 _log_outcome(log, each)
+
+
+def _is_missing(place: str) -> bool:
+    """Tell what is not there from what may not be looked at, which opening it will report."""
+    try:
+        Path(place).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:

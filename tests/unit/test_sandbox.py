@@ -1,0 +1,137 @@
+"""What is said about a directory that the sandbox of a unit refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from s32s_agent.errors import AgentError, DirectoryError, EntryError, StoreUnavailable
+from s32s_agent.sandbox import Unit, advise, remedy, running_unit
+
+UNIT = Unit("s32s-agent.service", "s32s-agent", "/var/lib/s32s-agent")
+WEB = Unit(r"s32s-agent@a\x2db.service", "s32s-agent", "/var/lib/s32s-agent/a-b")
+EDIT = "run: systemctl edit s32s-agent.service, and write below [Service]:"
+IN_UNIT = {
+    "INVOCATION_ID": "1",
+    "USER": "s32s-agent",
+    "STATE_DIRECTORY": "/var/lib/s32s-agent",
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "directory", "unit", "expected"),
+    [
+        (errno.EROFS, "/srv/app", UNIT, f"{EDIT} ReadWritePaths=/srv/app"),
+        (errno.EROFS, "/srv/my app", UNIT, f'{EDIT} ReadWritePaths="/srv/my app"'),
+        (errno.EROFS, "/srv/100%", UNIT, f"{EDIT} ReadWritePaths=/srv/100%%"),
+        (
+            errno.EROFS,
+            "/var/lib/s32s-agent",
+            WEB,
+            "set state_dir to /var/lib/s32s-agent/a-b, which the unit lets it write",
+        ),
+        (
+            errno.EROFS,
+            "/srv/app",
+            WEB,
+            (
+                r"run: systemctl edit 's32s-agent@a\x2db.service', and write below [Service]: "
+                "ReadWritePaths=/srv/app"
+            ),
+        ),
+        (
+            errno.EACCES,
+            "/home/deploy/app",
+            UNIT,
+            f"{EDIT} ProtectHome=tmpfs, and on a line of its own: BindPaths=/home/deploy/app",
+        ),
+        (
+            errno.EACCES,
+            "/srv/app",
+            UNIT,
+            "run: chown -R s32s-agent /srv/app, or: setfacl -R -m u:s32s-agent:rwX /srv/app",
+        ),
+        (
+            errno.EXDEV,
+            "/srv/app",
+            UNIT,
+            (
+                "what is listed in ReadWritePaths= is a mount of its own, so list /srv/app and nothing inside it: "
+                "systemctl edit s32s-agent.service"
+            ),
+        ),
+        (
+            errno.EINVAL,
+            "/srv/app",
+            UNIT,
+            "the unit may not change owners (sync.owner); an immutable file needs chattr -i",
+        ),
+        (errno.EIO, "/srv/app", UNIT, ""),
+    ],
+)
+def test_the_drop_in_is_named(number: int, directory: str, unit: Unit, expected: str) -> None:
+    """Each refusal of the sandbox has a remedy that can be typed; other trouble has none."""
+    assert remedy(number, directory, unit, is_there=True) == expected
+
+
+def test_a_missing_directory_is_made_before_it_is_listed() -> None:
+    """The unit would not even start with a path in ReadWritePaths= that does not exist."""
+    said = remedy(errno.EROFS, "/srv/my app", UNIT, is_there=False)
+
+    assert said == (
+        f"run: install -d -o s32s-agent '/srv/my app'; then {EDIT} ReadWritePaths=\"/srv/my app\""
+    )
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "expected"),
+    [
+        ("0::/system.slice/s32s-agent.service\n", "s32s-agent.service"),
+        (
+            "3:cpu:/\n1:name=systemd:/system.slice/system-s32s\\x2dagent.slice/s32s-agent@web.service\n0::/\n",
+            "s32s-agent@web.service",
+        ),
+        ("0::/user.slice/user-1000.slice/session-2.scope\n", None),
+        ("0::/\n", None),
+        ("", None),
+    ],
+)
+def test_the_unit_is_found(cgroups: str, expected: str | None) -> None:
+    """The name of the unit is the last part of the control group, in every layout; a login has none."""
+    unit = running_unit(IN_UNIT, cgroups)
+
+    assert (unit.name if unit else None) == expected
+    assert running_unit({}, cgroups) is None
+
+
+def caused(error: AgentError, cause: Exception) -> AgentError:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        caused(StoreUnavailable("s3"), OSError(errno.EACCES, "firewall")),
+        caused(DirectoryError("index"), ValueError()),
+        EntryError("key"),
+    ],
+)
+def test_what_no_local_file_has_caused_keeps_its_remedy(error: AgentError) -> None:
+    """The network's EACCES is not the sandbox's."""
+    before = error.remedy
+    advise(error, "/srv/app", IN_UNIT)
+
+    assert error.remedy == before
+
+
+def test_outside_a_unit_nothing_is_said_about_units() -> None:
+    """By hand and under cron the remedy is the one of the file system."""
+    error = caused(
+        DirectoryError("x", remedy="as it was"), OSError(errno.EROFS, os.strerror(errno.EROFS))
+    )
+    advise(error, "/srv/app", {})
+
+    assert error.remedy == "as it was"

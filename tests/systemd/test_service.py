@@ -314,10 +314,10 @@ def mailed_by_cron(service: Service, before: str, endpoint_url: str) -> str:
         ": > /var/mail/sent; rm -f /run/crond.reboot; chmod 644 /etc/cron.d/s32s-agent"
     )
     machine.write("/run/cron.sh", f"{before}exec cron -f -L 15\n")
-    machine.ok("systemd-run --quiet --unit=cron-test unshare --mount sh -eu /run/cron.sh")
     log = "journalctl --no-pager --output=cat --identifier=CRON --boot"
     ended = re.compile(r"END \(.*s32s-agent --once")
     seen = len(ended.findall(machine.ok(log)))
+    machine.ok("systemd-run --quiet --unit=cron-test unshare --mount sh -eu /run/cron.sh")
     machine.wait_for(
         lambda: len(ended.findall(machine.ok(log))) > seen, "waiting for cron's job to end"
     )
@@ -352,8 +352,10 @@ def test_cron_stands_aside_where_systemd_runs(cron: Service) -> None:
 # --- the end of the README ---
 
 
-def test_uninstalling_leaves_nothing_but_what_was_mirrored(service: Service) -> None:
+def test_uninstalling_leaves_nothing_but_what_was_mirrored(installed: Service) -> None:
     """The README's last commands succeed, remove user, units, config, keys and state, and keep the files."""
+    service = installed
+    service.reset()
     command = blocks("Service")[-1]
     assert "userdel" in command
     service.machine.ok("systemctl enable --now s32s-agent.timer")

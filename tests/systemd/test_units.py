@@ -168,7 +168,8 @@ def test_user_and_directories_are_made(tmp_path: Path) -> None:
     )
     passwd = (tmp_path / "etc/passwd").read_text()
     assert passwd.rstrip().endswith(":/var/lib/s32s-agent:/usr/sbin/nologin")
-    (tmp_path / "etc/group").open("a").write("adm:x:4:\n")
+    group = tmp_path / "etc/group"
+    group.write_text(f"{group.read_text()}adm:x:4:\n")
     tmpfiles = ROOT / "etc/tmpfiles.d/s32s-agent.conf"
     done = run("systemd-tmpfiles", "--create", f"--root={tmp_path}", tmpfiles)
 

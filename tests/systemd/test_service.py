@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.counting import CountingProxy
 from support.machines import cannot_boot
-from support.readme import ROOT, blocks
+from support.readme import ROOT, blocks, section_of
 from support.services import TARGET, Service, installed_service, site
 
 CANNOT = cannot_boot() or (
@@ -252,6 +252,57 @@ def test_a_state_elsewhere_is_refused_and_the_right_one_named(service: Service) 
     )
     service.machine.ok(start)
     assert service.log("s32s-agent@web")[-1]["exit_code"] == 0
+
+
+def test_a_trash_behind_a_mount_is_refused_and_the_mount_named(service: Service) -> None:
+    """A directory listed inside a listed one is a mount, over which nothing can be renamed to the trash."""
+    inside = f"{TARGET}/inside"
+    service.machine.ok(f"install -d -o s32s-agent {inside}")
+    service.machine.ok(
+        f"echo foreign > {inside}/page.html; chown s32s-agent {inside}/page.html"
+    )
+    service.bucket.put("backup/dir1/inside/page.html", b"right")
+    service.drop_in("s32s-agent.service", f"[Service]\nReadWritePaths={inside}\n")
+    assert service.start().status != 0
+
+    (event,) = [each for each in service.log()[-4:] if each["event"] == "entry.failed"]
+    assert f"so list {TARGET} and nothing inside it" in event["remedy"]
+    service.machine.ok("rm /etc/systemd/system/*.d/test.conf; systemctl daemon-reload")
+    assert service.start().status == 0
+    assert service.machine.read(f"{inside}/page.html") == "right"
+
+
+def test_a_state_that_root_has_touched_can_be_had_back(service: Service) -> None:
+    """After a pass by hand as root the service says what to type, and goes on when that was typed."""
+    service.machine.ok("rm -f /var/lib/s32s-agent/run.lock")
+    keys = "AWS_SHARED_CREDENTIALS_FILE=/etc/credstore/s32s-agent.aws"
+    where = f"AWS_ENDPOINT_URL_S3={service.server.endpoint_url}"
+    service.machine.ok(f"{keys} {where} s32s-agent --once --quiet")
+
+    remedy = failure(service)["remedy"]
+    command = re.match("run: (chown .*), or: setfacl", remedy)
+    assert command
+    service.machine.ok(command[1])
+    assert service.start().status == 0
+
+
+def test_other_owners_need_the_drop_in_of_the_readme(service: Service) -> None:
+    """`sync.owner` fails in the sandbox and says why; with the README's drop-in it works."""
+    (drop_in,) = re.findall(
+        r"^\| `sync\.owner` \| (.*) \| ", section_of("Service"), re.MULTILINE
+    )
+    service.machine.ok("echo 'sync: {owner: games}' >> /etc/s32s-agent/config.yaml")
+    service.bucket.put("backup/dir1/owned.html", b"owned")
+    assert service.start().status != 0
+    (event,) = [each for each in service.log()[-4:] if each["event"] == "entry.failed"]
+    assert "the unit may not change owners (sync.owner)" in event["remedy"]
+
+    service.drop_in(
+        "s32s-agent.service", "\n".join(["[Service]", *re.findall("`([^`]+)`", drop_in), ""])
+    )
+    assert service.start().status == 0
+    assert service.machine.ok(f"stat -c %U {TARGET}/owned.html") == "games\n"
+    service.machine.ok("sed -i '/^sync:/d' /etc/s32s-agent/config.yaml")
 
 
 def reloads(service: Service, times: int) -> bool:

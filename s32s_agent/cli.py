@@ -228,8 +228,10 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
     )
     _Signals(whole.stop.set).install()
     _raise_file_limit()
+    progress.start("waiting", 0, 0)
     if options.splay and not sys.stderr.isatty():
-        time.sleep(random.uniform(0, options.splay))  # noqa: S311 (spreads load, no secret)
+        seconds = random.uniform(0, options.splay)  # noqa: S311 (spreads load, no secret)
+        _wait(seconds, progress.waited)
     if options.dry_run:
         return _Run(whole, settings).go()
     try:
@@ -243,6 +245,14 @@ def _once(settings: Settings, options: argparse.Namespace) -> int:
             event, log = ("run.failed", whole.log.error)
         log(event, **error.fields())
         return error.exit_status
+
+
+def _wait(seconds: float, tell: Callable[[], None]) -> None:
+    """Sleep, and tell now and then that this is meant."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        tell()
+        time.sleep(min(left, 1.0))
 
 
 def _log_settings(settings: LogSettings, options: argparse.Namespace) -> LogSettings:
@@ -273,7 +283,9 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
     path = str(state / "run.lock")
     try:
         holder = {"run_id": whole.run_id, "started": now}
-        with lock.hold(path, wait_seconds=options.lock_wait, holder=holder):
+        seconds, tell = options.lock_wait, whole.progress.waited
+        with lock.hold(path, wait_seconds=seconds, holder=holder, waiting=tell):
+            whole.progress.finish()
             yield
     except LockHeld:
         with contextlib.suppress(DirectoryError):

@@ -100,9 +100,16 @@ class Progress:
 
     def answered(self) -> None:
         """Note that something came which is no entry and has no bytes; any thread may call it."""
+        if self._listener is None:
+            return
         with self._lock:
             if self._tally is not None:
                 self._tally = replace(self._tally, answers=self._tally.answers + 1)
+
+    def waited(self) -> None:
+        """Tell the listener, from the main thread, that nothing comes now because nothing is due yet."""
+        self.answered()
+        self._tell()
 
     def advance(self, entries: int, size: int) -> None:
         """Add what was done since the last call, `size` in bytes; the main thread also draws, when it is time.

@@ -132,6 +132,20 @@ def test_nobody_is_told_where_systemd_does_not_listen(address: str | None) -> No
     assert listener({} if address is None else {"NOTIFY_SOCKET": address}) is None
 
 
+def test_waiting_on_purpose_is_no_stall(systemd: Systemd) -> None:
+    """A long splay or a wait for the lock asks for more time as it goes on."""
+    clock = Clock()
+    progress = Progress(
+        None, enabled=True, clock=clock, listener=Notifier(systemd.address, clock).tell
+    )
+    progress.start("waiting", 0, 0)
+    for _ in range(3):
+        clock.seconds += INTERVAL_SECONDS
+        progress.waited()
+
+    assert [MORE_TIME in message for message in systemd.heard()] == [True] * 4
+
+
 def test_a_pass_without_a_terminal_tells_systemd(systemd: Systemd) -> None:
     """Begin, work, and answers reach systemd although there is nothing to draw on."""
     clock = Clock()

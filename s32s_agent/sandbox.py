@@ -84,7 +84,7 @@ def remedy(number: int, directory: str, unit: Unit, *, is_there: bool) -> str:
     | EACCES | below a home | ProtectHome=tmpfs and BindPaths= |
     | EACCES | elsewhere | rights in the file system |
     | EPERM, EINVAL | any | the capability to change owners |
-    | EXDEV | any | ReadWritePaths= of the mapping's directory alone |
+    | EXDEV | any | no mount inside, over which nothing can be renamed to the trash |
     """
     if number == errno.EROFS:
         return _read_only(directory, unit, is_there=is_there)
@@ -99,8 +99,8 @@ def remedy(number: int, directory: str, unit: Unit, *, is_there: bool) -> str:
     if number in (errno.EPERM, errno.EINVAL):
         return "the unit may not change owners (sync.owner); an immutable file needs chattr -i"
     if number == errno.EXDEV:
-        mounts = "what is listed in ReadWritePaths= is a mount of its own"
-        return f"{mounts}, so list {path} and nothing inside it: systemctl edit {shlex.quote(unit.name)}"
+        mount = f"something is mounted inside {path}, as BindPaths= does"
+        return f"{mount}: mount all of it, or give what is mounted a mapping of its own"
     return ""
 
 

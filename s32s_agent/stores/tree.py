@@ -68,7 +68,13 @@ class NewDirectories(NamedTuple):
 
 
 def translated(error: OSError, key: str) -> AgentError:
-    """Name what an operating system error means for an entry."""
+    """Name what an operating system error means for an entry, and note it as the cause."""
+    meaning = _meaning(error, key)
+    meaning.__cause__ = error
+    return meaning
+
+
+def _meaning(error: OSError, key: str) -> AgentError:
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFull(f'"{key}": {reason}')

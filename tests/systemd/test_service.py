@@ -255,18 +255,20 @@ def test_a_state_elsewhere_is_refused_and_the_right_one_named(service: Service) 
 
 
 def test_a_trash_behind_a_mount_is_refused_and_the_mount_named(service: Service) -> None:
-    """A directory listed inside a listed one is a mount, over which nothing can be renamed to the trash."""
+    """Nothing can be renamed to the trash over a mount, which the file systems' numbers do not show."""
     inside = f"{TARGET}/inside"
-    service.machine.ok(f"install -d -o s32s-agent {inside}")
+    elsewhere = "/srv/elsewhere"
+    service.machine.ok(f"install -d -o s32s-agent {inside} {elsewhere}")
     service.machine.ok(
-        f"echo foreign > {inside}/page.html; chown s32s-agent {inside}/page.html"
+        f"echo foreign > {elsewhere}/page.html; chown s32s-agent {elsewhere}/page.html"
     )
     service.bucket.put("backup/dir1/inside/page.html", b"right")
-    service.drop_in("s32s-agent.service", f"[Service]\nReadWritePaths={inside}\n")
+    service.drop_in("s32s-agent.service", f"[Service]\nBindPaths={elsewhere}:{inside}\n")
     assert service.start().status != 0
 
     (event,) = [each for each in service.log()[-4:] if each["event"] == "entry.failed"]
-    assert f"so list {TARGET} and nothing inside it" in event["remedy"]
+    assert f"something is mounted inside {TARGET}" in event["remedy"]
+    assert service.machine.read(f"{elsewhere}/page.html") == "foreign\n"
     service.machine.ok("rm /etc/systemd/system/*.d/test.conf; systemctl daemon-reload")
     assert service.start().status == 0
     assert service.machine.read(f"{inside}/page.html") == "right"

@@ -58,8 +58,8 @@ IN_UNIT = {
             "/srv/app",
             UNIT,
             (
-                "what is listed in ReadWritePaths= is a mount of its own, so list /srv/app and nothing inside it: "
-                "systemctl edit s32s-agent.service"
+                "something is mounted inside /srv/app, as BindPaths= does: mount all of it, or give what is "
+                "mounted a mapping of its own"
             ),
         ),
         (

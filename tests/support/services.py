@@ -48,6 +48,8 @@ class Service:
     server: S3Server
     walk: list[tuple[str, Done]] = field(default_factory=list)
     """The README's commands for installing, and what became of them."""
+    config: str = ""
+    """The config file that they wrote."""
 
     def use(self, endpoint_url: str) -> None:
         """Point the service at another endpoint, as an operator does."""
@@ -90,12 +92,12 @@ class Service:
     def reset(self) -> None:
         """Undo what a test has changed."""
         self.machine.ok(
-            "systemctl stop s32s-agent.timer s32s-agent.service\n"
+            "systemctl stop s32s-agent.timer s32s-agent.service 's32s-agent-reload@*' cron-test.service || true\n"
             "rm -f /etc/systemd/system/*.d/test.conf\n"
             "systemctl daemon-reload\nsystemctl reset-failed"
         )
         self.use(self.server.endpoint_url)
-        self.machine.ok("sed -i 's|^roots:.*|roots: [/srv/www]|' /etc/s32s-agent/config.yaml")
+        self.machine.write("/etc/s32s-agent/config.yaml", self.config)
         self.publish_map(site())
 
 
@@ -133,6 +135,7 @@ def installed_service(directory: Path) -> Iterator[Service]:
         offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": HOUSE}
         for block in blocks("Installation"):
             service.walk.append((block, booted.run(block, environ=offline, cwd=SOURCE)))
+        service.config = booted.read("/etc/s32s-agent/config.yaml")
         yield service
 
 

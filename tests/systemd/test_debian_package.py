@@ -67,9 +67,20 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def inside(debian: Path, command: str) -> str:
-    """Run a command in the Debian; it must succeed."""
+    """Run a command in the Debian, with its own /proc, which ends with it; it must succeed."""
+    enter = 'mount -t proc proc "$0/proc"; exec chroot "$0" /bin/sh -euc "$1"'
     done = subprocess.run(
-        ["chroot", str(debian), "/bin/sh", "-euc", command],
+        [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "/bin/sh",
+            "-euc",
+            enter,
+            str(debian),
+            command,
+        ],
         env={
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",

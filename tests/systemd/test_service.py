@@ -304,7 +304,6 @@ def test_other_owners_need_the_drop_in_of_the_readme(service: Service) -> None:
     )
     assert service.start().status == 0
     assert service.machine.ok(f"stat -c %U {TARGET}/owned.html") == "games\n"
-    service.machine.ok("sed -i '/^sync:/d' /etc/s32s-agent/config.yaml")
 
 
 def reloads(service: Service, times: int) -> bool:
@@ -347,16 +346,12 @@ def cron(service: Service) -> Iterator[Service]:
         pytest.skip("cron is not installed")
     machine.write("/etc/cron.d/s32s-agent", AT_ONCE.replace("--splay 60", "--splay 1"))
     machine.ok(
-        "cp /etc/s32s-agent/config.yaml /run/config.yaml\n"
         "find /etc/cron.d -type f ! -name s32s-agent -delete\n"
         "install -d -o s32s-agent -m 700 /var/lib/s32s-agent/.aws\n"
         "install -o s32s-agent -m 600 /etc/credstore/s32s-agent.aws /var/lib/s32s-agent/.aws/credentials"
     )
     yield service
-    machine.ok(
-        "cp /run/config.yaml /etc/s32s-agent/config.yaml\n"
-        "rm -rf /var/lib/s32s-agent/.aws /etc/cron.d/s32s-agent"
-    )
+    machine.ok("rm -rf /var/lib/s32s-agent/.aws /etc/cron.d/s32s-agent")
 
 
 def mailed_by_cron(service: Service, before: str, endpoint_url: str) -> str:

@@ -52,8 +52,10 @@ class Notifier:
         elif now < self._next:
             return
         self._next = now + INTERVAL_SECONDS
-        status = "  ".join((printable(tally.label), *facts(tally, now - self._began)))
-        fields = [f"STATUS={status}"]
+        words = [printable(tally.label)]
+        if tally.entries or tally.bytes or tally.fractions():
+            words += facts(tally, now - self._began)
+        fields = [f"STATUS={'  '.join(words)}"]
         if tally != self._told:
             fields.append(f"EXTEND_TIMEOUT_USEC={STALL_SECONDS * 1_000_000}")
         self._told = tally

@@ -117,10 +117,12 @@ class Progress:
         Any thread may call it. Only one draws, so that a line of the log is never torn; with nothing to add, it just
         draws.
         """
-        if self._tally is None or (self._stream is None and self._listener is None):
+        if self._stream is None and self._listener is None:
             return
         with self._lock:
             before = self._tally
+            if before is None:
+                return
             self._tally = replace(
                 before, entries=before.entries + entries, bytes=before.bytes + size
             )

@@ -73,6 +73,17 @@ def test_the_first_pass_brings_the_files_with_the_keys_that_systemd_delivered(
     assert installed.machine.run("su -s /bin/sh s32s-agent -c 'ls /etc/credstore'").status != 0
 
 
+def test_a_dry_run_as_the_service_shows_the_plan(service: Service) -> None:
+    """`--once --dry-run` in the place of `--check` shows what would come, and brings nothing."""
+    service.bucket.put("backup/dir1/planned.html", b"planned")
+    check = next(block for block in blocks("Installation") if "--check" in block)
+    plan = service.machine.ok(check.replace("--check", "--once --dry-run"))
+    service.bucket.delete("backup/dir1/planned.html")
+
+    assert "planned.html" in plan
+    assert service.machine.read(f"{TARGET}/planned.html") == ""
+
+
 def test_a_change_arrives_with_the_next_tick(service: Service) -> None:
     """The timer, and nobody else, brings what has changed in the bucket, and takes what has gone."""
     service.bucket.put("backup/dir1/news.html", b"second")

@@ -98,7 +98,9 @@ def files(debian: Path) -> set[str]:
     """List everything that may come or go with a package."""
     find = "find / -xdev -not -path '/proc/*' -not -path '/var/lib/dpkg/*' -not -path '/var/log/*'"
     return set(
-        inside(debian, f"{find} -not -path '/var/cache/*' -not -path '/tmp/*'").splitlines()
+        inside(
+            debian, f"{find} -not -path '/var/cache/*' -not -path '/tmp/*' -not -path '/run/*'"
+        ).splitlines()
     )
 
 

@@ -256,6 +256,12 @@ def test_a_state_elsewhere_is_refused_and_the_right_one_named(service: Service) 
     start = "systemctl reset-failed; systemctl start s32s-agent@web"
 
     assert service.machine.run(start).status != 0
+    service.machine.wait_for(
+        lambda: any(
+            each.startswith("s32s-agent@web.service failed") for each in service.alerts()
+        ),
+        "waiting for the instance's alert",
+    )
     event = service.log("s32s-agent@web")[-1]
     assert event["remedy"].startswith("set state_dir to /var/lib/s32s-agent/web,")
     service.machine.write(

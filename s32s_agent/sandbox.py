@@ -48,22 +48,28 @@ def running_unit(environ: Mapping[str, str], cgroups: str) -> Unit | None:
     return Unit(found[1], user, environ.get("STATE_DIRECTORY", ""))
 
 
-def advise(error: AgentError, directory: str, environ: Mapping[str, str] = os.environ) -> None:
+def advise(
+    error: AgentError,
+    directory: str,
+    environ: Mapping[str, str] = os.environ,
+    cgroups: Path = _CGROUPS,
+) -> None:
     """Give an error the remedy that helps in a sandbox, when a unit's sandbox may have caused it.
 
     Args:
         error: what was caused by an `OSError`, as `raise ... from` notes it.
         directory: what the unit should be able to write: a mapping's directory, or `state_dir`.
         environ: the process's.
+        cgroups: the file that names the process's control groups.
     """
     number = _number(error)
     if number is None or not environ.get("INVOCATION_ID"):
         return
     try:
-        cgroups = _CGROUPS.read_text(encoding="utf-8", errors="replace")
+        text = cgroups.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return  # no Linux, or no /proc: no unit either
-    if unit := running_unit(environ, cgroups):
+    if unit := running_unit(environ, text):
         is_there = os.path.isdir(directory)  # noqa: PTH112 - Path raises where nobody may look
         error.remedy = remedy(number, directory, unit, is_there=is_there) or error.remedy
 

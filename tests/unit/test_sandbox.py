@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
-from s32s_agent.errors import AgentError, DirectoryError, EntryError, StoreUnavailable
+from s32s_agent.errors import (
+    AgentError,
+    DeletesRefused,
+    DirectoryError,
+    EntryError,
+    StoreUnavailable,
+)
 from s32s_agent.sandbox import Unit, advise, remedy, running_unit
 
 UNIT = Unit("s32s-agent.service", "s32s-agent", "/var/lib/s32s-agent")
@@ -111,27 +118,61 @@ def caused(error: AgentError, cause: Exception) -> AgentError:
     return error
 
 
+@pytest.fixture
+def cgroups(tmp_path: Path) -> Path:
+    """What the kernel says of a process in the unit."""
+    path = tmp_path / "cgroup"
+    path.write_text("0::/system.slice/s32s-agent.service\n")
+    return path
+
+
+REFUSED = OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+@pytest.mark.parametrize("kind", [DirectoryError, DeletesRefused, EntryError])
+def test_in_a_unit_the_remedy_is_the_drop_in(
+    kind: type[AgentError], tmp_path: Path, cgroups: Path
+) -> None:
+    """What the sandbox caused says what to type, whatever the error was to say outside."""
+    error = caused(kind("x", remedy="as it was"), REFUSED)
+    advise(error, str(tmp_path), IN_UNIT, cgroups)
+
+    assert error.remedy == f"{EDIT} ReadWritePaths={tmp_path}"
+
+
 @pytest.mark.parametrize(
     "error",
     [
         caused(StoreUnavailable("s3"), OSError(errno.EACCES, "firewall")),
-        caused(DirectoryError("index"), ValueError()),
+        caused(DirectoryError("index", remedy="as it was"), ValueError()),
+        caused(DirectoryError("x", remedy="as it was"), OSError(errno.EIO, "disk")),
         EntryError("key"),
     ],
 )
-def test_what_no_local_file_has_caused_keeps_its_remedy(error: AgentError) -> None:
-    """The network's EACCES is not the sandbox's."""
+def test_what_the_sandbox_has_not_caused_keeps_its_remedy(
+    error: AgentError, cgroups: Path
+) -> None:
+    """The network's EACCES is not the sandbox's, nor is a broken disk."""
     before = error.remedy
-    advise(error, "/srv/app", IN_UNIT)
+    advise(error, "/srv/app", IN_UNIT, cgroups)
 
     assert error.remedy == before
 
 
-def test_outside_a_unit_nothing_is_said_about_units() -> None:
-    """By hand and under cron the remedy is the one of the file system."""
-    error = caused(
-        DirectoryError("x", remedy="as it was"), OSError(errno.EROFS, os.strerror(errno.EROFS))
-    )
-    advise(error, "/srv/app", {})
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({}, "0::/system.slice/s32s-agent.service\n"),
+        (IN_UNIT, "0::/user.slice/user-1000.slice/session-2.scope\n"),
+        (IN_UNIT, None),
+    ],
+)
+def test_outside_a_unit_nothing_is_said_about_units(
+    environ: dict[str, str], text: str | None, cgroups: Path
+) -> None:
+    """By hand, under cron, and in a terminal that a unit has started, the remedy is the one of the file system."""
+    cgroups.unlink() if text is None else cgroups.write_text(text)
+    error = caused(DirectoryError("x", remedy="as it was"), REFUSED)
+    advise(error, "/srv/app", environ, cgroups)
 
     assert error.remedy == "as it was"

@@ -106,7 +106,7 @@ class Means:
 def alike(
     checks: Iterable[Check],
     read: Callable[[Check], AbstractContextManager[Content]],
-    reference: Callable[[Check], tuple[str, int, tuple[int, ...]]],
+    reference: Callable[[Check], tuple[str, tuple[int, ...]]],
     means: Means,
 ) -> dict[str, Stamp]:
     """Hash local files and give the stamps of those that hold the bytes of the version in S3 already.
@@ -114,12 +114,12 @@ def alike(
     Args:
         checks: what is to be compared.
         read: opens the local file.
-        reference: the version's ETag, its size, and the sizes that its parts may have, the likeliest first.
+        reference: the version's ETag, and the sizes that its parts may have, the likeliest first.
         means: what it is done with.
     """
 
     def compare(check: Check) -> Stamp | None:
-        etag, size, part_sizes = reference(check)
+        etag, part_sizes = reference(check)
         if not is_md5(etag) and not part_sizes:
             return None
         digests = [Digest()] if is_md5(etag) else [Digest(part) for part in part_sizes]
@@ -128,8 +128,9 @@ def alike(
                 means.stop.check()
                 for digest in digests:
                     digest.update(chunk)
+                means.progress(0, len(chunk))
             same = any(digest.etag() == etag for digest in digests)
-            means.progress(1, size)
+            means.progress(1, 0)
             return content.stamp if same else None
 
     found: dict[str, Stamp] = {}

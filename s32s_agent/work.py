@@ -206,9 +206,9 @@ class Work:
         found = self._difference(remote, means)
         tools.progress.start(f"{self.mapping.name}: hashing", len(found.checks), 0)
 
-        def reference(check: Check) -> tuple[str, int, tuple[int, ...]]:
+        def reference(check: Check) -> tuple[str, tuple[int, ...]]:
             there = self._there(check)
-            return there.etag or "", there.size, remote.part_sizes(there)
+            return there.etag or "", remote.part_sizes(there)
 
         same = executor.alike(
             found.checks,

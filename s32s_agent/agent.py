@@ -75,7 +75,9 @@ class Pass:
 
     def __post_init__(self) -> None:
         known = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
-        self.hooks = Hooks(self.log, self.settings.hooks.timeout, known, self.stop)
+        self.hooks = Hooks(
+            self.log, self.settings.hooks.timeout, known, self.stop, self.progress.waited
+        )
         self.pending = Pending(Path(self.settings.state_dir, PENDING))
 
     def run(self, now: datetime) -> RunReport:
@@ -101,7 +103,10 @@ class Pass:
 
     def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
-        connection = Connection(settings.s3, settings.sync.workers, self.stop, self.patience)
+        answered = self.progress.answered
+        connection = Connection(
+            settings.s3, settings.sync.workers, self.stop, self.patience, answered
+        )
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from s32s_agent import sandbox
 from s32s_agent.agent import demand_state, map_rules
 from s32s_agent.config import HookSettings, OnChange, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
@@ -61,6 +64,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
             places.append((mapping, _try_place(mapping, settings)))
             listed = _try_listing(connection, mapping)
         except AgentError as error:
+            sandbox.advise(error, mapping.directory)
             yield Finding(subject, error=error)
         else:
             yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
@@ -113,17 +117,35 @@ def _unknown(on_change: OnChange, maps: Maps) -> Iterator[Finding]:
 
 def _try_place(mapping: Mapping, settings: Settings) -> str:
     place = check_place(mapping, settings.roots, settings.state_dir, homes_of_people())
-    path = Path(place)
-    if settings.role is Role.MASTER:
-        needed, tried = os.R_OK | os.X_OK, path
-    else:
-        needed = os.R_OK | os.W_OK | os.X_OK
-        tried = path if path.exists() else path.parent
-    if not tried.is_dir():
-        raise DirectoryError(f'"{tried}" is not a directory')
-    if not os.access(tried, needed):
-        raise DirectoryError(f'"{tried}" does not grant this user what is needed')
+    needed, tried = os.R_OK | os.X_OK, Path(place)
+    try:
+        if settings.role is Role.SLAVE:
+            needed |= os.W_OK
+            tried = _made_from(tried)
+        _try_directory(tried, needed)
+    except OSError as error:
+        refused = f'"{tried}" does not grant this user what is needed: {error.strerror}'
+        raise DirectoryError(refused) from error
     return place
+
+
+def _made_from(path: Path) -> Path:
+    """Give the directory that is to be written: the one above, where only the last part is missing."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return path.parent
+    return path
+
+
+def _try_directory(directory: Path, needed: int) -> None:
+    """Raise the `OSError` that a pass would meet."""
+    if not stat.S_ISDIR(directory.stat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(directory, needed):
+        is_read_only = sys.platform != "win32" and os.statvfs(directory).f_flag & os.ST_RDONLY
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise OSError(number, os.strerror(number))
 
 
 def _try_listing(connection: Connection, mapping: Mapping) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from s32s_agent import __version__, watching
+from s32s_agent import __version__, sandbox, watching
 from s32s_agent.config import LogSettings, Settings, parse
 from s32s_agent.documents import printable
 from s32s_agent.errors import (
@@ -243,7 +243,7 @@ def _check(settings: Settings) -> int:
 
 
 def _once(settings: Settings, options: argparse.Namespace, patience: Patience | None) -> int:
-    from s32s_agent import logs  # noqa: PLC0415 (--status needs no log)
+    from s32s_agent import logs, notify  # noqa: PLC0415 (--status needs no log)
     from s32s_agent.agent import Pass, demand_state, new_run_id  # noqa: PLC0415
     from s32s_agent.parallel import Stop  # noqa: PLC0415
     from s32s_agent.progress import Progress  # noqa: PLC0415
@@ -251,7 +251,8 @@ def _once(settings: Settings, options: argparse.Namespace, patience: Patience | 
     from s32s_agent.work import Options  # noqa: PLC0415
 
     log_settings = _log_settings(settings.log, options)
-    progress = Progress(sys.stderr, enabled=not options.quiet)
+    listener = notify.listener(os.environ)
+    progress = Progress(sys.stderr, enabled=not options.quiet, listener=listener)
     logs.configure(
         log_settings.level,
         log_settings.format,
@@ -274,8 +275,10 @@ def _once(settings: Settings, options: argparse.Namespace, patience: Patience | 
     signals = _Signals(whole.stop.set, whole.hooks.kill)
     signals.install()
     _raise_file_limit()
+    progress.start("waiting", 0, 0)
     if options.splay and not sys.stderr.isatty():
-        time.sleep(random.uniform(0, options.splay))  # noqa: S311 (spreads load, no secret)
+        seconds = random.uniform(0, options.splay)  # noqa: S311 (spreads load, no secret)
+        _wait(seconds, progress.waited)
     run = _Run(whole, settings, signals.rest)
     try:
         demand_state(settings.state_dir)
@@ -287,6 +290,14 @@ def _once(settings: Settings, options: argparse.Namespace, patience: Patience | 
         return error.exit_status
     except DirectoryError as error:
         return run.tell_failure(error)
+
+
+def _wait(seconds: float, tell: Callable[[], None]) -> None:
+    """Sleep, and tell now and then that this is meant."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        tell()
+        time.sleep(min(left, 1.0))
 
 
 def _log_settings(settings: LogSettings, options: argparse.Namespace) -> LogSettings:
@@ -321,7 +332,9 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
     path = str(state / LOCK)
     try:
         holder = {"run_id": whole.run_id, "started": now}
-        with lock.hold(path, wait_seconds=options.lock_wait, holder=holder):
+        seconds, tell = options.lock_wait, whole.progress.waited
+        with lock.hold(path, wait_seconds=seconds, holder=holder, waiting=tell):
+            whole.progress.finish()
             files.sweep(state)
             yield
     except LockHeld:
@@ -452,6 +465,7 @@ class _Run:
             whole.progress.finish()
 
     def _blame(self, error: AgentError) -> None:
+        sandbox.advise(error, self.settings.state_dir)
         self.whole.report.error = self.whole.report.error or error
         self.whole.log.error("run.failed", **error.fields())
 

@@ -123,7 +123,7 @@ class Means:
 def alike(
     checks: Iterable[Check],
     read: Callable[[Check], AbstractContextManager[Content]],
-    reference: Callable[[Check], tuple[str, int, tuple[int, ...]]],
+    reference: Callable[[Check], tuple[str, tuple[int, ...]]],
     means: Means,
 ) -> dict[str, Stamp]:
     """Hash local files and give the stamps of those that hold the bytes of the version in S3 already.
@@ -131,12 +131,12 @@ def alike(
     Args:
         checks: what is to be compared.
         read: opens the local file.
-        reference: the version's ETag, its size, and the sizes that its parts may have, the likeliest first.
+        reference: the version's ETag, and the sizes that its parts may have, the likeliest first.
         means: what it is done with.
     """
 
     def compare(check: Check) -> Stamp | None:
-        etag, size, part_sizes = reference(check)
+        etag, part_sizes = reference(check)
         if not is_md5(etag) and not part_sizes:
             return None
         digests = [Digest()] if is_md5(etag) else [Digest(part) for part in part_sizes]
@@ -145,8 +145,9 @@ def alike(
                 means.stop.check()
                 for digest in digests:
                     digest.update(chunk)
+                means.progress(0, len(chunk))
             same = any(digest.etag() == etag for digest in digests)
-            means.progress(1, size)
+            means.progress(1, 0)
             return content.stamp if same else None
 
     found: dict[str, Stamp] = {}
@@ -204,9 +205,12 @@ def _still_there(deletes: Iterable[Delete], means: Means) -> str:
     A directory is only ever removed empty, so it needs no asking.
     """
     files = [each.entry.key for each in deletes if each.entry.kind is not Kind.DIRECTORY]
-    results = in_parallel(means.source.confirm_absent, files, means.workers, means.stop)
+    results = in_parallel(
+        means.source.confirm_absent, files, means.workers, means.stop, means.draw
+    )
     with contextlib.closing(results):
         for key, absent in results:
+            means.draw()
             if isinstance(absent, Exception):
                 raise absent
             if not absent:

@@ -68,6 +68,10 @@ def environment_for(
     return {**kept, **variables}
 
 
+def _nothing() -> None:
+    """Tell nobody."""
+
+
 @dataclass(slots=True)
 class Hooks:
     """Runs commands one after the other, and logs what they say.
@@ -77,12 +81,14 @@ class Hooks:
         timeout: seconds for each command.
         variables: what every command finds in its environment.
         stop: when it is asked, the commands that still run get little time.
+        waited: called about once a second while a command runs, which is no stall of the pass.
     """
 
     log: FilteringBoundLogger
     timeout: float
     variables: Mapping[str, str]
     stop: Stop
+    waited: Callable[[], None] = _nothing
     _running: _Child | None = field(default=None, init=False)
 
     def run(
@@ -130,7 +136,7 @@ class Hooks:
         self._running = _Child(command, environment, timeout)
         try:
             ended = self._running.wait(
-                lambda line: log.info("hook.printed", hook=hook, text=line)
+                lambda line: log.info("hook.printed", hook=hook, text=line), self.waited
             )
         finally:
             self._running = None
@@ -170,8 +176,10 @@ class _Child:
         self._said: queue.SimpleQueue[str | Ended | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
-    def wait(self, say: Callable[[str], None]) -> Ended:
+    def wait(self, say: Callable[[str], None], waited: Callable[[], None]) -> Ended:
         """Run the command to its end; `say` is called in this thread with every line that it prints.
+
+        While it prints nothing, `waited` is called about once a second.
 
         Raises:
             Stopped: whatever a signal handler raised meanwhile, when the command has been ended.
@@ -179,7 +187,11 @@ class _Child:
         try:
             self._thread.start()
             while True:
-                said = self._said.get()
+                try:
+                    said = self._said.get(timeout=1.0)
+                except queue.Empty:
+                    waited()
+                    continue
                 if isinstance(said, Ended):
                     return said
                 if isinstance(said, BaseException):

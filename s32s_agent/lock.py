@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from s32s_agent.documents import printable
@@ -28,7 +28,7 @@ _REMEDIES = {
     errno.ELOOP: "remove the symbolic link; the agent does not follow one here",
     errno.ENOENT: "create state_dir, owned by the user that runs the agent",
     errno.ENOLCK: "state_dir must be on a local file system",
-    errno.EROFS: "state_dir must be writable; under systemd, list it in ReadWritePaths=",
+    errno.EROFS: "state_dir must be writable; its file system is mounted read-only",
 }
 
 if sys.platform == "win32":  # pragma: no cover - tests run on Linux
@@ -67,13 +67,20 @@ else:
 
 
 @contextmanager
-def hold(path: str, *, wait_seconds: float, holder: Mapping[str, object]) -> Iterator[None]:
+def hold(
+    path: str,
+    *,
+    wait_seconds: float,
+    holder: Mapping[str, object],
+    waiting: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Hold the lock while the block runs.
 
     Args:
         path: The lock file; made when absent, in a directory that exists.
         wait_seconds: How long to wait for another pass; 0 tries once.
         holder: Who holds it, for the message that others get: `run_id`, `started`; the process id is added.
+        waiting: Called some times a second while it waits.
 
     Raises:
         LockHeld: Another pass holds it still.
@@ -84,7 +91,7 @@ def hold(path: str, *, wait_seconds: float, holder: Mapping[str, object]) -> Ite
     except OSError as error:
         raise _unusable(path, error) from error
     try:
-        _acquire(descriptor, path, wait_seconds)
+        _acquire(descriptor, path, wait_seconds, waiting)
         try:
             _write_holder(descriptor, {"pid": os.getpid(), **holder})
             yield
@@ -109,7 +116,9 @@ def read_holder(path: str) -> dict[str, object]:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: str, wait_seconds: float) -> None:
+def _acquire(
+    descriptor: int, path: str, wait_seconds: float, waiting: Callable[[], None]
+) -> None:
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
@@ -123,6 +132,7 @@ def _acquire(descriptor: int, path: str, wait_seconds: float) -> None:
                 f'"{printable(path)}": {_describe(_read_holder(descriptor))}, expected no other pass',
                 remedy="let it finish, or wait for it with --lock-wait",
             )
+        waiting()
         time.sleep(min(_POLL_SECONDS, remaining))
 
 

@@ -1,4 +1,4 @@
-"""Show on a terminal how far long work is.
+"""Show on a terminal how far long work is, and tell a listener.
 
 Writes nothing elsewhere, nothing in the first second, and never fails: a terminal that went away only ends the showing.
 """
@@ -38,6 +38,8 @@ class Tally:
     """0 when nobody knows, or when nothing has a size."""
     entries: int = 0
     bytes: int = 0
+    answers: int = 0
+    """What else came that shows that the work gets on."""
 
     def fractions(self) -> list[float]:
         """Say how much is done, by entries and by bytes, where the total is known."""
@@ -47,12 +49,12 @@ class Tally:
 
 def render(tally: Tally, elapsed_seconds: float, width: int, *, colours: bool = False) -> str:
     """Write the line, at most `width` columns wide; what has no room is left out, the bar first, the label last."""
-    label, bar, words = printable(tally.label), _bar(tally), _words(tally, elapsed_seconds)
+    label, bar, words = printable(tally.label), _bar(tally), facts(tally, elapsed_seconds)
     choices = [[bar, *words]] if bar else []
     choices += [words[:count] for count in range(len(words), 0, -1)]
-    for facts in choices:
-        if _columns("  ".join((label, *facts))) <= width:
-            painted = (_paint(fact) if colours and fact is bar else fact for fact in facts)
+    for choice in choices:
+        if _columns("  ".join((label, *choice))) <= width:
+            painted = (_paint(fact) if colours and fact is bar else fact for fact in choice)
             return "  ".join((label, *painted))
     return _cut(label, width)
 
@@ -65,6 +67,7 @@ class Progress:
         enabled: False shows nothing; nor is anything shown where `stream` is no terminal, or one that cannot erase.
         clock: Seconds that only grow.
         environ: Read for `NO_COLOR` and `TERM`.
+        listener: Told of the work from the main thread, some times a second, terminal or not.
     """
 
     def __init__(
@@ -74,13 +77,15 @@ class Progress:
         enabled: bool,
         clock: Callable[[], float] = time.monotonic,
         environ: Mapping[str, str] = os.environ,
+        listener: Callable[[Tally], None] | None = None,
     ) -> None:
         self._clock = clock
+        self._listener = listener
         self._colours = not environ.get("NO_COLOR")
         able = enabled and _can_erase(environ) and _is_terminal(stream)
         self._stream = stream if able else None
         self._tally: Tally | None = None
-        self._started = self._next_draw = 0.0
+        self._started = self._next_draw = self._next_word = 0.0
         self._shown = False
         self._lock = threading.Lock()
 
@@ -90,6 +95,21 @@ class Progress:
         self._tally = Tally(label, total_entries, total_bytes)
         self._started = self._clock()
         self._next_draw = self._started + APPEAR_SECONDS
+        self._next_word = self._started
+        self._tell()
+
+    def answered(self) -> None:
+        """Note that something came which is no entry and has no bytes; any thread may call it."""
+        if self._listener is None:
+            return
+        with self._lock:
+            if self._tally is not None:
+                self._tally = replace(self._tally, answers=self._tally.answers + 1)
+
+    def waited(self) -> None:
+        """Tell the listener, from the main thread, that nothing comes now because nothing is due yet."""
+        self.answered()
+        self._tell()
 
     def advance(self, entries: int, size: int) -> None:
         """Add what was done since the last call, `size` in bytes; the main thread also draws, when it is time.
@@ -97,17 +117,28 @@ class Progress:
         Any thread may call it. Only one draws, so that a line of the log is never torn; with nothing to add, it just
         draws.
         """
-        if self._tally is None or self._stream is None:
+        if self._stream is None and self._listener is None:
             return
         with self._lock:
             before = self._tally
-            self._tally = tally = replace(
+            if before is None:
+                return
+            self._tally = replace(
                 before, entries=before.entries + entries, bytes=before.bytes + size
             )
-        if threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
+            self._tell()
+            self._draw()
+
+    def _tell(self) -> None:
+        if self._listener is None or self._tally is None or self._clock() < self._next_word:
             return
-        now = self._clock()
-        if now < self._next_draw:
+        self._next_word = self._clock() + REDRAW_SECONDS
+        self._listener(self._tally)
+
+    def _draw(self) -> None:
+        now, tally = self._clock(), self._tally
+        if self._stream is None or tally is None or now < self._next_draw:
             return
         self._next_draw = now + REDRAW_SECONDS
         # One column stays free: a full line makes some terminals wrap.
@@ -152,7 +183,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and not stream.closed and stream.isatty()
 
 
-def _words(tally: Tally, elapsed_seconds: float) -> list[str]:
+def facts(tally: Tally, elapsed_seconds: float) -> list[str]:
     """Say entries, bytes, rate and time left, in the order of their worth."""
     words = [_of(f"{tally.entries:,}", tally.total_entries, f"{tally.total_entries:,}")]
     words.append(_of(_size(tally.bytes), tally.total_bytes, _size(tally.total_bytes)))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent import executor, planner
+from s32s_agent import executor, planner, sandbox
 from s32s_agent.config import Settings, Symlinks
 from s32s_agent.errors import AgentError, ConfigError, DeletesRefused, DirectoryError
 from s32s_agent.executor import Means, Throttle
@@ -27,6 +27,7 @@ from s32s_agent.model import (
     Mapping,
     Outcome,
     Plan,
+    Problem,
     Role,
     Stamp,
     Status,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 UPLOADS = "uploads"
 BATCHES = "batches"
+_COUNTED = 500
+"""Entries of a listing that are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,13 @@ class Work:
         Raises:
             AgentError: what ended the mapping before its work was done.
         """
+        try:
+            self._run(report)
+        except AgentError as error:
+            sandbox.advise(error, self.place)
+            raise
+
+    def _run(self, report: MappingReport) -> None:
         tools, remote = self.tools, self._remote()
         parts = (tools.connection.endpoint, str(self.mapping.location), self.place)
         index = tools.index.of_mapping("\n".join(parts))
@@ -173,7 +183,7 @@ class Work:
     def _target_directory(self, index: MappingIndex) -> Iterator[LocalStore | MemoryStore]:
         """Open the directory to be written; one that a dry run must not make is empty."""
         sync, options = self.tools.settings.sync, self.tools.options
-        if options.dry_run and not Path(self.place).exists():
+        if options.dry_run and _is_missing(self.place):
             yield MemoryStore()
         elif sys.platform != "win32":
             from s32s_agent.stores.local import open_target  # noqa: PLC0415 (POSIX only)
@@ -201,9 +211,9 @@ class Work:
         found = self._difference(remote, means)
         tools.progress.start(f"{self.mapping.name}: hashing", len(found.checks), 0)
 
-        def reference(check: Check) -> tuple[str, int, tuple[int, ...]]:
+        def reference(check: Check) -> tuple[str, tuple[int, ...]]:
             there = self._there(check)
-            return there.etag or "", there.size, remote.part_sizes(there)
+            return there.etag or "", remote.part_sizes(there)
 
         same = executor.alike(
             found.checks,
@@ -224,6 +234,7 @@ class Work:
         return check.entry if self._is_slave else check.found
 
     def _difference(self, remote: S3Target, means: Means) -> planner.Difference:
+        self.tools.progress.start(f"{self.mapping.name}: comparing", 0, 0)
         try:
             found = self._compare(means)
         except planner.OutOfOrder:
@@ -237,7 +248,15 @@ class Work:
         return found
 
     def _compare(self, means: Means) -> planner.Difference:
-        return planner.difference(means.source.scan(), means.target.scan(), self.mapping)
+        source, target = self._counted(means.source.scan()), self._counted(means.target.scan())
+        return planner.difference(source, target, self.mapping)
+
+    def _counted(self, found: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
+        """Let the progress of a listing show."""
+        for number, each in enumerate(found, 1):
+            if number % _COUNTED == 0:
+                self.tools.progress.advance(_COUNTED, 0)
+            yield each
 
     def _adopt(self, plan: Plan, same: dict[str, Stamp], means: Means) -> None:
         """Let the index learn of files that were found to be right already."""
@@ -276,6 +295,8 @@ class Work:
                     report.add_withheld(each)
                     log.error("deletes.withheld", count=each.count, reason=each.reason)
                     continue
+                if isinstance(each.error, AgentError):
+                    sandbox.advise(each.error, self.place)
                 report.add(each)
                 _log_outcome(log, each)
                 if may_have_changed(each, tools.settings.role):
@@ -322,6 +343,17 @@ def may_have_changed(outcome: Outcome, role: Role) -> bool:
     if outcome.status is Status.FAILED:
         return role is Role.MASTER or isinstance(outcome.error, DirectoryError)
     return outcome.status is not Status.SKIPPED
+
+
+def _is_missing(place: str) -> bool:
+    """Tell what is not there from what may not be looked at, which opening it will report."""
+    try:
+        Path(place).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _log_outcome(log: FilteringBoundLogger, outcome: Outcome) -> None:

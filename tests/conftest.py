@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Know an option for what takes minutes."""
+    parser.addoption("--slow", action="store_true", help="run the slow tests, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip, visibly, what takes minutes, unless it was asked for."""
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: asked for with --slow"))
+
+
 @pytest.fixture(autouse=True)
 def _no_credential_is_kept() -> Iterator[None]:
     """No agent of any test leaves a credential in its state or in a log."""

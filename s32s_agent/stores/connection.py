@@ -30,6 +30,7 @@ from s32s_agent.etags import is_md5, normal
 from s32s_agent.locations import normal_endpoint
 from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background
 from s32s_agent.stores.bounded import bound_answers
+from s32s_agent.stores.credentials import new_session
 from s32s_agent.stores.listing import NotAListing, Page, parse_page
 
 if TYPE_CHECKING:
@@ -80,6 +81,10 @@ class Patience:
 PATIENCE = Patience()
 
 
+def _nothing() -> None:
+    """Tell nobody."""
+
+
 class Connection:
     """How S3 is reached: one boto3 client for everything but the bytes.
 
@@ -91,6 +96,7 @@ class Connection:
         stop: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
             botocore takes an exception of a signal for trouble of the network, and asks again.
         patience: how long S3 is waited for.
+        answered: called, in any thread, when S3 has answered.
 
     Raises:
         AccessDenied: there are no credentials.
@@ -103,6 +109,7 @@ class Connection:
         workers: int,
         stop: Stop | None = None,
         patience: Patience = PATIENCE,
+        answered: Callable[[], None] = _nothing,
     ) -> None:
         import boto3  # noqa: PLC0415 (0.5 s, which --version and --status need not pay)
         from botocore.config import Config  # noqa: PLC0415
@@ -110,6 +117,7 @@ class Connection:
         self._settings = settings
         self.patience = patience
         self.stop = stop or Stop()
+        self._answered = answered
         self._config = Config(
             connect_timeout=patience.connect_seconds,
             read_timeout=patience.read_seconds,
@@ -120,7 +128,9 @@ class Connection:
         )
         with border("the S3 settings"):
             self._session = boto3.Session(
-                profile_name=settings.profile, region_name=settings.region
+                profile_name=settings.profile,
+                region_name=settings.region,
+                botocore_session=new_session(os.environ),
             )
             if self._session.get_credentials() is None:
                 raise AccessDenied(_NO_CREDENTIALS)
@@ -219,10 +229,12 @@ class Connection:
 
         seconds = self.patience.request_seconds
         try:
-            return in_background(work, self.stop, seconds)
+            answer = in_background(work, self.stop, seconds)
         except TimeoutError as error:
             message = f"{subject}: no whole answer within {seconds:g} seconds"
             raise StoreUnavailable(message) from error
+        self._answered()
+        return answer
 
     def fetch(
         self, bucket: str, key: str, limit: int, known_etag: str = ""

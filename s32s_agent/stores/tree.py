@@ -79,7 +79,13 @@ class NewDirectories(NamedTuple):
 
 
 def translated(error: OSError, key: str) -> AgentError:
-    """Name what an operating system error means for an entry."""
+    """Name what an operating system error means for an entry, and note it as the cause."""
+    meaning = _meaning(error, key)
+    meaning.__cause__ = error
+    return meaning
+
+
+def _meaning(error: OSError, key: str) -> AgentError:
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFull(f'"{key}": {reason}')
@@ -88,7 +94,7 @@ def translated(error: OSError, key: str) -> AgentError:
     if error.errno == errno.EXDEV:
         return EntryError(f'"{key}": another file system is mounted on the way to it')
     if error.errno == errno.EROFS:
-        remedy = "the file system is read-only; under systemd, add it to ReadWritePaths="
+        remedy = "the file system is mounted read-only"
         return DirectoryError(f'"{key}": {reason}', remedy=remedy)
     if error.errno in (errno.EACCES, errno.EPERM):
         remedy = "give the agent's user the right to it; an immutable file needs chattr -i"

@@ -194,7 +194,7 @@ class World:
         same = alike(
             found.checks,
             lambda check: local.open(check.found if is_slave else check.entry),
-            lambda check: (there(check).etag or "", there(check).size, ()),
+            lambda check: (there(check).etag or "", ()),
             means,
         )
         plan = make_plan(found, same, Extras.DELETE, EVERYTHING)

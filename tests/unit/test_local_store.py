@@ -1000,7 +1000,7 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
         (errno.ELOOP, EntryError, ""),
         (errno.EISDIR, EntryError, ""),
         (errno.EXDEV, EntryError, ""),
-        (errno.EROFS, DirectoryError, "ReadWritePaths="),
+        (errno.EROFS, DirectoryError, "read-only"),
         (errno.EPERM, DirectoryError, "chattr -i"),
         (errno.EACCES, DirectoryError, "chattr -i"),
         (errno.EIO, DirectoryError, ""),

@@ -257,3 +257,17 @@ def test_the_holder_of_no_lock_is_nobody(path: str) -> None:
     """Without a file there is nobody to name, and asking makes no file."""
     assert lock.read_holder(path) == {}
     assert not Path(path).exists()
+
+
+def test_whoever_waits_can_say_so(tmp_path: Path) -> None:
+    """While another pass holds the lock, the caller hears some times a second that it is still waiting."""
+    path = str(tmp_path / "run.lock")
+    heard: list[float] = []
+    with (
+        lock.hold(path, wait_seconds=0, holder=HOLDER),
+        pytest.raises(LockHeld),
+        lock.hold(path, wait_seconds=0.3, holder=HOLDER, waiting=lambda: heard.append(0)),
+    ):
+        pass
+
+    assert heard

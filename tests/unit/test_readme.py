@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.readme import README, ROOT, section_of, table
 
 import s32s_agent
 from s32s_agent import cli, config, documents, errors, etags, mapfiles, maps
@@ -23,9 +24,7 @@ from s32s_agent.status import last_run_document
 from s32s_agent.stores import bounded, listing, s3_target
 
 PACKAGE = Path(s32s_agent.__file__).parent
-ROOT = PACKAGE.parent
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 DEMO = "python3 -m venv .venv && .venv/bin/pip install -e '.[demo]' && .venv/bin/python -m s32s_agent.demo"
 TESTS = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest"
 
@@ -33,18 +32,6 @@ EVENT = re.compile(r"[a-z]+\.(?:[a-z_]+ed|withheld)")
 SNIPPETS = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 COMMON_FIELDS = frozenset({"mapping", "exc_info"})
 """What every event may have, and what becomes the field `exception`."""
-
-
-def section_of(heading: str, level: int = 2) -> str:
-    """Give the text below a heading."""
-    return README.partition(f"\n{'#' * level} {heading}\n")[2].partition("\n## ")[0]
-
-
-def table(heading: str, level: int = 2) -> dict[str, str]:
-    """Give the rows of the first table below a heading, by the text of their first cell."""
-    section = section_of(heading, level)
-    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line[:1] == "|"]
-    return {cells[0].strip("` "): " | ".join(cells[1:]) for cells in rows[2:]}
 
 
 def options_of(settings: object, path: str = "") -> Iterator[str]:

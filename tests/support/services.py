@@ -1,0 +1,163 @@
+"""The agent as a service, on a machine where the README's own commands installed it, and its S3 server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s32s_agent.seaweedfs import Identity, S3Server, seaweedfs
+from support.buckets import Bucket, open_client_as
+from support.machines import Done, Machine, machine
+from support.readme import ROOT, blocks
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+KEYS = Identity(
+    "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ("Read", "List")
+)
+"""What the README has put into the credential store."""
+SOURCE = "/usr/src/s32s-agent"
+HOUSE = "/usr/src/house"
+TARGET = "/srv/www/site"
+PUBLISHED = (
+    "s32s_agent",
+    "systemd",
+    "etc",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+)
+MAIL = """#!/bin/sh
+{ printf '%s ' "$@"; echo; cat; } >> /var/mail/sent
+"""
+
+
+@dataclass(slots=True)
+class Service:
+    """The installed agent, its machine and its bucket."""
+
+    machine: Machine
+    bucket: Bucket
+    server: S3Server
+    walk: list[tuple[str, Done]] = field(default_factory=list)
+    """The README's commands for installing, and what became of them."""
+    config: str = ""
+    """The config file that they wrote."""
+
+    def use(self, endpoint_url: str) -> None:
+        """Point the service at another endpoint, as an operator does."""
+        sample = (ROOT / "etc" / "default" / "s32s-agent").read_text(encoding="utf-8")
+        line = f"AWS_ENDPOINT_URL_S3={endpoint_url}\n"
+        self.machine.write("/etc/default/s32s-agent", f"{sample}\n{line}")
+
+    def publish_map(
+        self, *mappings: dict[str, Any], key: str = "S32SMAP/foo/data/web.json"
+    ) -> None:
+        """Put the map file into the bucket."""
+        self.bucket.put(key, json.dumps(mappings).encode())
+
+    def drop_in(self, unit: str, text: str) -> None:
+        """Change a unit until the end of the test, as `systemctl edit` does."""
+        self.machine.write(f"/etc/systemd/system/{unit}.d/test.conf", text)
+        self.machine.ok("systemctl daemon-reload")
+
+    def start(self) -> Done:
+        """Make a pass, and wait for its end."""
+        self.machine.ok("systemctl reset-failed")  # forgets how often it was started, too
+        return self.machine.run("systemctl start s32s-agent")
+
+    def property(self, name: str, unit: str = "s32s-agent.service") -> str:
+        """Ask systemd."""
+        return self.machine.ok(f"systemctl show --value --property={name} {unit}").strip()
+
+    def log(self, unit: str = "s32s-agent") -> list[dict[str, Any]]:
+        """Give the events in the journal, their fields as texts."""
+        found = self.machine.ok(f"journalctl --no-pager --output=json --unit={unit}")
+        entries = [json.loads(line) for line in found.splitlines()]
+        return [
+            {
+                name.removeprefix("S32S_").lower(): value
+                for name, value in entry.items()
+                if name.startswith("S32S_")
+            }
+            for entry in entries
+            if "S32S_EVENT" in entry
+        ]
+
+    def alerts(self) -> list[str]:
+        """Give what the journal has of priority alert."""
+        find = "journalctl --no-pager --output=cat --priority=alert"
+        return self.machine.run(f"{find} --identifier=s32s-agent-failure").stdout.splitlines()
+
+    def reset(self) -> None:
+        """Undo what a test has changed."""
+        self.machine.ok(
+            "systemctl stop s32s-agent.timer s32s-agent.service 's32s-agent-reload@*' cron-test.service || true\n"
+            "rm -f /etc/systemd/system/*.d/test.conf\n"
+            "systemctl daemon-reload\nsystemctl reset-failed"
+        )
+        self.use(self.server.endpoint_url)
+        self.machine.write("/etc/s32s-agent/config.yaml", self.config)
+        self.publish_map(site())
+
+
+def site(
+    name: str = "site", slave: str = TARGET, s3: str = "bucketname/backup/dir1"
+) -> dict[str, Any]:
+    """Give a mapping."""
+    return {"name": name, "s3": s3, "slave": slave}
+
+
+@contextmanager
+def installed_service(directory: Path) -> Iterator[Service]:
+    """Give a machine after the README's commands, all of them, in their order."""
+    places = [directory / name for name in ("source", "house", "weed", "machine")]
+    for place in places:
+        place.mkdir()
+    source, house, weed, console = places
+    copy_source(source)
+    fill_house(house, source)
+    with (
+        seaweedfs(weed, {"readme": KEYS}) as server,
+        open_client_as(server) as client,
+        machine(console, binds={source: SOURCE, house: HOUSE}) as booted,
+    ):
+        client.create_bucket(Bucket="bucketname")
+        service = Service(booted, Bucket("bucketname", client, server), server)
+        service.use(server.endpoint_url)
+        service.publish_map(site())
+        service.bucket.put("backup/dir1/index.html", b"first")
+        booted.write("/usr/local/bin/mail", MAIL)
+        booted.write("/usr/sbin/sendmail", MAIL)
+        booted.ok(
+            "chmod 755 /usr/local/bin/mail /usr/sbin/sendmail; install -m 666 /dev/null /var/mail/sent"
+        )
+        offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": HOUSE}
+        for block in blocks("Installation"):
+            service.walk.append((block, booted.run(block, environ=offline, cwd=SOURCE)))
+        service.config = booted.read("/etc/s32s-agent/config.yaml")
+        yield service
+
+
+def copy_source(directory: Path) -> None:
+    """Put into a directory what a user has cloned, without what belongs to developing."""
+    for name in PUBLISHED:
+        if (ROOT / name).is_dir():
+            without = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, directory / name, ignore=without)
+        else:
+            shutil.copy(ROOT / name, directory)
+
+
+def fill_house(directory: Path, source: Path) -> None:
+    """Put every package that `pip install` needs into a directory, for Python as Debian has it."""
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", SYSTEM_PYTHON]
+    wheel = [*pip, "wheel", "--wheel-dir", str(directory), str(source), "hatchling"]
+    subprocess.run(wheel, check=True, capture_output=True)

@@ -1,0 +1,437 @@
+"""The service under a real systemd and a real cron, against a real S3 server, installed as the README says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.counting import CountingProxy
+from support.machines import cannot_boot
+from support.readme import ROOT, blocks, section_of
+from support.services import TARGET, Service, installed_service, site
+
+CANNOT = cannot_boot() or (
+    "" if Path("/usr/bin/python3").exists() else "needs /usr/bin/python3"
+)
+pytestmark = pytest.mark.skipif(bool(CANNOT), reason=f"a machine to install on needs {CANNOT}")
+
+EVERY_THREE_SECONDS = """[Timer]
+OnCalendar=
+OnCalendar=*:*:0/3
+RandomizedDelaySec=0
+"""
+FULL = "ReadWritePaths=/srv/www"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A machine after the README's commands."""
+    with installed_service(tmp_path_factory.mktemp("service")) as service:
+        yield service
+
+
+@pytest.fixture
+def service(installed: Service) -> Iterator[Service]:
+    """The installed agent, as the README leaves it but for the timer, which is stopped."""
+    installed.reset()
+    yield installed
+    installed.reset()
+
+
+@pytest.fixture
+def proxy(service: Service) -> Iterator[CountingProxy]:
+    """A way to the server that can be held up, which the service uses."""
+    with CountingProxy(service.server.endpoint_url) as proxy:
+        service.use(proxy.endpoint_url)
+        yield proxy
+
+
+# --- the walk through the README ---
+
+
+def test_every_command_of_the_readme_succeeds(installed: Service) -> None:
+    """From a fresh Debian to an agent with a timer, no command of the README fails."""
+    failed = [(block, done) for block, done in installed.walk if done.status != 0]
+
+    assert len(installed.walk) == 8
+    assert failed == []
+    assert 'ok      mapping "site"' in installed.walk[4][1].stdout
+    assert "result:       in sync" in installed.walk[6][1].stdout
+    assert installed.property("ActiveState", "s32s-agent.timer") == "active"
+    assert installed.property("UnitFileState", "s32s-agent.timer") == "enabled"
+
+
+def test_the_first_pass_brings_the_files_with_the_keys_that_systemd_delivered(
+    installed: Service,
+) -> None:
+    """The only keys on the machine are in the credential store, which the service cannot read itself."""
+    assert installed.machine.read(f"{TARGET}/index.html") == "first"
+    assert installed.machine.run("ls /root/.aws /var/lib/s32s-agent/.aws").stdout == ""
+    assert installed.machine.run("su -s /bin/sh s32s-agent -c 'ls /etc/credstore'").status != 0
+
+
+def test_a_dry_run_as_the_service_shows_the_plan(service: Service) -> None:
+    """`--once --dry-run` in the place of `--check` shows what would come, and brings nothing."""
+    service.bucket.put("backup/dir1/planned.html", b"planned")
+    check = next(block for block in blocks("Installation") if "--check" in block)
+    plan = service.machine.ok(check.replace("--check", "--once --dry-run"))
+    service.bucket.delete("backup/dir1/planned.html")
+
+    assert "planned.html" in plan
+    assert service.machine.read(f"{TARGET}/planned.html") == ""
+
+
+def test_a_change_arrives_with_the_next_tick(service: Service) -> None:
+    """The timer, and nobody else, brings what has changed in the bucket, and takes what has gone."""
+    service.bucket.put("backup/dir1/news.html", b"second")
+    service.drop_in("s32s-agent.timer", EVERY_THREE_SECONDS)
+    service.machine.ok("systemctl start s32s-agent.timer")
+
+    there = f"{TARGET}/news.html"
+    service.machine.wait_for(
+        lambda: service.machine.read(there) == "second", "waiting for a tick"
+    )
+    service.bucket.delete("backup/dir1/news.html")
+    service.machine.wait_for(lambda: not service.machine.read(there), "waiting for a tick")
+    assert service.alerts() == []
+
+
+def test_an_unreachable_bucket_raises_the_alarm(service: Service) -> None:
+    """A pass that cannot reach S3 fails, systemd says so at priority alert, and the README's mail goes out."""
+    service.use("http://127.0.0.1:9")
+    before = len(service.alerts())
+
+    assert service.start().status != 0
+    assert service.property("ExecMainStatus") == "69"
+    service.machine.wait_for(lambda: len(service.alerts()) > before, "waiting for the alert")
+    assert re.match(r"s32s-agent\.service failed: exit-code 69; see: ", service.alerts()[-1])
+    sent = "/var/mail/sent"
+    service.machine.wait_for(
+        lambda: "run.failed" in service.machine.read(sent), "waiting for mail"
+    )
+    assert "s32s-agent.service failed on" in service.machine.read(sent)
+
+
+# --- one pass ---
+
+
+def test_progress_is_shown_and_gives_a_long_pass_more_time(
+    service: Service, proxy: CountingProxy
+) -> None:
+    """While a pass is at work systemd shows how far it is, and has been asked for more time."""
+    service.bucket.put("backup/dir1/large.bin", b"x" * 100)
+    proxy.hold_after(0)
+    service.machine.ok("systemd-analyze log-level debug")
+    service.machine.ok("systemctl start --no-block s32s-agent")
+    assert proxy.wait_for(1)
+
+    wanted = "site  0/1  0 B/100 B"
+    service.machine.wait_for(
+        lambda: service.property("StatusText").startswith(wanted), "waiting for the status"
+    )
+    proxy.release()
+    service.machine.wait_for(
+        lambda: service.property("ActiveState") == "inactive", "waiting for the end"
+    )
+    service.machine.ok("systemd-analyze log-level info")
+    log = service.machine.ok("journalctl --no-pager --output=cat _PID=1")
+    assert "EXTEND_TIMEOUT_USEC=900000000" in log
+    assert service.property("Result") == "success"
+
+
+def test_a_stop_in_the_middle_of_a_pass_is_clean_and_no_failure(
+    service: Service, proxy: CountingProxy
+) -> None:
+    """`systemctl stop` ends a pass soon, leaves nothing half done, raises no alarm, and the next pass goes on."""
+    for number in range(20):
+        service.bucket.put(f"backup/dir1/stop/{number}", b"%d" % number)
+    before = len(service.alerts())
+    proxy.hold_after(5)
+    service.machine.ok("systemctl start --no-block s32s-agent")
+    assert proxy.wait_for(6)
+    service.machine.ok("systemctl stop s32s-agent")
+
+    assert service.property("Result") == "success"
+    assert service.property("ExecMainStatus") == "143"
+    assert service.machine.ok("find /srv/www -name '.s32s-tmp*'") == ""
+    proxy.release()
+    assert service.start().status == 0
+    assert service.machine.ok(f"cat {TARGET}/stop/*").strip() == "".join(
+        str(number) for number in sorted(range(20), key=str)
+    )
+    assert len(service.alerts()) == before
+
+
+def test_a_pass_beside_another_is_no_failure(service: Service, proxy: CountingProxy) -> None:
+    """When a pass by hand holds the lock the service ends with 75, which is success, and no alarm is raised."""
+    service.bucket.put("backup/dir1/slow.bin", b"slow")
+    before = len(service.alerts())
+    proxy.hold_after(0)
+    by_hand = "s32s-agent --once --config /etc/s32s-agent/config.yaml"
+    keys = "AWS_SHARED_CREDENTIALS_FILE=/run/keys"
+    service.machine.ok(
+        "install -o s32s-agent -m 600 /etc/credstore/s32s-agent.aws /run/keys\n"
+        f"systemd-run --quiet -p User=s32s-agent -p EnvironmentFile=/etc/default/s32s-agent -E {keys} {by_hand}"
+    )
+    assert proxy.wait_for(1)
+
+    assert service.start().status == 0
+    assert service.property("ExecMainStatus") == "75"
+    assert len(service.alerts()) == before
+    assert service.log()[-1]["event"] == "run.skipped"
+    proxy.release()
+
+
+def test_a_tick_that_was_missed_is_made_up_for(service: Service) -> None:
+    """After the machine was off or asleep over a tick, the timer starts a pass at once."""
+    service.drop_in(
+        "s32s-agent.timer", "[Timer]\nOnCalendar=\nOnCalendar=monthly\nRandomizedDelaySec=0\n"
+    )
+    service.bucket.put("backup/dir1/missed.html", b"missed")
+    service.machine.ok("touch -d '40 days ago' /var/lib/systemd/timers/stamp-s32s-agent.timer")
+    service.machine.ok("systemctl start s32s-agent.timer")
+
+    there = f"{TARGET}/missed.html"
+    service.machine.wait_for(
+        lambda: service.machine.read(there) == "missed", "waiting to catch up"
+    )
+
+
+# --- what the sandbox refuses, and what is said then ---
+
+
+def failure(service: Service) -> dict[str, str]:
+    """Make a pass that must fail; give the event that says why."""
+    assert service.start().status != 0
+    assert service.property("ExecMainStatus") == "73"
+    return next(event for event in reversed(service.log()) if "cause" in event)
+
+
+def test_a_directory_that_is_not_listed_stays_untouched_and_the_drop_in_is_named(
+    service: Service,
+) -> None:
+    """A mapping outside ReadWritePaths= fails, and doing what the remedy says helps."""
+    service.machine.ok("install -d -o s32s-agent /srv/www /srv/data")
+    service.machine.ok("sed -i 's|^roots:.*|roots: [/srv]|' /etc/s32s-agent/config.yaml")
+    service.publish_map(site(slave="/srv/data"))
+
+    event = failure(service)
+    assert service.machine.ok("find /srv/data -mindepth 1") == ""
+    said = "run: systemctl edit s32s-agent.service, and write below [Service]: ReadWritePaths=/srv/data"
+    assert event["remedy"] == said
+    service.drop_in("s32s-agent.service", f"[Service]\n{said.rpartition(': ')[2]}\n")
+    assert service.start().status == 0
+    assert service.machine.read("/srv/data/index.html") == "first"
+
+
+def test_a_home_is_hidden_and_the_drop_in_is_named(service: Service) -> None:
+    """A mapping below /home fails, and doing what the remedy says helps, and shows no other home."""
+    place = "/home/deploy/app"
+    service.machine.ok(f"install -d -o s32s-agent {place} /home/other")
+    service.machine.ok(
+        "sed -i 's|^roots:.*|roots: [/home/deploy]|' /etc/s32s-agent/config.yaml"
+    )
+    service.publish_map(site(slave=place))
+
+    check = next(block for block in blocks("Installation") if "--check" in block)
+    hidden = service.machine.run(check.replace("--quiet", "--quiet -p ProtectHome=yes"))
+    assert (hidden.status, "FAILED" in hidden.stdout) == (73, True)
+    remedy = failure(service)["remedy"]
+    lines = re.findall(r"(ProtectHome=tmpfs|BindPaths=\S+)", remedy)
+    assert lines == ["ProtectHome=tmpfs", f"BindPaths={place}"]
+    service.drop_in("s32s-agent.service", "\n".join(["[Service]", *lines, ""]))
+    assert service.start().status == 0
+    assert service.machine.read(f"{place}/index.html") == "first"
+
+
+def test_a_state_elsewhere_is_refused_and_the_right_one_named(service: Service) -> None:
+    """An instance whose config keeps the state of the single service is told what to write."""
+    config = "role: slave\nmaps: bucketname/S32SMAP/foo/data\nroots: [/srv/www]\n"
+    service.machine.write("/etc/s32s-agent/web.yaml", config)
+    service.machine.ok("cp /etc/credstore/s32s-agent.aws /etc/credstore/s32s-agent.web.aws")
+    service.drop_in("s32s-agent@web.service", f"[Service]\n{FULL}\n")
+    start = "systemctl reset-failed; systemctl start s32s-agent@web"
+
+    assert service.machine.run(start).status != 0
+    service.machine.wait_for(
+        lambda: any(
+            each.startswith("s32s-agent@web.service failed") for each in service.alerts()
+        ),
+        "waiting for the instance's alert",
+    )
+    event = service.log("s32s-agent@web")[-1]
+    assert event["remedy"].startswith("set state_dir to /var/lib/s32s-agent/web,")
+    service.machine.write(
+        "/etc/s32s-agent/web.yaml", f"{config}state_dir: /var/lib/s32s-agent/web\n"
+    )
+    service.machine.ok(start)
+    assert service.log("s32s-agent@web")[-1]["exit_code"] == 0
+
+
+def test_a_trash_behind_a_mount_is_refused_and_the_mount_named(service: Service) -> None:
+    """Nothing can be renamed to the trash over a mount, which the file systems' numbers do not show."""
+    inside = f"{TARGET}/inside"
+    elsewhere = "/srv/elsewhere"
+    service.machine.ok(f"install -d -o s32s-agent {inside} {elsewhere}")
+    service.machine.ok(
+        f"echo foreign > {elsewhere}/page.html; chown s32s-agent {elsewhere}/page.html"
+    )
+    service.bucket.put("backup/dir1/inside/page.html", b"right")
+    service.drop_in("s32s-agent.service", f"[Service]\nBindPaths={elsewhere}:{inside}\n")
+    assert service.start().status != 0
+
+    (event,) = [each for each in service.log()[-4:] if each["event"] == "entry.failed"]
+    assert f"something is mounted inside {TARGET}" in event["remedy"]
+    assert service.machine.read(f"{elsewhere}/page.html") == "foreign\n"
+    service.machine.ok("rm /etc/systemd/system/*.d/test.conf; systemctl daemon-reload")
+    assert service.start().status == 0
+    assert service.machine.read(f"{inside}/page.html") == "right"
+
+
+def test_a_state_that_root_has_touched_can_be_had_back(service: Service) -> None:
+    """After a pass by hand as root the service says what to type, and goes on when that was typed."""
+    service.machine.ok("rm -f /var/lib/s32s-agent/run.lock")
+    keys = "AWS_SHARED_CREDENTIALS_FILE=/etc/credstore/s32s-agent.aws"
+    where = f"AWS_ENDPOINT_URL_S3={service.server.endpoint_url}"
+    service.machine.ok(f"{keys} {where} s32s-agent --once --quiet")
+
+    remedy = failure(service)["remedy"]
+    command = re.match("run: (chown .*), or: setfacl", remedy)
+    assert command
+    service.machine.ok(command[1])
+    assert service.start().status == 0
+
+
+def test_other_owners_need_the_drop_in_of_the_readme(service: Service) -> None:
+    """`sync.owner` fails in the sandbox and says why; with the README's drop-in it works."""
+    (drop_in,) = re.findall(
+        r"^\| `sync\.owner` \| (.*) \| ", section_of("Service"), re.MULTILINE
+    )
+    service.machine.ok("echo 'sync: {owner: games}' >> /etc/s32s-agent/config.yaml")
+    service.bucket.put("backup/dir1/owned.html", b"owned")
+    assert service.start().status != 0
+    (event,) = [each for each in service.log()[-4:] if each["event"] == "entry.failed"]
+    assert "the unit may not change owners (sync.owner)" in event["remedy"]
+
+    service.drop_in(
+        "s32s-agent.service", "\n".join(["[Service]", *re.findall("`([^`]+)`", drop_in), ""])
+    )
+    assert service.start().status == 0
+    assert service.machine.ok(f"stat -c %U {TARGET}/owned.html") == "games\n"
+
+
+def reloads(service: Service, times: int) -> bool:
+    return service.machine.read("/run/reloads").count("again") == times
+
+
+def test_a_hook_can_have_a_service_reloaded_without_any_right(service: Service) -> None:
+    """What the agent touches, root's systemd sees, and reloads what root has enabled; each time."""
+    unit = "[Service]\nExecStart=sleep infinity\nExecReload=/bin/sh -c 'echo again >> /run/reloads'\n"
+    service.machine.write("/etc/systemd/system/nginx.service", unit)
+    service.machine.ok("systemctl daemon-reload; systemctl start nginx")
+    service.machine.ok("systemctl start s32s-agent-reload@nginx.path")
+    for times in (1, 2):
+        touch = "su -s /bin/sh s32s-agent -c 'touch /var/lib/s32s-agent/reload.nginx'"
+        service.machine.ok(touch)
+
+        done = partial(reloads, service, times)
+        service.machine.wait_for(done, "waiting for the reload")
+    service.machine.ok("systemctl stop s32s-agent-reload@nginx.path nginx")
+
+
+# --- cron ---
+
+CRON_JOB = (ROOT / "etc" / "cron.d" / "s32s-agent").read_text(encoding="utf-8")
+AT_ONCE = re.sub(r"^\*/5 \* \* \* \*", "@reboot", CRON_JOB, flags=re.MULTILINE)
+HIDE_SYSTEMD = """
+mount --bind /run/systemd/journal /mnt
+mount -t tmpfs tmpfs /run/systemd
+mkdir /run/systemd/journal
+mount --move /mnt /run/systemd/journal
+"""
+"""In a mount namespace of its own: there cron finds no systemd, as on a machine without, but still a log."""
+
+
+@pytest.fixture
+def cron(service: Service) -> Iterator[Service]:
+    """The installed agent with its keys where cron's jobs find them, and the sample for cron as the only job."""
+    machine = service.machine
+    if machine.run("command -v cron").status != 0:
+        pytest.skip("cron is not installed")
+    machine.write("/etc/cron.d/s32s-agent", AT_ONCE.replace("--splay 60", "--splay 1"))
+    machine.ok(
+        "find /etc/cron.d -type f ! -name s32s-agent -delete\n"
+        "install -d -o s32s-agent -m 700 /var/lib/s32s-agent/.aws\n"
+        "install -o s32s-agent -m 600 /etc/credstore/s32s-agent.aws /var/lib/s32s-agent/.aws/credentials"
+    )
+    yield service
+    machine.ok("rm -rf /var/lib/s32s-agent/.aws /etc/cron.d/s32s-agent")
+
+
+def mailed_by_cron(service: Service, before: str, endpoint_url: str) -> str:
+    """Let the real cron daemon run the job once; give what it mailed."""
+    machine = service.machine
+    machine.ok(
+        f"printf 's3: {{endpoint_url: \"{endpoint_url}\"}}\\n' >> /etc/s32s-agent/config.yaml\n"
+        ": > /var/mail/sent; rm -f /run/crond.reboot; chmod 644 /etc/cron.d/s32s-agent"
+    )
+    machine.write("/run/cron.sh", f"{before}exec cron -f -L 15\n")
+    log = "journalctl --no-pager --output=cat --identifier=CRON --boot"
+    ended = re.compile(r"END \(.*s32s-agent --once")
+    seen = len(ended.findall(machine.ok(log)))
+    machine.ok("systemd-run --quiet --unit=cron-test unshare --mount sh -eu /run/cron.sh")
+    machine.wait_for(
+        lambda: len(ended.findall(machine.ok(log))) > seen, "waiting for cron's job to end"
+    )
+    machine.ok("systemctl stop cron-test; systemctl reset-failed")
+    return machine.read("/var/mail/sent")
+
+
+def test_cron_makes_a_pass_and_mails_nothing(cron: Service) -> None:
+    """Where there is no systemd the sample works in cron's bare environment, and is quiet."""
+    cron.bucket.put("backup/dir1/cron.html", b"by cron")
+
+    assert mailed_by_cron(cron, HIDE_SYSTEMD, cron.server.endpoint_url) == ""
+    assert cron.machine.read(f"{TARGET}/cron.html") == "by cron"
+
+
+def test_cron_mails_trouble(cron: Service) -> None:
+    """When S3 cannot be reached there is a mail that says so."""
+    mail = mailed_by_cron(cron, HIDE_SYSTEMD, "http://127.0.0.1:9")
+
+    assert '"event": "run.failed"' in mail
+    assert '"cause": "unavailable"' in mail
+
+
+def test_cron_stands_aside_where_systemd_runs(cron: Service) -> None:
+    """Both on one machine make no pass twice."""
+    before = cron.machine.read("/var/lib/s32s-agent/last_run.json")
+
+    assert mailed_by_cron(cron, "", cron.server.endpoint_url) == ""
+    assert cron.machine.read("/var/lib/s32s-agent/last_run.json") == before
+
+
+# --- the end of the README ---
+
+
+def test_uninstalling_leaves_nothing_but_what_was_mirrored(installed: Service) -> None:
+    """The README's last commands succeed, remove user, units, config, keys and state, and keep the files."""
+    service = installed
+    service.reset()
+    command = blocks("Service")[-1]
+    assert "userdel" in command
+    service.machine.ok("systemctl enable --now s32s-agent.timer")
+    service.machine.ok(command)
+
+    find = "find /etc /opt /usr/local /usr/lib/systemd /var -xdev -iname '*s32s*'"
+    assert service.machine.ok(find) == ""
+    assert (
+        service.machine.run("getent passwd s32s-agent; getent group s32s-agent").stdout == ""
+    )
+    assert "s32s" not in service.machine.ok(
+        "systemctl list-unit-files --no-legend; systemctl --failed"
+    )
+    assert service.machine.read(f"{TARGET}/index.html") == "first"

@@ -1,20 +1,21 @@
-"""How S3 is reached, by boto3 and by obstore, and what their errors mean.
+"""How S3 is reached, by boto3 and by obstore.
 
 boto3 is the control plane: credentials, endpoints, LIST, HEAD, the maps. obstore moves the bytes. Both are imported
-only when a pass needs them, and their errors are translated here, once.
+only when a pass needs them; what the pass in which nothing changed asks for goes without either.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 from s32s_agent.config import S3Settings
@@ -22,18 +23,19 @@ from s32s_agent.errors import (
     AccessDenied,
     AgentError,
     ConfigError,
-    EntryUnreadable,
-    SourceChanged,
     StoreUnavailable,
 )
 from s32s_agent.etags import is_md5, normal
 from s32s_agent.locations import normal_endpoint
 from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background
-from s32s_agent.stores.bounded import bound_answers
+from s32s_agent.stores.border import NotModified, TornAnswer, border, is_encrypted, part_of
+from s32s_agent.stores.bounded import MAX_ANSWER, bound_answers
 from s32s_agent.stores.credentials import new_session
 from s32s_agent.stores.listing import NotAListing, Page, parse_page
+from s32s_agent.stores.plain import Address, PlainAnswer, PlainRequests, address
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
     from obstore.store import S3Store as ByteStore
 
@@ -41,19 +43,17 @@ R = TypeVar("R")
 
 _TRIES = 3
 """How often a page, or a map file, is asked for that comes torn or is none."""
+_OK = 200
+_QUERY = {
+    "Prefix": "prefix",
+    "StartAfter": "start-after",
+    "ContinuationToken": "continuation-token",
+    "MaxKeys": "max-keys",
+}
+"""The parameters of a listing that are used, and their names in the query."""
 _CREDENTIAL_SECONDS = 600
 """How long obstore may use credentials before it asks for them again; botocore renews them in time."""
 
-_DENIED = {
-    "AccessDenied", "AllAccessDisabled", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId",
-    "InvalidToken", "RequestExpired", "SignatureDoesNotMatch", "TokenRefreshRequired", "401",
-    "403", "Forbidden", "UnrecognizedClientException", "InvalidClientTokenId",
-}  # fmt: skip
-_OTHER_VERSION = {
-    "NoSuchKey", "404", "NotFound", "NoSuchVersion", "NoSuchUpload",
-    "PreconditionFailed", "ConditionalRequestConflict", "412",
-}  # fmt: skip
-_CONDITION_FAILED = ("PreconditionError", "NotModifiedError", "AlreadyExistsError")
 _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 _NO_CREDENTIALS = (
     "no credentials were found: set s3.profile, the AWS_* variables, or an instance role"
@@ -111,57 +111,83 @@ class Connection:
         patience: Patience = PATIENCE,
         answered: Callable[[], None] = _nothing,
     ) -> None:
-        import boto3  # noqa: PLC0415 (0.5 s, which --version and --status need not pay)
-        from botocore.config import Config  # noqa: PLC0415
-
         self._settings = settings
+        self._workers = workers
         self.patience = patience
         self.stop = stop or Stop()
         self._answered = answered
-        self._config = Config(
-            connect_timeout=patience.connect_seconds,
-            read_timeout=patience.read_seconds,
-            max_pool_connections=workers,
-            retries={"mode": "standard", "total_max_attempts": patience.attempts},
-            s3={"addressing_style": cast("Any", settings.addressing_style)},
-            user_agent_extra="s32s-agent",
-        )
+        self._making = threading.Lock()
+        self._made: S3Client | None = None
         with border("the S3 settings"):
-            self._session = boto3.Session(
-                profile_name=settings.profile,
-                region_name=settings.region,
-                botocore_session=new_session(os.environ),
-            )
+            self._session = new_session(os.environ)
+            for name in ("profile", "region"):
+                if value := getattr(settings, name):
+                    self._session.set_config_variable(name, value)
             if self._session.get_credentials() is None:
                 raise AccessDenied(_NO_CREDENTIALS)
-            self.client = self._client(None)
+            where = address(
+                settings.endpoint_url, settings.addressing_style, self._session, os.environ
+            )
+            self._plain = self._plain_requests(where) if where else None
+            plain_endpoint = where.endpoint if where else None
+            self.endpoint = plain_endpoint or str(self._client().meta.endpoint_url)
+            """The endpoint's URL."""
             self.custom_endpoint = self._check_endpoint()
-            if self.custom_endpoint:
-                # Compatible stores know neither the new checksums nor trailers.
-                required = Config(
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                )
-                self._config = self._config.merge(required)
-                self.client = self._client(None)
 
-    def _client(self, region: str | None, s3: dict[str, str] | None = None) -> S3Client:
-        from botocore.config import Config  # noqa: PLC0415
+    def _plain_requests(self, where: Address) -> PlainRequests:
+        settings, patience = self._settings, self.patience
+        bundle = settings.ca_bundle or self._session.get_config_variable("ca_bundle")
+        timeout = patience.connect_seconds, patience.read_seconds
+        return PlainRequests(self._session, where, bundle or True, timeout, self._workers)
+
+    @property
+    def client(self) -> S3Client:
+        """The client of boto3, made when it is first needed."""
+        with self._making:
+            if self._made is None:
+                with border("the S3 settings"):
+                    self._made = self._client()
+            return self._made
+
+    def _client(self, region: str | None = None, s3: dict[str, str] | None = None) -> S3Client:
+        import boto3  # noqa: PLC0415 (slow, and a pass in which nothing changed does without)
 
         settings = self._settings
-        config = self._config.merge(Config(s3=cast("Any", s3))) if s3 else self._config
-        default = "us-east-1" if not self._session.region_name else None
-        client = self._session.client(
+        session = boto3.Session(botocore_session=self._session)
+        default = "us-east-1" if not session.region_name else None
+        client = session.client(
             "s3",
             region_name=region or default,
             endpoint_url=settings.endpoint_url,
             verify=settings.ca_bundle,
-            config=config,
+            config=self._config(s3 or {}),
         )
         bound_answers(client)
         # First, since another handler parses every page to look for an error in it.
         client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw_page)
         return client
+
+    def _config(self, s3: dict[str, str]) -> Config:
+        from botocore.config import Config  # noqa: PLC0415
+
+        patience = self.patience
+        style = {"addressing_style": self._settings.addressing_style}
+        config = Config(
+            connect_timeout=patience.connect_seconds,
+            read_timeout=patience.read_seconds,
+            max_pool_connections=self._workers,
+            retries={"mode": "standard", "total_max_attempts": patience.attempts},
+            s3=cast("Any", {**style, **s3}),
+            user_agent_extra="s32s-agent",
+        )
+        if not getattr(self, "custom_endpoint", False):
+            return config
+        # Compatible stores know neither the new checksums nor trailers.
+        required = Config(
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        return config.merge(required)
 
     def _check_endpoint(self) -> bool:
         """Tell whether the endpoint is not one of AWS, wherever it was set.
@@ -169,19 +195,13 @@ class Connection:
         Raises:
             ConfigError: it is plain http to another machine, and that was not allowed.
         """
-        url = self.client.meta.endpoint_url
-        if (urlsplit(url).hostname or "").endswith(_AWS):
+        if (urlsplit(self.endpoint).hostname or "").endswith(_AWS):
             return False
         try:
-            normal_endpoint(url, allow_http=self._settings.allow_http)
+            normal_endpoint(self.endpoint, allow_http=self._settings.allow_http)
         except ValueError as error:
             raise ConfigError("s3.endpoint_url", [str(error)]) from error
         return True
-
-    @property
-    def endpoint(self) -> str:
-        """The endpoint's URL."""
-        return str(self.client.meta.endpoint_url)
 
     def common(self, bucket: str) -> dict[str, Any]:
         """Give the parameters that every request carries."""
@@ -200,20 +220,42 @@ class Connection:
             ListingInconsistent: its entries lack what every entry has.
         """
         for attempt in range(_TRIES):
-            answer = self._waited_for(
-                f'listing "{bucket}"',
-                lambda: self.client.list_objects_v2(**self.common(bucket), **parameters),
-            )
-            meta = answer["ResponseMetadata"]
-            raw = answer.get("RawPage")
+            request = partial(self._list, bucket, parameters, plainly=not attempt)
+            answer = self._waited_for(f'listing "{bucket}"', request)
             try:
-                if not isinstance(raw, bytes) or meta["HTTPStatusCode"] != 200:  # noqa: PLR2004
-                    code = meta["HTTPStatusCode"]
+                if not isinstance(answer.body, bytes) or answer.status != _OK:
+                    code = answer.status
                     raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
-                return parse_page(raw), meta["HTTPHeaders"].get("x-amz-bucket-region", "")
+                return parse_page(answer.body), answer.headers.get("x-amz-bucket-region", "")
             except NotAListing as error:
                 self._pause(attempt, error)
         raise AssertionError
+
+    def _list(self, bucket: str, parameters: dict[str, Any], *, plainly: bool) -> _Answer:
+        if plainly and (plain := self._list_plainly(bucket, parameters)):
+            return plain
+        answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
+        meta = answer["ResponseMetadata"]
+        raw = cast("bytes | None", answer.get("RawPage"))
+        return _Answer(meta["HTTPStatusCode"], meta["HTTPHeaders"], raw)
+
+    def _list_plainly(self, bucket: str, parameters: dict[str, Any]) -> _Answer | None:
+        query = {"list-type": "2", "encoding-type": "url"}
+        query |= {_QUERY[name]: str(value) for name, value in parameters.items()}
+        answer = self._get_plainly(bucket, "", query, {}, MAX_ANSWER)
+        return _Answer(*answer) if answer and answer.status == _OK else None
+
+    def _get_plainly(
+        self, bucket: str, key: str, query: dict[str, str], headers: dict[str, str], limit: int
+    ) -> PlainAnswer | None:
+        if self._plain is None:
+            return None
+        common = dict(headers)
+        if self._settings.requester_pays:
+            common["x-amz-request-payer"] = "requester"
+        if self._settings.expected_bucket_owner:
+            common["x-amz-expected-bucket-owner"] = self._settings.expected_bucket_owner
+        return self._plain.get(bucket, key, query, common, limit)
 
     def _waited_for(self, subject: str, request: Callable[[], R]) -> R:
         """Make a request that the pass itself waits for.
@@ -250,16 +292,34 @@ class Connection:
         """
         for attempt in range(_TRIES):
             try:
-                return self._waited_for(
-                    f'"{bucket}/{key}"', lambda: self._fetch(bucket, key, limit, known_etag)
-                )
+                wanted = bucket, key, limit, known_etag
+                request = partial(self._fetch, *wanted, plainly=not attempt)
+                return self._waited_for(f'"{bucket}/{key}"', request)
             except NotModified:
                 return None
             except TornAnswer as error:
                 self._pause(attempt, error)
         raise AssertionError
 
-    def _fetch(self, bucket: str, key: str, limit: int, known_etag: str) -> tuple[bytes, str]:
+    def _fetch_plainly(
+        self, bucket: str, key: str, limit: int, known_etag: str
+    ) -> tuple[bytes, str] | None:
+        condition = {"If-None-Match": known_etag} if known_etag else {}
+        answer = self._get_plainly(bucket, key, {}, condition, limit)
+        if answer is None or (answer.status == _OK and "content-length" not in answer.headers):
+            return None
+        if answer.status != _OK:
+            raise NotModified(f'"{bucket}/{key}"')
+        etag = answer.headers.get("etag", "")
+        computed = hashlib.md5(answer.body, usedforsecurity=False).hexdigest()
+        # Another digest may be an encrypted object's, or damage: boto3 asks again, and that is looked into.
+        return (answer.body, etag) if computed == normal(etag) else None
+
+    def _fetch(
+        self, bucket: str, key: str, limit: int, known_etag: str, *, plainly: bool
+    ) -> tuple[bytes, str]:
+        if plainly and (plain := self._fetch_plainly(bucket, key, limit, known_etag)):
+            return plain
         condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
         subject = f'"{bucket}/{key}"'
         answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
@@ -387,9 +447,8 @@ class Connection:
         }
 
     def _ca_bundle(self) -> bytes | None:
-        # AWS_CA_BUNDLE and ~/.aws/config: boto3 itself offers no way to what botocore knows.
-        botocore_session = self._session._session  # noqa: SLF001
-        verify = self._settings.ca_bundle or botocore_session.get_config_variable("ca_bundle")
+        # AWS_CA_BUNDLE and ~/.aws/config, as botocore looks at them.
+        verify = self._settings.ca_bundle or self._session.get_config_variable("ca_bundle")
         if not verify:
             return None
         try:
@@ -399,29 +458,13 @@ class Connection:
             raise ConfigError("s3.ca_bundle", [str(error)]) from error
 
 
-class NotModified(AgentError):
-    """304: the known version is the current one."""
+class _Answer(NamedTuple):
+    """An answer to a request for a page."""
 
-
-class TornAnswer(StoreUnavailable):
-    """What came is not whole, or not what was promised; asking again may help."""
-
-
-def part_of(answer: Mapping[str, Any], name: str, subject: str) -> Any:
-    """Give what every such answer of S3 has.
-
-    Raises:
-        StoreUnavailable: this one does not, so that it was cut short, or came from somebody else.
-    """
-    if name not in answer:
-        raise TornAnswer(f"{subject}: the answer lacks its {name}")
-    return answer[name]
-
-
-def is_encrypted(answer: Mapping[str, Any]) -> bool:
-    """Tell from an answer to GET or HEAD whether encryption makes the ETag something else than an MD5."""
-    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms")
-    return kms or "SSECustomerAlgorithm" in answer
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | None
+    """None when it is no listing, which botocore has read then."""
 
 
 def _keep_raw_page(
@@ -429,121 +472,6 @@ def _keep_raw_page(
 ) -> None:
     """Take the body of a listing away from botocore's parser, which needs 100 ms a page and forgives everything."""
     body = response_dict["body"]
-    if response_dict["status_code"] == 200 and b"<ListBucketResult" in body[:1024]:  # noqa: PLR2004
+    if response_dict["status_code"] == _OK and b"<ListBucketResult" in body[:1024]:
         customized_response_dict["RawPage"] = body
         response_dict["body"] = b""
-
-
-@contextlib.contextmanager
-def border(subject: str) -> Iterator[None]:
-    """Translate what boto3, obstore and what is below them raise; the subject begins the message."""
-    try:
-        yield
-    except (AgentError, GeneratorExit, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise _translated(error, subject) from error
-
-
-def _translated(error: Exception, subject: str) -> AgentError:
-    module = type(error).__module__
-    if module.startswith("botocore"):
-        return _from_botocore(error, subject)
-    if module.startswith("obstore") or isinstance(error, FileNotFoundError):
-        return _from_obstore(error, subject)
-    if isinstance(error, (OSError, RecursionError)) or module.startswith("urllib3"):
-        # A redirect that leads back to itself ends in RecursionError.
-        return _unavailable(f"{subject}: {_first_line(error)}")
-    raise error
-
-
-def _from_botocore(error: Exception, subject: str) -> AgentError:
-    name = type(error).__name__
-    response: dict[str, Any] = getattr(error, "response", {})
-    if not response:
-        message = f"{subject}: {_first_line(error)}"
-        if "Credential" in name or "Token" in name or "SSO" in name:
-            return AccessDenied(message)
-        if name in ("ProfileNotFound", "InvalidRegionError", "ConfigParseError"):
-            return ConfigError("s3", [_first_line(error)])
-        return _unavailable(message)
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = str(response["Error"].get("Code", ""))
-    if not code:
-        return _not_from_s3(status, subject)
-    return _from_code(
-        code, status, f"{subject}: {code}: {response['Error'].get('Message', '')}"
-    )
-
-
-def _not_from_s3(status: int, subject: str) -> AgentError:
-    """Make the error of an answer that has a body, but not one of S3."""
-    message = f"{subject}: status {status}, with a page that is not from S3"
-    if status in _LOGIN_WANTED:
-        return StoreUnavailable(message, remedy=_PROXY_LOGIN)
-    return _from_code(str(status), status, message)
-
-
-_LOGIN_WANTED = (401, 407)
-_PROXY_LOGIN = (
-    "give the proxy's login in HTTP_PROXY and HTTPS_PROXY, as http://user:password@host:port, or name the endpoint"
-    " in NO_PROXY"
-)
-_REGION = "set s3.region to the bucket's region"
-_KINDS: dict[str, tuple[type[AgentError], str]] = {
-    **dict.fromkeys(_DENIED, (AccessDenied, "")),
-    "InvalidObjectState": (EntryUnreadable, "restore the archived object"),
-    "RequestTimeTooSkewed": (AccessDenied, "set this computer's clock"),
-    "NoSuchBucket": (StoreUnavailable, "check the bucket's name and the endpoint"),
-    "PermanentRedirect": (StoreUnavailable, _REGION),
-    "407": (
-        StoreUnavailable,
-        "give the proxy's login in HTTP_PROXY and HTTPS_PROXY, as http://user:password@host:port",
-    ),
-    "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
-    **dict.fromkeys(_OTHER_VERSION, (SourceChanged, "")),
-}
-
-
-def _from_code(code: str, status: int, message: str) -> AgentError:
-    if status == 304:  # noqa: PLR2004
-        return NotModified(message)
-    denied = status in (401, 403)
-    kind, remedy = _KINDS.get(code, (AccessDenied if denied else StoreUnavailable, ""))
-    return kind(message, remedy=remedy)
-
-
-def _from_obstore(error: Exception, subject: str) -> AgentError:
-    text, name = str(error), type(error).__name__
-    code = re.search(r"<Code>(\w+)</Code>", text)
-    if code and code[1] != "Error":
-        return _from_code(code[1], 0, f"{subject}: {code[1]}")
-    message = f"{subject}: {_first_line(error)}"
-    if isinstance(error, FileNotFoundError) or name in _CONDITION_FAILED:
-        return SourceChanged(message)
-    if name in ("PermissionDeniedError", "UnauthenticatedError"):
-        return AccessDenied(message)
-    return _unavailable(message)
-
-
-def _unavailable(message: str) -> StoreUnavailable:
-    """Make the error of a request that did not come through, with a remedy where the message shows one."""
-    remedy = next((text for words, text in _REMEDIES if words.search(message)), "")
-    return StoreUnavailable(message, remedy=remedy)
-
-
-_REMEDIES = (
-    (
-        re.compile(r"(?i)certificate|\bssl\b"),
-        "set s3.ca_bundle to the certificate of the authority, or correct s3.endpoint_url",
-    ),
-    (
-        re.compile(r"(?i)proxy|tunnel"),
-        "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the proxy's login",
-    ),
-)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]

@@ -24,7 +24,8 @@ from s32s_agent.etags import (
 )
 from s32s_agent.model import Entry, Location, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content, File, RangedContent
-from s32s_agent.stores.connection import Connection, border, is_encrypted, part_of
+from s32s_agent.stores.border import border, is_encrypted, part_of
+from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.listing import Listing, Page
 from s32s_agent.stores.pages import Pages
 from s32s_agent.stores.ranges import RANGED_FROM, Range, Slots, cut

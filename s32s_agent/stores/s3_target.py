@@ -30,8 +30,9 @@ from s32s_agent.etags import is_md5, normal, part_count
 from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.parallel import Stop, in_parallel
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
+from s32s_agent.stores.border import border, is_encrypted, part_of
 from s32s_agent.stores.buffers import Buffers, in_parts
-from s32s_agent.stores.connection import Connection, border, is_encrypted, part_of
+from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.s3 import S3Store, is_nameable
 from s32s_agent.stores.uploads import Upload, Uploads
 

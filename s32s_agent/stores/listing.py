@@ -8,7 +8,7 @@ tenth of the time of botocore's, and every rule of completeness is checked. Pure
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_plus, unquote_to_bytes
 from xml.parsers import expat
@@ -152,16 +152,18 @@ class Listing:
         self._last = ""
         self._empty_pages = 0
 
-    def take(self, page: Page, count: int | None = None) -> Iterator[Entry | Problem]:
-        """Check a page and yield its first `count` entries, or all, their keys relative to the prefix.
+    def take(self, page: Page, names: Sequence[str]) -> Iterator[Entry | Problem]:
+        """Check a page and yield its entries, their keys relative to the prefix.
+
+        Args:
+            page: as it came.
+            names: the keys that are to be taken, all of the page or those at its beginning; see `decoded_keys`.
 
         Raises:
             ListingInconsistent: any rule is broken, so that the listing proves nothing.
         """
         self._check_frame(page)
-        decode = _decoder(page)
-        for listed in page.contents[:count]:
-            key = decode(listed.key)
+        for key, listed in zip(names, page.contents, strict=False):
             if not key.startswith(self._prefix):
                 raise ListingInconsistent(f'"{key}" was listed, which is outside the prefix')
             if self._strictly_ordered and key <= self._last:

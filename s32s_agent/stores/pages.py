@@ -59,7 +59,7 @@ class Pages:
             token = self._listing.next_token(page)
             if seam is None and token is not None:
                 answer = self._ask({"ContinuationToken": token})
-            yield from self._listing.take(page, seam)
+            yield from self._listing.take(page, names[:seam])
             self._note(names, seam)
             if seam is not None:
                 _, answer = self._ahead.popleft()

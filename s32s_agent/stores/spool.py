@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator
 from s32s_agent.errors import ListingInconsistent
 from s32s_agent.model import Entry, Kind, Problem
 
+_KINDS = {kind.value: kind for kind in Kind}
+_NAMES = {kind: kind.value for kind in Kind}
+
 
 def in_key_order(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
     """Yield the problems of a scan, then its entries in key order, after the scan has ended.
@@ -22,21 +25,30 @@ def in_key_order(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
             " WITHOUT ROWID"
         )
         database.execute("BEGIN")
-        problems = list(_fill(database, scan))
-        yield from problems
+        yield from _fill(database, scan)
         query = "SELECT key, size, etag, kind, raw_etag FROM entry ORDER BY key"
         for key, size, etag, kind, raw_etag in database.execute(query):
-            yield Entry(key, size, etag, Kind(kind), raw_etag=raw_etag)
+            yield Entry(key, size, etag, _KINDS[kind], raw_etag=raw_etag)
     finally:
         database.close()
 
 
-def _fill(database: sqlite3.Connection, scan: Iterable[Entry | Problem]) -> Iterator[Problem]:
-    insert = "INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?)"
-    for each in scan:
-        if isinstance(each, Problem):
-            yield each
-            continue
-        values = (each.key, each.size, each.etag, each.kind.value, each.raw_etag)
-        if not database.execute(insert, values).rowcount:
-            raise ListingInconsistent(f'"{each.key}" was listed twice')
+def _fill(database: sqlite3.Connection, scan: Iterable[Entry | Problem]) -> list[Problem]:
+    problems: list[Problem] = []
+    key = ""
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        nonlocal key
+        for each in scan:
+            if isinstance(each, Problem):
+                problems.append(each)
+                continue
+            key = each.key
+            yield key, each.size, each.etag, _NAMES[each.kind], each.raw_etag
+
+    try:
+        # A row at a time is taken, so that the last one is the one that there was already.
+        database.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", rows())
+    except sqlite3.IntegrityError as error:
+        raise ListingInconsistent(f'"{key}" was listed twice') from error
+    return problems

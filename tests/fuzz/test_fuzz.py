@@ -30,7 +30,7 @@ from s32s_agent.index import Index
 from s32s_agent.mapfiles import MapCache
 from s32s_agent.maps import MAX_MAPPINGS, MapFile, MapRules, read_maps
 from s32s_agent.model import Entry, IndexRow, Problem, Role, Stamp
-from s32s_agent.stores.listing import Listing, NotAListing, parse_page
+from s32s_agent.stores.listing import Listing, NotAListing, decoded_keys, parse_page
 from s32s_agent.stores.uploads import Uploads
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -107,7 +107,7 @@ def test_a_page(data: bytes, strictly_ordered: bool) -> None:  # noqa: FBT001 (d
     listing = Listing("bucket", "p/", strictly_ordered=strictly_ordered)
     try:
         page = parse_page(data)
-        found = list(listing.take(page))
+        found = list(listing.take(page, decoded_keys(page)))
         listing.next_token(page)
     except (ListingInconsistent, StoreUnavailable):
         return

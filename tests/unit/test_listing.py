@@ -10,7 +10,7 @@ import pytest
 
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Kind, Problem
-from s32s_agent.stores.listing import Listing, NotAListing, Page, parse_page
+from s32s_agent.stores.listing import Listing, NotAListing, Page, decoded_keys, parse_page
 
 ETAG = "0cc175b9c0f1b6a831c399e269772661"
 WHEN = "2026-01-02T03:04:05.000Z"
@@ -74,7 +74,7 @@ def read(*pages: Written, by: Listing | None = None) -> list[Entry | Problem]:
     found: list[Entry | Problem] = []
     for page in pages:
         parsed = page.page()
-        found += reader.take(parsed)
+        found += reader.take(parsed, decoded_keys(parsed))
         token = reader.next_token(parsed)
         assert (token is None) == (page is pages[-1])
     return found

@@ -103,7 +103,7 @@ class Pass:
 
     def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
-        answered = self.progress.answered
+        answered = self.progress.waited
         connection = Connection(
             settings.s3, settings.sync.workers, self.stop, self.patience, answered
         )
@@ -201,6 +201,8 @@ class Pass:
             raise
         except AgentError as error:
             self._end_mapping(report, error)
+        except BrokenPipeError:
+            raise  # nobody reads the plan any more
         except Exception as error:
             self.log.critical("run.crashed", mapping=report.name, exc_info=True)
             self._end_mapping(report, SoftwareError(f"{type(error).__name__}: {error}"))

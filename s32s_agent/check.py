@@ -20,7 +20,7 @@ from s32s_agent.maps import Maps, read_maps
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.stores.connection import Connection
-from s32s_agent.stores.listing import keys_of
+from s32s_agent.stores.listing import decoded_keys
 
 _NOT_VERSIONED = (
     "the bucket keeps no versions, so what a pass replaces or deletes there is gone"
@@ -150,7 +150,7 @@ def _try_directory(directory: Path, needed: int) -> None:
 
 def _try_listing(connection: Connection, mapping: Mapping) -> str:
     prefix = f"{mapping.location.prefix}/" if mapping.location.prefix else ""
-    page, _ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
+    page, *_ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
     return "can be listed" if page.contents else "can be listed, and is empty"
 
 
@@ -171,13 +171,13 @@ def _beside(connection: Connection, location: Location) -> str:
         return ""
     for start in ({}, {"StartAfter": f"{inside}\U0010ffff"}):
         try:
-            page, _ = connection.page(
+            page, *_ = connection.page(
                 location.bucket, Prefix=location.prefix, MaxKeys=1, **start
             )
         except AccessDenied:
             # A policy that allows the prefix and nothing beside it is a good one.
             return ""
-        for key in keys_of(page):
+        for key in decoded_keys(page):
             if not key.startswith(inside):
                 return f"{location.bucket}/{key}"
     return ""

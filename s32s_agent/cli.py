@@ -458,6 +458,8 @@ class _Run:
             raise
         except AgentError as error:
             self._blame(error)
+        except BrokenPipeError:
+            raise
         except Exception:
             self.crashed = True
             whole.log.critical("run.crashed", exc_info=True)
@@ -466,7 +468,11 @@ class _Run:
 
     def _blame(self, error: AgentError) -> None:
         sandbox.advise(error, self.settings.state_dir)
-        self.whole.report.error = self.whole.report.error or error
+        report = self.whole.report
+        if report.error is not None and isinstance(error, Stopped):
+            report.other_errors.append(report.error)
+            report.error = error
+        report.error = report.error or error
         self.whole.log.error("run.failed", **error.fields())
 
     def _conclude(self, started: datetime, clock: float) -> None:
@@ -482,9 +488,12 @@ class _Run:
             except Stopped as stopped:  # a second signal would end the process
                 self._blame(stopped)
                 document = self._written(started, clock)
+        before = self.code
         if self.code:
             whole.end("on_failure", hooks.on_failure, self.code)
         self.rest()
+        if document and self.code != before:
+            document = self._written(started, clock)
         if document and (telling := self._telling()):
             telling.ended(document)
 

@@ -41,7 +41,7 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
-from s32s_agent.parallel import Spare, Stop, in_parallel, patiently
+from s32s_agent.parallel import Spare, Stop, in_parallel, in_parallel_or_idle, patiently
 from s32s_agent.planner import count_deletes
 from s32s_agent.stores.base import (
     Attributes,
@@ -298,15 +298,17 @@ def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
     workers = min(means.workers, len(copies))
     most = max(means.workers, min(means.workers * SMALL_AT_ONCE, MOST_THREADS))
     spare = Spare(min(most, len(copies)))
-    results = in_parallel(stage, copies, workers, means.stop, means.draw, spare)
+    results = in_parallel_or_idle(stage, copies, workers, means.stop, spare)
     try:
         with contextlib.closing(results):
-            for copy, result in results:
-                if isinstance(result, Stopped):
+            for each in results:
+                if each is None:
+                    means.draw()
+                elif isinstance(result := each[1], Stopped):
                     continue
-                if isinstance(result, Exception):
+                elif isinstance(result, Exception):
                     hopeless = hopeless + 1 if isinstance(result, _HOPELESS) else 0
-                    yield _failure(copy, result)
+                    yield _failure(each[0], result)
                     if hopeless >= HOPELESS or isinstance(result, DiskFull):
                         raise result
                 else:

@@ -170,11 +170,13 @@ class MappingIndex:
 
     @property
     def seams(self) -> tuple[str, ...]:
-        """The keys after which the pages of an earlier listing began, in its order."""
+        """The keys after which the pages of an earlier listing began, in its order; what is damaged is none."""
         try:
-            return tuple(str(key) for key in json.loads(self._fact("seams") or "[]"))
-        except (ValueError, TypeError) as error:
-            raise _unreadable(error) from error
+            found = json.loads(self._fact("seams") or "[]")
+        except (ValueError, TypeError, RecursionError):
+            return ()
+        sound = isinstance(found, list) and all(isinstance(key, str) and key for key in found)
+        return tuple(found) if sound else ()
 
     def note_seams(self, seams: Sequence[str]) -> None:
         """Remember where the pages of a listing began."""

@@ -17,8 +17,6 @@ from contextlib import contextmanager, suppress
 from s32s_agent.documents import printable
 from s32s_agent.errors import DirectoryError, LockHeld
 
-"""Of the lock file in the state directory."""
-
 _POLL_SECONDS = 0.1
 _MAX_HOLDER_SIZE = 4096
 """Bytes."""

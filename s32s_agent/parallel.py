@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -235,6 +236,23 @@ def in_parallel(
     Raises:
         StoreUnavailable: a thread has shown no life for too long.
     """
+    results = in_parallel_or_idle(function, items, workers, stop, spare)
+    with contextlib.closing(results):
+        for result in results:
+            if result is not None:
+                yield result
+            elif idle:
+                idle()
+
+
+def in_parallel_or_idle(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    workers: int,
+    stop: Stop,
+    spare: Callable[[int], int] = _none,
+) -> Generator[tuple[T, R | Exception] | None, None, None]:
+    """Do what `in_parallel` does, and yield None some times a second while there is no result."""
     pool = _Pool(function, items, stop)
     threads: list[threading.Thread] = []
 
@@ -249,7 +267,11 @@ def in_parallel(
         start(workers)
         running = workers
         while running:
-            result = pool.next_result(idle)
+            try:
+                result = pool.next_result()
+            except queue.Empty:
+                yield None
+                continue
             if result is None:
                 running -= 1
                 continue
@@ -316,19 +338,20 @@ class _Pool(Generic[T, R]):
         except Exception as error:  # noqa: BLE001 (a value for the caller to judge)
             return error
 
-    def next_result(self, idle: Callable[[], None] | None) -> tuple[T, R | Exception] | None:
-        """Wait for a result; None when a thread has ended."""
-        while True:
-            try:
-                result = self._results.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                self._see_life()
-                if idle:
-                    idle()
-                continue
-            if isinstance(result, _Broken):
-                raise result.error
-            return result
+    def next_result(self) -> tuple[T, R | Exception] | None:
+        """Wait for a result; None when a thread has ended.
+
+        Raises:
+            queue.Empty: none came for some time.
+        """
+        try:
+            result = self._results.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            self._see_life()
+            raise
+        if isinstance(result, _Broken):
+            raise result.error
+        return result
 
     def _see_life(self) -> None:
         """Show that whoever waits for these threads goes on, as long as they all do."""

@@ -63,7 +63,7 @@ def demand_aws_files(ca_bundle: str | None, environ: Mapping[str, str]) -> None:
     ]
     for file in filter(None, files):
         path = os.path.expanduser(file)  # noqa: PTH111 (as botocore does, which leaves `~nobody` alone)
-        if Path(path).is_file():
+        if os.path.isfile(path):  # noqa: PTH113 (False, and no error, where this user may not look)
             demand_config(path)
 
 
@@ -133,19 +133,37 @@ def _doubt_inside(state: Path, own: Collection[str]) -> Doubt | None:
     """Look at the agent's own files and, one level down, at what its own directories hold."""
     if not state.is_dir():
         return None
-    for path in sorted(each for each in state.iterdir() if each.name.startswith(tuple(own))):
-        for found in (path, *_held_by(path)):
-            status = found.lstat()
-            if stat.S_ISLNK(status.st_mode):
-                remedy = f"rm {shlex.quote(str(found))}"
-                return Doubt(str(found), "is a symbolic link, which is not followed", remedy)
-            if doubt := _doubt_of(str(found), status, sticky_will_do=False):
-                return doubt
+    try:
+        for path in sorted(
+            each for each in state.iterdir() if each.name.startswith(tuple(own))
+        ):
+            for found in (path, *_held_by(path)):
+                if doubt := _doubt_of_own(found):
+                    return doubt
+    except OSError as error:
+        fact = f"cannot be read: {error.strerror}"
+        return Doubt(
+            str(error.filename), fact, "give it to the agent's user; was it once run as root?"
+        )
     return None
 
 
+def _doubt_of_own(found: Path) -> Doubt | None:
+    try:
+        status = found.lstat()
+    except FileNotFoundError:
+        return None  # another pass is at work, and this one will find the lock held
+    if stat.S_ISLNK(status.st_mode):
+        remedy = f"rm {shlex.quote(str(found))}"
+        return Doubt(str(found), "is a symbolic link, which is not followed", remedy)
+    return _doubt_of(str(found), status, sticky_will_do=False)
+
+
 def _held_by(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
+    try:
+        return sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
+    except FileNotFoundError:
+        return []
 
 
 def _doubt_of(path: str, status: os.stat_result, *, sticky_will_do: bool) -> Doubt | None:

@@ -17,7 +17,13 @@ from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import executor, planner, sandbox
 from s32s_agent.config import Settings, Symlinks
-from s32s_agent.errors import AgentError, ConfigError, DeletesRefused, DirectoryError
+from s32s_agent.errors import (
+    AgentError,
+    ConfigError,
+    DeletesRefused,
+    DirectoryError,
+    ListingInconsistent,
+)
 from s32s_agent.executor import Means, Throttle
 from s32s_agent.index import Index, MappingIndex
 from s32s_agent.model import (
@@ -129,7 +135,11 @@ class Work:
                 tools.progress.advance,
                 tools.connection.patience.pause_seconds,
             )
-            plan = self._plan(remote, sides, means)
+            try:
+                plan = self._plan(remote, sides, means)
+            except ListingInconsistent:
+                index.note_seams(())  # the next listing goes page by page
+                raise
             self._report_plan(plan, report)
             if tools.options.dry_run:
                 tools.show_plan(self.mapping, plan)
@@ -292,6 +302,9 @@ class Work:
         with self._changes(plan) as changed:
             for each in executor.carry_out(plan, means):
                 if isinstance(each, Withheld):
+                    means.index.note_seams(
+                        ()
+                    )  # a listing that left something out proves nothing for the next
                     report.add_withheld(each)
                     log.error("deletes.withheld", count=each.count, reason=each.reason)
                     continue

@@ -7,12 +7,62 @@ for each thread (measured with 20 objects of 64 MiB: 475 MB, with buffers 135).
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import queue
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from s32s_agent.parallel import show_life
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
+
+
 _WAITING_SECONDS = 1.0
+
+
+class Reading(io.RawIOBase):
+    """A buffer as a file to read, without a copy.
+
+    botocore sends bytes and files in small pieces, but a bytearray in one go, which must be through within the time
+    that a connection may take: on a slow line it never is.
+    """
+
+    def __init__(self, buffer: bytearray) -> None:
+        self._view = memoryview(buffer)
+        self._position = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is, so that a part can be sent again."""
+        return True
+
+    def readinto(self, target: Buffer) -> int:
+        """Fill as much of `target` as there is."""
+        into = memoryview(target)
+        taken = self._view[self._position : self._position + len(into)]
+        into[: len(taken)] = taken
+        self._position += len(taken)
+        return len(taken)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to another position."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._view)}
+        self._position = max(0, origin[whence] + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Give the position."""
+        return self._position
+
+    def close(self) -> None:
+        """Let go of the buffer, which may have its length changed afterwards."""
+        self._view.release()
+        super().close()
 
 
 class Buffers:

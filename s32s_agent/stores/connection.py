@@ -44,6 +44,7 @@ R = TypeVar("R")
 _TRIES = 3
 """How often a page, or a map file, is asked for that comes torn or is none."""
 _OK = 200
+_TOLD = ("x-amz-bucket-region", "server")
 _QUERY = {
     "Prefix": "prefix",
     "StartAfter": "start-after",
@@ -86,7 +87,7 @@ def _nothing() -> None:
 
 
 class Connection:
-    """How S3 is reached: one boto3 client for everything but the bytes.
+    """How S3 is reached: plain requests where they will do, and a client of boto3.
 
     Thread-safe, as boto3 clients are.
 
@@ -96,7 +97,7 @@ class Connection:
         stop: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
             botocore takes an exception of a signal for trouble of the network, and asks again.
         patience: how long S3 is waited for.
-        answered: called, in any thread, when S3 has answered.
+        answered: called in the thread that reads listings and maps, for every answer.
 
     Raises:
         AccessDenied: there are no credentials.
@@ -115,7 +116,7 @@ class Connection:
         self._workers = workers
         self.patience = patience
         self.stop = stop or Stop()
-        self._answered = answered
+        self.answered = answered
         self._making = threading.Lock()
         self._made: S3Client | None = None
         with border("the S3 settings"):
@@ -212,8 +213,8 @@ class Connection:
             parameters["ExpectedBucketOwner"] = self._settings.expected_bucket_owner
         return parameters
 
-    def page(self, bucket: str, **parameters: Any) -> tuple[Page, str]:
-        """Fetch one page of a listing; also give the bucket's region, "" when it was not told.
+    def page(self, bucket: str, **parameters: Any) -> Fetched:
+        """Fetch one page of a listing.
 
         Raises:
             StoreUnavailable: no listing came, not even after some tries.
@@ -226,7 +227,8 @@ class Connection:
                 if not isinstance(answer.body, bytes) or answer.status != _OK:
                     code = answer.status
                     raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
-                return parse_page(answer.body), answer.headers.get("x-amz-bucket-region", "")
+                told = (answer.headers.get(name, "") for name in _TOLD)
+                return Fetched(parse_page(answer.body), *told)
             except NotAListing as error:
                 self._pause(attempt, error)
         raise AssertionError
@@ -275,7 +277,6 @@ class Connection:
         except TimeoutError as error:
             message = f"{subject}: no whole answer within {seconds:g} seconds"
             raise StoreUnavailable(message) from error
-        self._answered()
         return answer
 
     def fetch(
@@ -291,14 +292,16 @@ class Connection:
             StoreUnavailable: what came is not whole.
         """
         for attempt in range(_TRIES):
+            wanted = bucket, key, limit, known_etag
+            request = partial(self._fetch, *wanted, plainly=not attempt)
             try:
-                wanted = bucket, key, limit, known_etag
-                request = partial(self._fetch, *wanted, plainly=not attempt)
                 return self._waited_for(f'"{bucket}/{key}"', request)
             except NotModified:
                 return None
             except TornAnswer as error:
                 self._pause(attempt, error)
+            finally:
+                self.answered()
         raise AssertionError
 
     def _fetch_plainly(
@@ -456,6 +459,16 @@ class Connection:
                 return bundle.read()
         except OSError as error:
             raise ConfigError("s3.ca_bundle", [str(error)]) from error
+
+
+class Fetched(NamedTuple):
+    """A page of a listing."""
+
+    page: Page
+    region: str
+    """The bucket's, "" when it was not told."""
+    server: str
+    """What the server calls itself."""
 
 
 class _Answer(NamedTuple):

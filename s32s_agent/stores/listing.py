@@ -253,12 +253,6 @@ def decoded_keys(page: Page) -> list[str]:
     return [decode(listed.key) for listed in page.contents]
 
 
-def keys_of(page: Page) -> list[str]:
-    """Give the keys of a page as they are in the bucket."""
-    decode = _decoder(page)
-    return [decode(listed.key) for listed in page.contents]
-
-
 def _decoder(page: Page) -> _Decoder:
     encoded = page.fields.get("EncodingType", "").lower() == "url"
     if not encoded:

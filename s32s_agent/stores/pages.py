@@ -3,8 +3,9 @@
 A page is asked for with the token of the page before, so that pages come one after the other, each after a round
 trip. The last listing, however, showed after which keys its pages began: its *seams*. `StartAfter` asks for all those
 pages at once. Pages are read in order, and one that began at a seam counts only if the pages before it led up to that
-seam, so the pages together are what one page after the other would have been. Where they do not, the listing goes on
-one page after the other. No order of the keys is assumed, so that this holds for stores that list in another order too.
+seam, so the pages together are what one page after the other would have been. Where they do not, or where such a page
+cannot be had, the listing goes on one page after the other. `StartAfter` must follow the store's own order, which is
+that of the keys, or the store must be known: whoever gives the seams sees to that.
 It decides nothing about completeness: that is the `Listing`'s part.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
 from s32s_agent.parallel import Answer
 from s32s_agent.stores.listing import Listing, Page, decoded_keys
@@ -27,6 +29,10 @@ _WASTE = 1.25
 Fetch = Callable[[dict[str, str]], Page]
 
 
+def _nothing() -> None:
+    """Tell nobody."""
+
+
 class Pages:
     """All pages of one listing, read once.
 
@@ -34,10 +40,18 @@ class Pages:
         fetch: asks for one page, given `StartAfter`, `ContinuationToken` or neither; called in threads.
         listing: the rules that they are read under.
         seams: the keys after which the pages of the last listing began, in the order of that listing.
+        answered: called in the reader's thread for every page.
     """
 
-    def __init__(self, fetch: Fetch, listing: Listing, seams: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        fetch: Fetch,
+        listing: Listing,
+        seams: Sequence[str] = (),
+        answered: Callable[[], None] = _nothing,
+    ) -> None:
         self._fetch = fetch
+        self._answered = answered
         self._listing = listing
         self._by_seams = bool(seams)
         self._ranges = len(seams) + 1
@@ -54,6 +68,7 @@ class Pages:
         while True:
             self._ask_ahead()
             page = answer.result()
+            self._answered()
             names = decoded_keys(page)
             seam = self._seam(names)
             token = self._listing.next_token(page)
@@ -69,7 +84,9 @@ class Pages:
     def learned(self) -> tuple[str, ...] | None:
         """Give the seams to remember for the next listing once this one has ended; None to keep what is remembered."""
         if not self._by_seams:
-            return tuple(self._ends[:-1]) if len(self._ends) >= _WORTH_LEARNING else ()
+            # A mangled name would be another key when it is asked for.
+            ends = tuple(key for key in self._ends[:-1] if "\ufffd" not in key)
+            return ends if len(self._ends) >= _WORTH_LEARNING else ()
         fewest = self._keys // self._largest + 1
         wasteful = len(self._ends) > fewest * _WASTE + 1
         coarse = len(self._ends) > 2 * self._ranges
@@ -91,9 +108,13 @@ class Pages:
         if not self._ahead:
             return None
         after, answer = self._ahead[0]
-        following = decoded_keys(answer.result())[:1]
-        if following and following == names[:1]:
-            # The store ignores `StartAfter`, or nothing is left between the two: go on without.
+        try:
+            following = decoded_keys(answer.result())[:1]
+        except (StoreUnavailable, ListingInconsistent):
+            following = []
+        if not following or following == names[:1]:
+            # The store refuses `StartAfter` or ignores it, wants the key to exist, or nothing is left between the
+            # two pages: go on without.
             self._ahead.clear()
             self._seams.clear()
             self._by_seams = False

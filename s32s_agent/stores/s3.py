@@ -13,7 +13,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from s32s_agent import keys
-from s32s_agent.errors import AgentError, IntegrityError, SourceChanged, StoreUnavailable
+from s32s_agent.errors import (
+    AgentError,
+    IntegrityError,
+    ListingInconsistent,
+    SourceChanged,
+    StoreUnavailable,
+)
 from s32s_agent.etags import (
     Digest,
     best_digest,
@@ -36,6 +42,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Store as ByteStore
 
 _CHUNK = 1 << 20
+_POSITIONAL = "SeaweedFS"
+"""A store that does not list in key order, but whose `StartAfter` was measured to follow the order that it has."""
 _SMALL_CHUNK = 256 << 10
 """Of a range: what is written and hashed while it is in the processor's cache costs less."""
 _LATEST_NS = 1 << 62
@@ -70,6 +78,7 @@ class S3Store:
         self._region = ""
         self._bytes: ByteStore | None = None
         self._opening = threading.Lock()
+        self._positional = False
         self._slots = Slots()
         self.in_ranges = True
         """Cleared when a range gave something wrong: large objects are then asked for as a whole."""
@@ -101,14 +110,19 @@ class S3Store:
         listing = Listing(
             self._bucket, self._prefix, strictly_ordered=not self.may_be_unordered
         )
-        pages = Pages(self._page, listing, self.seams)
+        pages = Pages(self._page, listing, self.seams, self._connection.answered)
         yield from pages.entries()
-        self.learned = pages.learned()
+        self.learned = pages.learned() if not self.sort or self._positional else ()
 
     def _page(self, where: dict[str, str]) -> Page:
-        page, region = self._connection.page(self._bucket, Prefix=self._prefix, **where)
-        self._region = region or self._region
-        return page
+        fetched = self._connection.page(self._bucket, Prefix=self._prefix, **where)
+        self._region = fetched.region or self._region
+        self._positional = fetched.server.startswith(_POSITIONAL)
+        if "StartAfter" in where and self.sort and not self._positional:
+            raise ListingInconsistent(
+                "StartAfter may leave out keys of a listing that is not in key order"
+            )
+        return fetched.page
 
     @contextlib.contextmanager
     def open(self, entry: Entry) -> Iterator[Content]:

@@ -31,7 +31,7 @@ from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.parallel import Stop, in_parallel
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.border import border, is_encrypted, part_of
-from s32s_agent.stores.buffers import Buffers, in_parts
+from s32s_agent.stores.buffers import Buffers, Reading, in_parts
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.s3 import S3Store, is_nameable
 from s32s_agent.stores.uploads import Upload, Uploads
@@ -162,7 +162,7 @@ class S3Target(S3Store):
         if "\\" not in key or not self._connection.custom_endpoint:
             return
         whole = self._prefix + key
-        page, _ = self._connection.page(self._bucket, Prefix=whole, MaxKeys=1)
+        page, *_ = self._connection.page(self._bucket, Prefix=whole, MaxKeys=1)
         if whole not in {unquote_plus(listed.key) for listed in page.contents}:
             raise EntryError(f'"{key}": the store does not keep a backslash in a name')
 
@@ -297,13 +297,16 @@ class S3Target(S3Store):
     def _send_part(self, upload: Upload, part: _Part) -> _SentPart:
         try:
             digest = hashlib.md5(part.data, usedforsecurity=False).digest()
-            with border(f'"{upload.key}", part {part.number}'):
+            with (
+                border(f'"{upload.key}", part {part.number}'),
+                Reading(part.data) as body,
+            ):
                 answer = self._connection.client.upload_part(
                     **self._connection.common(self._bucket),
                     Key=upload.key,
                     UploadId=upload.upload_id,
                     PartNumber=part.number,
-                    Body=part.data,  # type: ignore[arg-type]
+                    Body=body,  # type: ignore[arg-type]
                 )
             _check_part(upload.key, part.number, digest, answer)
         finally:

@@ -71,8 +71,9 @@ def _call(file: Path) -> Call:
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
-    (tmp_path / "calls").mkdir()
-    return Recorder(tmp_path / "calls")
+    directory = tmp_path / "hooks" / "calls"
+    directory.mkdir(parents=True)
+    return Recorder(directory)
 
 
 def under(slave: Slave, *names: str, mapping: str = "site") -> list[str]:

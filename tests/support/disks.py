@@ -141,7 +141,7 @@ def small_tmpfs(place: Path, options: str) -> Iterator[Path]:
     """
     place.mkdir(parents=True, exist_ok=True)
     with _possibly():
-        _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", place)
+        _run("mount", "-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs", place)
     try:
         yield place
     finally:

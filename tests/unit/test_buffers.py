@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s32s_agent.errors import SourceChanged
-from s32s_agent.stores.buffers import Buffers, in_parts
+from s32s_agent.stores.buffers import Buffers, Reading, in_parts
 
 
 @given(st.lists(st.binary(max_size=50), max_size=12), st.integers(1, 60))
@@ -52,3 +53,18 @@ def test_a_source_that_breaks_keeps_no_buffer() -> None:
         list(in_parts(chunks(), 100, buffers))
 
     assert buffers.free == 1
+
+
+def test_a_buffer_is_read_as_a_file() -> None:
+    """In pieces, from any position, and again from the beginning, as a request that is repeated does."""
+    buffer = bytearray(b"0123456789")
+    with Reading(buffer) as file:
+        first = [file.read(4), file.read(4), file.read(4), file.read(4)]
+        ends = file.seek(0, os.SEEK_END), file.tell(), file.seek(-3, os.SEEK_CUR), file.read()
+        file.seek(0)
+        again = file.read()
+    del buffer[5:]  # nothing holds it any more
+
+    assert first == [b"0123", b"4567", b"89", b""]
+    assert ends == (10, 10, 7, b"789")
+    assert again == b"0123456789"

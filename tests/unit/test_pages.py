@@ -171,18 +171,73 @@ def test_short_listings_are_not_worth_it() -> None:
     assert listed(Shelf(names(9)))[1] == ()
 
 
-def test_trouble_of_a_page_ahead_ends_the_listing() -> None:
-    """A page that cannot be had is an error when its turn comes, never an empty page."""
+def test_trouble_that_stays_ends_the_listing() -> None:
+    """A page that cannot be had in any way is an error, never an empty page."""
     _, seams = listed(Shelf(names(30)))
     shelf = Shelf(names(30))
 
     def fetch(where: dict[str, str]) -> Page:
-        if where.get("StartAfter") == "k014":
+        if "k014" in where.values():
             raise StoreUnavailable("500")
         return shelf(where)
 
     with pytest.raises(StoreUnavailable):
         list(Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ()).entries())
+
+
+def test_a_store_that_wants_the_key_of_start_after_to_exist() -> None:
+    """An empty page behind a key that is gone is no end: the page before it shows that there is more."""
+    shelf = Shelf(names(30))
+    _, seams = listed(Shelf(names(30)))
+
+    def fetch(where: dict[str, str]) -> Page:
+        if where.get("StartAfter") == "k014":
+            return Shelf([])({})
+        return shelf(where)
+
+    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ())
+
+    assert [each.key for each in pages.entries() if isinstance(each, Entry)] == names(30)
+    assert pages.learned() == tuple(names(30)[2:-3:3])
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("501"), ListingInconsistent("odd")])
+def test_a_store_that_refuses_start_after_is_listed_page_by_page(error: Exception) -> None:
+    """Otherwise every pass but the first would fail."""
+    shelf = Shelf(names(30))
+    _, seams = listed(Shelf(names(30)))
+
+    def fetch(where: dict[str, str]) -> Page:
+        if "StartAfter" in where:
+            raise error
+        return shelf(where)
+
+    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ())
+
+    assert [each.key for each in pages.entries() if isinstance(each, Entry)] == names(30)
+
+
+def test_a_mangled_name_is_no_seam() -> None:
+    """Asked for, it would be another key."""
+    odd = [*names(30), *(f"k{number:03d}\ufffd" for number in range(2, 30, 3))]
+
+    _, learned = listed(Shelf(odd))
+
+    assert learned
+    assert not any("\ufffd" in key for key in learned)
+
+
+def test_the_reader_hears_of_every_page() -> None:
+    """In its own thread, so that it can say that it gets on."""
+    heard: list[threading.Thread] = []
+    pages = Pages(
+        Shelf(names(30)),
+        Listing("b", "", strictly_ordered=True),
+        answered=lambda: heard.append(threading.current_thread()),
+    )
+    list(pages.entries())
+
+    assert heard == [threading.current_thread()] * 10
 
 
 def test_disorder_at_a_seam_is_seen() -> None:

@@ -190,6 +190,6 @@ def test_a_read_only_state_directory_touches_nothing(
     run = warm_once(scripted_slave.agent)
 
     assert (run.exit_code, scripted_slave.target.exists()) == (CANNOT_CREATE, False)
-    assert any("ReadWritePaths" in each for each in remedies(run))
+    assert any("mounted read-only" in each for each in remedies(run))
     remount(state, "rw")
     assert converges(scripted_slave, OLD) == []

@@ -7,23 +7,17 @@ for each thread (measured with 20 objects of 64 MiB: 475 MB, with buffers 135).
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import queue
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from s32s_agent.parallel import show_life
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer as Buffer
-
 
 _WAITING_SECONDS = 1.0
 
 
-class Reading(io.RawIOBase):
-    """A buffer as a file to read, without a copy.
+class Reading:
+    """A buffer as a file to read, without a copy: what is read is a view of it.
 
     botocore sends bytes and files in small pieces, but a bytearray in one go, which must be through within the time
     that a connection may take: on a slow line it never is.
@@ -33,21 +27,12 @@ class Reading(io.RawIOBase):
         self._view = memoryview(buffer)
         self._position = 0
 
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is, so that a part can be sent again."""
-        return True
-
-    def readinto(self, target: Buffer) -> int:
-        """Fill as much of `target` as there is."""
-        into = memoryview(target)
-        taken = self._view[self._position : self._position + len(into)]
-        into[: len(taken)] = taken
+    def read(self, size: int = -1) -> memoryview:
+        """Give the next bytes, at most `size`; all when it is negative."""
+        end = len(self._view) if size < 0 else self._position + size
+        taken = self._view[self._position : end]
         self._position += len(taken)
-        return len(taken)
+        return taken
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to another position."""
@@ -58,11 +43,6 @@ class Reading(io.RawIOBase):
     def tell(self) -> int:
         """Give the position."""
         return self._position
-
-    def close(self) -> None:
-        """Let go of the buffer, which may have its length changed afterwards."""
-        self._view.release()
-        super().close()
 
 
 class Buffers:
@@ -125,8 +105,8 @@ def in_parts(chunks: Iterable[bytes], size: int, buffers: Buffers) -> Iterator[b
                     full, part = part, None
                     yield full
         if part is not None:
-            del part[filled:]
-            short, part = part, None
+            # A copy: somebody may still hold a view of the buffer, which then cannot be made shorter.
+            short, part = part[:filled], None
             yield short
     finally:
         if part is not None:

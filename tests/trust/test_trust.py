@@ -8,6 +8,7 @@ import pwd
 import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -149,6 +150,24 @@ def test_a_config_is_a_file(top: Path, make: Callable[[Path], None]) -> None:
     make(top / "odd")
 
     assert fact(top / "odd") == "is no regular file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_state_that_root_has_used_is_told_and_not_a_crash() -> None:
+    """After a pass of root's, what another user may not even look at is named, with what to do."""
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        top.chmod(0o755)
+        (top / "maps").mkdir(mode=0o700)
+        os.chown(top, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(DirectoryError, match="cannot be read") as caught:
+                demand_state(str(top), OWN_NAMES)
+        finally:
+            os.seteuid(0)
+
+    assert "run as root" in caught.value.remedy
 
 
 def test_what_is_not_there_is_nobodys(top: Path) -> None:

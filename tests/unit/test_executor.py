@@ -544,6 +544,27 @@ def test_no_more_large_entries_than_workers_are_under_way(bench: Bench) -> None:
     assert under_way(bench, Plan(copies=large)) == bench.workers
 
 
+def test_small_entries_do_not_wait_for_a_large_one(bench: Bench) -> None:
+    """What is staged shows soon, however long the next result takes; a pass that is ended then loses none of it."""
+    shown = threading.Event()
+
+    def put(key: str) -> None:
+        if key == "b":
+            assert shown.wait(30)
+
+    class Showing(Target):
+        def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
+            yield from super().publish(staged)
+            shown.set()
+
+    bench.target = Showing({})
+    bench.target.when_put = put
+    outcomes = bench.run(Plan(copies=copies(bench.source, "a", "b")))
+
+    assert brief(outcomes) == {"a": "copied", "b": "copied"}
+    assert bench.target.batches == [1, 1]
+
+
 def test_a_batch_is_bounded_in_bytes(bench: Bench) -> None:
     """Large entries do not wait for many others."""
     bench.source.entries["a"] = bench.source.entries["b"] = b"large"

@@ -160,10 +160,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds <= 86400:  # noqa: PLR2004
-        raise argparse.ArgumentTypeError("expected 0 to 86400 seconds")
-    return seconds
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        if 0 <= seconds <= 86400:  # noqa: PLR2004
+            return seconds
+    raise argparse.ArgumentTypeError(f"expected 0 to 86400 seconds, got {text!r}")
 
 
 def _has_config(options: argparse.Namespace) -> bool:

@@ -16,7 +16,7 @@ from s32s_agent.documents import printable
 from s32s_agent.progress import Tally, facts
 
 STALL_SECONDS = 15 * 60
-"""How long a pass may go without getting on; above every timeout and all retries of a request together."""
+"""How long a pass may go without getting on; above what a page or a map may take, with all repetitions."""
 INTERVAL_SECONDS = 2.0
 """The least time between two messages."""
 

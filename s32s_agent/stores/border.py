@@ -115,10 +115,7 @@ _KINDS: dict[str, tuple[type[AgentError], str]] = {
     "RequestTimeTooSkewed": (AccessDenied, "set this computer's clock"),
     "NoSuchBucket": (StoreUnavailable, "check the bucket's name and the endpoint"),
     "PermanentRedirect": (StoreUnavailable, _REGION),
-    "407": (
-        StoreUnavailable,
-        "give the proxy's login in HTTP_PROXY and HTTPS_PROXY, as http://user:password@host:port",
-    ),
+    "407": (StoreUnavailable, _PROXY_LOGIN),
     "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
     **dict.fromkeys(_OTHER_VERSION, (SourceChanged, "")),
 }

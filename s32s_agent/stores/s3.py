@@ -380,7 +380,7 @@ class _RangedDownload(_Download, RangedContent):
         self._whole = digest
 
     def fill(self, file: File, kept: int) -> None:
-        """Fetch what is not kept while that is hashed; then judge the whole."""
+        """Hash what is kept, fetch the rest and hash it behind; then judge the whole."""
         if kept and self._store.is_encrypted(self._entry.key):
             kept = 0  # no ETag will prove it
         try:

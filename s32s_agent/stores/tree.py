@@ -281,7 +281,7 @@ class _TreeLevel:
 
 
 def _refuse_dots(key: str) -> None:
-    """Hold the line where the disk is touched, whoever was to do so before (CVE-2026-71313)."""
+    """Hold the line where the disk is touched, whoever was to do so before."""
     if not {".", ".."}.isdisjoint(key.split("/")):
         raise EntryError(f'"{key}" would lead out of the directory')
 

@@ -21,7 +21,6 @@ INTERRUPTED_SECONDS = 5
 STALLED_SECONDS = 1800.0
 """How long a worker may show no life. Eight MiB, the most that goes in one request, pass at 5 kB a second meanwhile."""
 
-
 _WAITING_SECONDS = 1.0
 _BUSY = 0.75
 """The share of one processor from which on this process counts as busy."""
@@ -105,6 +104,41 @@ def shown_for_caller() -> Callable[[], None]:
     return adopt
 
 
+class Answer(Generic[R]):
+    """What a function gives that runs in a thread of its own meanwhile.
+
+    The thread is a daemon, so that one that hangs in a system call cannot keep an interrupted process alive.
+
+    Args:
+        function: called once, at once.
+    """
+
+    def __init__(self, function: Callable[[], R]) -> None:
+        self._done = threading.Event()
+        self._result: R | None = None
+        self._error: BaseException | None = None
+        threading.Thread(target=self._run, args=[function], daemon=True).start()
+
+    def _run(self, function: Callable[[], R]) -> None:
+        try:
+            self._result = function()
+        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end, at most so long; tell whether it has come."""
+        return self._done.wait(seconds)
+
+    def result(self) -> R:
+        """Wait for the result, or raise what the function raised."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return cast("R", self._result)
+
+
 def in_background(function: Callable[[], R], stop: Stop, seconds: float) -> R:
     """Call a function in a thread, so that waiting for it can end early; then the thread is left alone.
 
@@ -112,26 +146,13 @@ def in_background(function: Callable[[], R], stop: Stop, seconds: float) -> R:
         Stopped: somebody asked.
         TimeoutError: it took longer than that.
     """
-    results: queue.SimpleQueue[tuple[R] | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            results.put((function(),))
-        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
-            results.put(error)
-
-    threading.Thread(target=work, daemon=True).start()
+    answer = Answer(function)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         stop.check()
-        try:
-            result = results.get(timeout=min(left, IDLE_SECONDS))
-        except queue.Empty:
-            continue
-        stop.check()
-        if isinstance(result, BaseException):
-            raise result
-        return result[0]
+        if answer.wait(min(left, IDLE_SECONDS)):
+            stop.check()
+            return answer.result()
     raise TimeoutError
 
 
@@ -177,37 +198,6 @@ class Spare:
         share = (used - self._since[1]) / elapsed
         self._since = now, used
         return min(running, self._most - running) if share < _BUSY else 0
-
-
-class Answer(Generic[R]):
-    """What a function gives that runs in a thread of its own meanwhile.
-
-    The thread is a daemon, so that one that hangs in a system call cannot keep an interrupted process alive.
-
-    Args:
-        function: called once, at once.
-    """
-
-    def __init__(self, function: Callable[[], R]) -> None:
-        self._done = threading.Event()
-        self._result: R | None = None
-        self._error: BaseException | None = None
-        threading.Thread(target=self._run, args=[function], daemon=True).start()
-
-    def _run(self, function: Callable[[], R]) -> None:
-        try:
-            self._result = function()
-        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
-            self._error = error
-        finally:
-            self._done.set()
-
-    def result(self) -> R:
-        """Wait for the result, or raise what the function raised."""
-        self._done.wait()
-        if self._error is not None:
-            raise self._error
-        return cast("R", self._result)
 
 
 def in_parallel(
@@ -376,19 +366,7 @@ def within(seconds: float, function: Callable[[], R]) -> R:
     Raises:
         TimeoutError: the time is up.
     """
-    results: queue.SimpleQueue[tuple[R | None, BaseException | None]] = queue.SimpleQueue()
-
-    def call() -> None:
-        try:
-            results.put((function(), None))
-        except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
-            results.put((None, error))
-
-    threading.Thread(target=call, daemon=True).start()
-    try:
-        result, error = results.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no end after {seconds:g} seconds") from None
-    if error is not None:
-        raise error
-    return cast("R", result)
+    answer = Answer(function)
+    if not answer.wait(seconds):
+        raise TimeoutError(f"no end after {seconds:g} seconds")
+    return answer.result()

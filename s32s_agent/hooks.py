@@ -24,7 +24,7 @@ from structlog.typing import FilteringBoundLogger
 from s32s_agent.config import Command
 from s32s_agent.documents import printable
 from s32s_agent.errors import ConfigError, HookError
-from s32s_agent.parallel import Stop
+from s32s_agent.parallel import Stop, nothing
 
 OUTPUT_BYTES = 64 << 10
 """So much of a command's output reaches the log; the rest is read and counted."""
@@ -68,10 +68,6 @@ def environment_for(
     return {**kept, **variables}
 
 
-def _nothing() -> None:
-    """Tell nobody."""
-
-
 @dataclass(slots=True)
 class Hooks:
     """Runs commands one after the other, and logs what they say.
@@ -88,7 +84,7 @@ class Hooks:
     timeout: float
     variables: Mapping[str, str]
     stop: Stop
-    waited: Callable[[], None] = _nothing
+    waited: Callable[[], None] = nothing
     _running: _Child | None = field(default=None, init=False)
 
     def run(

@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 from s32s_agent import journal
 from s32s_agent.documents import printable
+from s32s_agent.parallel import nothing
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 """What `log.level` may be, with the numbers of the standard library."""
@@ -73,7 +74,7 @@ def configure(
     """
     if level not in LEVELS:
         raise ValueError(f"level: expected one of {', '.join(LEVELS)}, got {level!r}")
-    lines = _Writer(stream, before_line or _nothing)
+    lines = _Writer(stream, before_line or nothing)
     log_format = _format(log_format, stream, os.environ)
     if log_format == "journal" and journal.listens(journal_socket):
         writer: _Writer | _JournalWriter = _JournalWriter(journal_socket, lines, stream)
@@ -267,10 +268,6 @@ def _word(value: object) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _nothing() -> None:
-    """Stand in for a hook that nobody gave."""
 
 
 class _Writer:

@@ -30,6 +30,10 @@ def _wall_and_processor() -> tuple[float, float]:
     return time.monotonic(), time.process_time()
 
 
+def nothing() -> None:
+    """Do nothing, where a callback is wanted and nobody listens."""
+
+
 class Stop:
     """Asks workers to end soon; thread-safe.
 

@@ -27,7 +27,7 @@ from s32s_agent.errors import (
 )
 from s32s_agent.etags import is_md5, normal
 from s32s_agent.locations import normal_endpoint
-from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background
+from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background, nothing
 from s32s_agent.stores.border import NotModified, TornAnswer, border, is_encrypted, part_of
 from s32s_agent.stores.bounded import MAX_ANSWER, bound_answers
 from s32s_agent.stores.credentials import new_session
@@ -82,10 +82,6 @@ class Patience:
 PATIENCE = Patience()
 
 
-def _nothing() -> None:
-    """Tell nobody."""
-
-
 class Connection:
     """How S3 is reached: plain requests where they will do, and a client of boto3.
 
@@ -110,7 +106,7 @@ class Connection:
         workers: int,
         stop: Stop | None = None,
         patience: Patience = PATIENCE,
-        answered: Callable[[], None] = _nothing,
+        answered: Callable[[], None] = nothing,
     ) -> None:
         self._settings = settings
         self._workers = workers

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
-from s32s_agent.parallel import Answer
+from s32s_agent.parallel import Answer, nothing
 from s32s_agent.stores.listing import Listing, Page, decoded_keys
 
 AHEAD = 8
@@ -27,10 +27,6 @@ _WASTE = 1.25
 """More requests than this times the fewest possible, and the seams are learnt anew."""
 
 Fetch = Callable[[dict[str, str]], Page]
-
-
-def _nothing() -> None:
-    """Tell nobody."""
 
 
 class Pages:
@@ -48,7 +44,7 @@ class Pages:
         fetch: Fetch,
         listing: Listing,
         seams: Sequence[str] = (),
-        answered: Callable[[], None] = _nothing,
+        answered: Callable[[], None] = nothing,
     ) -> None:
         self._fetch = fetch
         self._answered = answered

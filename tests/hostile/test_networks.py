@@ -287,7 +287,8 @@ def test_what_is_sent_slowly_arrives(lines: list[Line], forks: Forks) -> None:
     for line in lines:
         line.network.on(b"PUT /bucket/data", Fault(upload_rate=MIB / 2))
 
-    runs = passes(lines, forks, PATIENT)
+    # The kernel takes what the line has not yet: the answer may be late by what all buffers on the way hold.
+    runs = passes(lines, forks, {**PATIENT, "connect_seconds": 4, "read_seconds": 60})
 
     assert [(run.exit_code, run.named("entry.failed")) for run in runs] == [(0, [])]
     assert hashlib.md5(lines[0].published()["large"]).digest() == hashlib.md5(LARGE).digest()

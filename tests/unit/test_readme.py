@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.readme import README, ROOT, section_of, table
+from support.readme import DOCS, README, ROOT, section_of, table
 
 import s32s_agent
 from s32s_agent import cli, config, documents, errors, etags, mapfiles, maps
@@ -187,6 +187,19 @@ def test_links_lead_somewhere() -> None:
     assert anchors - slugs == set()
 
 
+@pytest.mark.parametrize("name", sorted(DOCS))
+def test_links_of_what_the_text_leaves_to_others_lead_somewhere(name: str) -> None:
+    """The README links to the file, and each of its links leads to a file, or to a heading of the README."""
+    targets = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", DOCS[name])
+    links = [(file, anchor) for file, anchor in targets if "://" not in file]
+    lost = [file for file, _ in links if not (ROOT / "docs" / file).exists()]
+    sections = {anchor for file, anchor in links if anchor and file == "../README.md"}
+
+    assert f"](docs/{name}" in README
+    assert lost == []
+    assert [each for each in sections if f"\n## {each.capitalize()}\n" not in README] == []
+
+
 @pytest.mark.parametrize("text", [README, SECURITY], ids=["README", "SECURITY"])
 def test_every_promise_has_its_tests(text: str) -> None:
     """Every link to tests leads to tests, and each test that is named after a link is in that file."""
@@ -232,14 +245,16 @@ def test_every_named_test_of_the_threats_exists() -> None:
 
 def test_options_that_the_text_names_exist() -> None:
     """Whatever looks like an option of a section of the config is one."""
-    named = set(re.findall(r"`((?:s3|sync|log|monitoring|hooks)\.[a-z_]+)", README))
+    text = README + "".join(DOCS.values())
+    named = set(re.findall(r"`((?:s3|sync|log|monitoring|hooks)\.[a-z_]+)", text))
 
     assert named - set(options_of(default_settings())) == set()
 
 
 def test_exit_statuses_that_the_text_names_exist() -> None:
     """Whatever the text calls an exit status is in the table."""
-    named = {int(each) for each in re.findall(r"\bexit(?: status)? (\d+)", README)}
+    text = README + "".join(DOCS.values())
+    named = {int(each) for each in re.findall(r"\bexit(?: status)? (\d+)", text)}
 
     assert named <= statuses()
 
@@ -263,7 +278,7 @@ def test_configs_and_maps_in_the_text_are_valid(snippet: str) -> None:
 def test_sizes_of_parts_are_as_told() -> None:
     """The text has the master's own sizes, and those of the tools that feed slaves are known."""
     mib = 1 << 20
-    master, feeding = section_of("Master"), section_of("Feeding slaves from another tool")
+    master, feeding = DOCS["master.md"], DOCS["feeding.md"]
     told = [int(size) * mib for size in re.findall(r"parts of (\d+) MiB", feeding)]
 
     assert f"in parts of {s3_target.PART_BYTES // mib} MiB" in master

@@ -54,7 +54,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))
-    yield Finding("maps", f"{len(files)} files, {len(maps.mappings)} mappings")
+    found = (_several(len(files), "file"), _several(len(maps.mappings), "mapping"))
+    yield Finding("maps", ", ".join(found))
     for failure in maps.failures:
         yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
     yield from _unknown(settings.hooks.on_change, maps)
@@ -78,6 +79,10 @@ def findings(settings: Settings) -> Iterator[Finding]:
     for name, overlap in refuse_hidden_overlaps(places).items():
         yield Finding(f'mapping "{name}"', error=overlap)
     yield from _try_report(connection, settings.monitoring.report)
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _try_metrics_file(path: str | None) -> Iterator[Finding]:

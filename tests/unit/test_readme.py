@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -257,6 +258,45 @@ def test_exit_statuses_that_the_text_names_exist() -> None:
     named = {int(each) for each in re.findall(r"\bexit(?: status)? (\d+)", text)}
 
     assert named <= statuses()
+
+
+def test_no_sample_asks_the_service_for_what_it_may_not_do() -> None:
+    """A hook that reloads by itself would fail in every pass of the shipped unit, and stay pending for ever."""
+    configs = [config.parse(each, "README") for each in SNIPPETS if not each.startswith("- ")]
+    hooks = [each.hooks for each in configs]
+    on_change = [command for each in hooks for command in each.on_change.of_all]
+    on_change += [
+        command
+        for each in hooks
+        for named in each.on_change.by_mapping.values()
+        for command in named
+    ]
+    others = [
+        command for each in hooks for command in (*each.before, *each.after, *each.on_failure)
+    ]
+
+    assert len(on_change) > 3
+    assert [
+        command
+        for command in (*on_change, *others)
+        if {Path(word).name for word in command} & {"systemctl", "service", "sudo"}
+    ] == []
+
+
+def test_packages_have_what_the_text_links_to() -> None:
+    """Who reads the README in the Debian package or in an sdist finds the other documents beside it."""
+    documents = {"CHANGELOG.md", "SECURITY.md", "docs"}
+    debian = ROOT / "etc" / "debian"
+    installed = (debian / "install").read_text(encoding="utf-8").splitlines()[-1].split()
+    (copied,) = re.findall(
+        r"^for name in (.*); do$", (debian / "build").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    sdist = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+
+    assert documents <= set(installed)
+    assert documents <= set(copied.split())
+    assert {*documents, "tests", ".ci"} <= set(sdist)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Store as ByteStore
 
 _CHUNK = 1 << 20
-_POSITIONAL = "SeaweedFS"
-"""A store that does not list in key order, but whose `StartAfter` was measured to follow the order that it has."""
+_SEAWEEDFS = "SeaweedFS"
+"""It does not list in key order, but its `StartAfter` was measured to follow its own; and it keeps directories."""
 _SMALL_CHUNK = 256 << 10
 """Of a range: what is written and hashed while it is in the processor's cache costs less."""
 _LATEST_NS = 1 << 62
@@ -78,7 +78,7 @@ class S3Store:
         self._region = ""
         self._bytes: ByteStore | None = None
         self._opening = threading.Lock()
-        self._positional = False
+        self._is_seaweedfs = False
         self._slots = Slots()
         self.in_ranges = True
         """Cleared when a range gave something wrong: large objects are then asked for as a whole."""
@@ -112,13 +112,13 @@ class S3Store:
         )
         pages = Pages(self._page, listing, self.seams, self._connection.answered)
         yield from pages.entries()
-        self.learned = pages.learned() if not self.sort or self._positional else ()
+        self.learned = pages.learned() if not self.sort or self._is_seaweedfs else ()
 
     def _page(self, where: dict[str, str]) -> Page:
         fetched = self._connection.page(self._bucket, Prefix=self._prefix, **where)
         self._region = fetched.region or self._region
-        self._positional = fetched.server.startswith(_POSITIONAL)
-        if "StartAfter" in where and self.sort and not self._positional:
+        self._is_seaweedfs = fetched.server.startswith(_SEAWEEDFS)
+        if "StartAfter" in where and self.sort and not self._is_seaweedfs:
             raise ListingInconsistent(
                 "StartAfter may leave out keys of a listing that is not in key order"
             )

@@ -158,10 +158,9 @@ class S3Store:
                 )
 
         def chunks() -> Iterator[bytes]:
-            if entry.size <= _ONE_PIECE:
-                yield bytes(result.bytes())
-            else:
-                yield from result.stream(min_chunk_size=_CHUNK)
+            # Never `bytes`, which takes whatever comes: a body in chunks may go on for ever, whatever length was named.
+            piece = max(1, entry.size) if entry.size <= _ONE_PIECE else _CHUNK
+            yield from result.stream(min_chunk_size=piece)
 
         return _body_of(result, chunks)
 

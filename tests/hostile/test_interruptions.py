@@ -62,14 +62,14 @@ def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
     """Make a pass of which nobody reads one stream; give its status and the other stream."""
     reader, writer = os.pipe()
     os.close(reader)
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writer}
     try:
         done = subprocess.run(
             slave.agent.command("--once", *arguments),
             env=slave.agent.environment(),
             check=False,
             text=True,
-            **streams,
+            stdout=writer if stream == "stdout" else subprocess.PIPE,
+            stderr=writer if stream == "stderr" else subprocess.PIPE,
         )
     finally:
         os.close(writer)

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from obstore.store import S3Store as ByteStore
 
 _CHUNK = 1 << 20
-_POSITIONAL = "SeaweedFS"
-"""A store that does not list in key order, but whose `StartAfter` was measured to follow the order that it has."""
+_SEAWEEDFS = "SeaweedFS"
+"""It does not list in key order, but its `StartAfter` was measured to follow its own; and it keeps directories."""
 _SMALL_CHUNK = 256 << 10
 """Of a range: what is written and hashed while it is in the processor's cache costs less."""
 _LATEST_NS = 1 << 62
@@ -79,7 +79,7 @@ class S3Store:
         self._region = ""
         self._bytes: ByteStore | None = None
         self._opening = threading.Lock()
-        self._positional = False
+        self._is_seaweedfs = False
         self._slots = Slots()
         self.in_ranges = True
         """Cleared when a range gave something wrong: large objects are then asked for as a whole."""
@@ -113,13 +113,13 @@ class S3Store:
         )
         pages = Pages(self._page, listing, self.seams, self._connection.answered)
         yield from pages.entries()
-        self.learned = pages.learned() if not self.sort or self._positional else ()
+        self.learned = pages.learned() if not self.sort or self._is_seaweedfs else ()
 
     def _page(self, where: dict[str, str]) -> Page:
         fetched = self._connection.page(self._bucket, Prefix=self._prefix, **where)
         self._region = fetched.region or self._region
-        self._positional = fetched.server.startswith(_POSITIONAL)
-        if "StartAfter" in where and self.sort and not self._positional:
+        self._is_seaweedfs = fetched.server.startswith(_SEAWEEDFS)
+        if "StartAfter" in where and self.sort and not self._is_seaweedfs:
             raise ListingInconsistent(
                 "StartAfter may leave out keys of a listing that is not in key order"
             )
@@ -159,10 +159,9 @@ class S3Store:
                 )
 
         def chunks() -> Iterator[bytes]:
-            if entry.size <= _ONE_PIECE:
-                yield bytes(result.bytes())
-            else:
-                yield from result.stream(min_chunk_size=_CHUNK)
+            # Never `bytes`, which takes whatever comes: a body in chunks may go on for ever, whatever length was named.
+            piece = max(1, entry.size) if entry.size <= _ONE_PIECE else _CHUNK
+            yield from result.stream(min_chunk_size=piece)
 
         return _body_of(result, chunks)
 

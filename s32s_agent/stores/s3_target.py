@@ -47,6 +47,7 @@ _PART_WORKERS = 4
 """Parts of one object at once."""
 _NAMED = ("ETag", "ChecksumCRC32")
 _NOT_IMPLEMENTED = 501
+_WAIT_FOR_STORE = "nothing, where it is empty: SeaweedFS removes it within minutes, and a later pass sends this entry"
 _DEFAULT_TYPE = "application/octet-stream"
 _PACKED_TYPES = {
     "gzip": "application/gzip",
@@ -189,10 +190,9 @@ class S3Target(S3Store):
         expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
         try:
             etag = self._send(copy, data, metadata, kind)
-        except SourceChanged:
+        except SourceChanged as error:
             # A request that was repeated after its answer got lost meets its own object.
-            if not self._holds(copy.entry.key, expected, len(data)):
-                raise
+            self._demand_ours(copy, expected, len(data), error)
             etag = expected
         return self._judged(copy.entry, etag, expected, len(data))
 
@@ -337,10 +337,9 @@ class S3Target(S3Store):
                 self._compare(copy)
                 with border(f'"{entry.key}"'):
                     answer = self._connection.client.complete_multipart_upload(**parameters)
-        except (SourceChanged, StoreUnavailable):
+        except (SourceChanged, StoreUnavailable) as error:
             # An answer that got lost, or a repeated request, may hide that it was done.
-            if not self._holds(entry.key, expected, entry.size):
-                raise
+            self._demand_ours(copy, expected, entry.size, error)
             return expected
         return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
@@ -394,9 +393,20 @@ class S3Target(S3Store):
 
     # --- proof ---
 
-    def _holds(self, key: str, etag: str, size: int) -> bool:
-        now = self.fresh(Entry(key))
-        return now is not None and (now.etag, now.size) == (etag, size)
+    def _demand_ours(self, copy: Copy, etag: str, size: int, error: AgentError) -> None:
+        """See that the store holds what it refused; otherwise raise the refusal, or what explains it.
+
+        SeaweedFS keeps a directory for minutes after its last object is gone, and meanwhile refuses a new object of
+        that name. It would give the directory up when asked, but minutes later remove the object in its place.
+        """
+        now = self.fresh(Entry(copy.entry.key))
+        if now is not None and (now.etag, now.size) == (etag, size):
+            return
+        refused = isinstance(error, SourceChanged) and copy.replaces is None
+        if refused and now is None and self._is_seaweedfs:
+            message = f'"{copy.entry.key}": SeaweedFS still has a directory of that name'
+            raise SourceChanged(message, remedy=_WAIT_FOR_STORE) from error
+        raise error
 
     def _judged(self, entry: Entry, etag: str, expected: str, size: int) -> tuple[str, str]:
         """Say what proves the object, from the ETag that S3 answered."""

@@ -49,6 +49,8 @@ class Server:
     conditional_completion: bool = True
     """The same with If-Match on CompleteMultipartUpload."""
     control_names: bool = False
+    directories: bool = False
+    """It keeps a directory when its last object is gone, and refuses a new object of its name."""
     complete: bool = True
     """It lists uploads and markers, and keeps content type, cache control and storage class."""
 
@@ -72,7 +74,9 @@ def server(
     """Each server in turn."""
     del keys
     if request.param == "seaweedfs":
-        yield Server("seaweedfs", seaweedfs_server.endpoint_url, control_names=True)
+        yield Server(
+            "seaweedfs", seaweedfs_server.endpoint_url, control_names=True, directories=True
+        )
     elif request.param == "moto":
         with moto() as url:
             yield Server("moto", url, conditional_completion=False)
@@ -212,6 +216,22 @@ def test_a_changed_object_of_somebody_else_is_not_overwritten(rig: Rig, size: in
     assert rig.get("x") == b"theirs"
     assert set(rig.scanned()) == {"x"}
     assert rig.unfinished() == []
+
+
+@pytest.mark.parametrize("size", [5, 9 * MIB])
+def test_a_name_that_was_a_directory_becomes_an_object(rig: Rig, size: int) -> None:
+    """At once where a store knows only objects; where it keeps the directory for a while, it is told so."""
+    rig.put("x/y/z", b"inner")
+    rig.target.delete(rig.scanned()["x/y/z"])
+
+    if rig.server.directories:
+        with pytest.raises(SourceChanged, match="still has a directory") as error:
+            rig.put("x", LARGE[:size])
+        assert "a later pass" in error.value.remedy
+        assert (rig.scanned(), rig.unfinished()) == ({}, [])
+    else:
+        rig.put("x", LARGE[:size])
+        assert rig.get("x") == LARGE[:size]
 
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])

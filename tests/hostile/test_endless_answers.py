@@ -9,8 +9,14 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from support.slaves import Slave
+from support.forked import Forks
+from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3
+from support.slaves import TEMPORARY, Slave
 
+from s32s_agent.stores.bounded import MAX_ANSWER
+
+PARTIAL = 1
+IMPATIENT = {"connect_seconds": 4, "read_seconds": 4, "attempts": 2, "pause_seconds": 0.05}
 LISTING = b"<ListBucketResult><Name>bucket</Name>" + b"<!-- and so on -->" * 4000
 
 
@@ -40,6 +46,117 @@ def endless(status: bytes) -> Iterator[str]:
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+# --- an object ---
+
+MIB = 1 << 20
+PIECE = b"x" * 65536
+POURED = 160 * MIB
+"""What the server sends before it takes the client for lost; nothing that was listed is so large."""
+BUFFERS = 16 * MIB
+"""What the kernel takes from the server and keeps for a client that does not read any more."""
+SIZES = {"small": 1000, "medium": 5 * MIB, "large": 33 * MIB, "odd\nname": 1000}
+"""Whole in one piece, in a stream, in ranges, and by another library."""
+LENGTH = b"content-length: %d\r\n"
+CHUNKED = b"transfer-encoding: chunked\r\n"
+HEADS = {
+    "no length": (b"200 OK", b""),
+    "chunked": (b"200 OK", CHUNKED),
+    "chunked, and the right length": (b"200 OK", CHUNKED + LENGTH),
+    "the right length, and more": (b"200 OK", LENGTH),
+    "a huge length": (b"200 OK", b"content-length: %d\r\n" % (1 << 40)),
+    "a part": (b"206 Partial Content", CHUNKED + b"content-range: bytes 0-9/10\r\n"),
+    "the right part": (b"206 Partial Content", CHUNKED + LENGTH + b"content-range: %s\r\n"),
+}
+ERRORS = {
+    "not found": (b"404 Not Found", CHUNKED),
+    "an error": (b"500 Internal Server Error", CHUNKED),
+    "denied": (b"403 Forbidden", b""),
+}
+
+
+class Pour:
+    """Answers every GET of an object with a good head, or one that seems so, and a body without end."""
+
+    def __init__(self, head: str) -> None:
+        self._status, self._fields = {**HEADS, **ERRORS}[head]
+        self.sent: dict[str, list[int]] = {}
+        """By key, how much of each answer's body was taken."""
+
+    def __call__(self, request: Request) -> Reply | None:
+        key = request.key.removeprefix("data/")
+        if request.method != "GET" or key not in SIZES:
+            return None
+        counts = self.sent.setdefault(key, [])
+        counts.append(0)
+        return Reply(raw=self._pieces(request, SIZES[key], counts, len(counts) - 1))
+
+    def _pieces(
+        self, request: Request, size: int, counts: list[int], number: int
+    ) -> Iterator[bytes]:
+        asked = request.headers.get("range", f"bytes=0-{size - 1}").removeprefix("bytes=")
+        first, last = map(int, asked.split("-"))
+        fields = self._fields.replace(b"%s", f"bytes {first}-{last}/{size}".encode())
+        fields = fields.replace(b"%d", b"%d" % (last - first + 1))
+        etag = request.headers.get("if-match", '""').encode()
+        common = b"etag: %s\r\nlast-modified: %s\r\nconnection: close\r\n" % (
+            etag,
+            HTTP_WHEN.encode(),
+        )
+        yield b"HTTP/1.1 %s\r\n%s%s\r\n" % (self._status, common, fields)
+        piece = b"%x\r\n%s\r\n" % (len(PIECE), PIECE) if CHUNKED in fields else PIECE
+        while counts[number] < POURED:
+            yield piece
+            counts[number] += len(PIECE)
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_an_endless_object_fills_neither_memory_nor_disk(
+    scripted_slave: Slave, scripted: ScriptedS3, forks: Forks, head: str
+) -> None:
+    """Of no answer more is taken than was listed, and what is on its way; nothing of it is installed."""
+    scripted_slave.publish({"kept": b"kept"})
+    assert scripted_slave.once().exit_code == 0
+    del scripted.objects["data/kept"]
+    for key, size in SIZES.items():
+        scripted.put(f"data/{key}", bytes(size))
+    pour = Pour(head)
+    scripted.on(lambda request: request.method == "GET", pour)
+
+    run = forks.once(scripted_slave.agent, "--allow-deletes", patience=IMPATIENT)
+
+    assert run.exit_code in {PARTIAL, os.EX_UNAVAILABLE, os.EX_NOPERM}, run.stderr
+    tree = scripted_slave.tree()
+    begun = [len(tree.pop(key) or b"") for key in list(tree) if key.startswith(TEMPORARY)]
+    assert tree == {"kept": b"kept"}
+    assert sum(begun) <= SIZES["large"]  # a later pass goes on with it
+    assert pour.sent.keys() == SIZES.keys()
+    assert len(run.named("entry.failed")) == len(SIZES)
+    for key, counts in pour.sent.items():
+        assert max(counts) <= SIZES[key] + BUFFERS, (key, counts)
+
+
+@pytest.mark.parametrize("head", ERRORS)
+def test_an_endless_error_for_an_odd_key_is_given_up(
+    scripted_slave: Slave, scripted: ScriptedS3, forks: Forks, head: str
+) -> None:
+    """What boto3 asks for has a bound for errors too."""
+    scripted.put("data/odd\nname", b"odd")
+    pour = Pour(head)
+    scripted.on(lambda request: request.method == "GET", pour)
+
+    run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+
+    assert run.exit_code in {PARTIAL, os.EX_UNAVAILABLE, os.EX_NOPERM}, run.stderr
+    assert scripted_slave.tree() == {}
+    assert max(pour.sent["odd\nname"]) <= MAX_ANSWER + BUFFERS
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"404 Not Found"])

@@ -328,9 +328,7 @@ def test_a_file_gives_way_to_a_directory_and_back(
     master = scripted_master
     trees: list[dict[str, bytes]] = [{"a": b"file"}, {"a/b": b"inner"}, {"a": b"again"}]
     for tree in trees:
-        for path in sorted(master.source.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        write(master.source, {**tree, "z": b"z"})
+        replace_tree(master.source, {**tree, "z": b"z"})
 
         runs = [master.once(), master.once()]
 
@@ -341,3 +339,28 @@ def test_a_file_gives_way_to_a_directory_and_back(
             "maps/site.json": found["maps/site.json"],
         }
         assert runs[1].finished["copied"] == 0
+
+
+def replace_tree(directory: Path, files: dict[str, bytes]) -> None:
+    """Let a directory hold these files and nothing else."""
+    for path in sorted(directory.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    write(directory, files)
+
+
+@pytest.mark.parametrize("data", [b"file", LARGE], ids=["one piece", "parts"])
+def test_a_directory_that_the_store_still_keeps_is_named(
+    master: Master, bucket: Bucket, data: bytes
+) -> None:
+    """A file takes the place of `a/b/c` before SeaweedFS has removed `a`: the pass says what it waits for, and why."""
+    replace_tree(master.source, {"a/b/c": b"inner", "z": b"z"})
+    assert master.once().exit_code == 0
+    replace_tree(master.source, {"a": data, "z": b"new", "new": b"n"})
+
+    run = master.once()
+
+    assert (run.exit_code, published(bucket)) == (1, {"z": b"new", "new": b"n"})
+    (failed,) = run.named("entry.failed")
+    assert (failed["key"], failed["cause"]) == ("a", "partial")
+    assert "SeaweedFS still has a directory" in failed["error"]
+    assert "a later pass sends this entry" in failed["remedy"]

@@ -9,30 +9,36 @@ from pathlib import Path
 
 from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
 from support.buckets import Bucket
+from support.counting import CountingProxy
 from support.slaves import Slave
 from support.trees import snapshot
 
 FILES = {f"d{number % 5}/{number:02}": b"%d|" % number * 2000 for number in range(60)}
 MANY = 6
+IN_THE_MIDDLE = 20
+"""Requests of a first pass, after which some files are there, and some are not."""
+
+
+def start(agent: Agent, *arguments: str) -> subprocess.Popen[bytes]:
+    """Begin a pass."""
+    return subprocess.Popen(
+        agent.command("--once", *arguments),
+        env=agent.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def end(process: subprocess.Popen[bytes]) -> AgentRun:
+    """Wait for the end of a pass."""
+    stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+    text = stderr.decode()
+    return AgentRun(process.returncode, parse_events(text), stdout.decode(), text)
 
 
 def at_once(agents: Sequence[Agent], *arguments: str) -> list[AgentRun]:
     """Start one pass of each agent before any of them can have ended, and wait for all."""
-    processes = [
-        subprocess.Popen(
-            agent.command("--once", *arguments),
-            env=agent.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for agent in agents
-    ]
-    runs = []
-    for process in processes:
-        stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-        text = stderr.decode()
-        runs.append(AgentRun(process.returncode, parse_events(text), stdout.decode(), text))
-    return runs
+    return [end(each) for each in [start(agent, *arguments) for agent in agents]]
 
 
 def another(slave: Slave, name: str) -> Agent:
@@ -94,18 +100,30 @@ def test_two_configs_with_one_state_take_turns(slave: Slave) -> None:
 
 
 def test_many_configs_of_one_directory_never_work_in_it_together(slave: Slave) -> None:
-    """Each has a state of its own, so only the lock on the directory itself keeps them apart."""
+    """Each has a state of its own, so only the lock on the directory keeps them out while one is at work in it."""
     slave.publish(FILES)
-    agents = [slave.agent, *(another(slave, f"agent{number}") for number in range(MANY // 2))]
-    for agent in agents[1:]:
+    others = [another(slave, f"agent{number}") for number in range(MANY // 2)]
+    for agent in others:
         agent.configure(maps=f"{slave.bucket}/maps", roots=[slave.root])
+    with CountingProxy(slave.agent.server.endpoint_url) as proxy:
+        slave.configure(s3={"endpoint_url": proxy.endpoint_url})
+        proxy.hold_after(IN_THE_MIDDLE)
+        first = start(slave.agent)
+        try:
+            assert proxy.wait_for(IN_THE_MIDDLE)
 
-    runs = at_once(agents)
+            runs = at_once(others)
 
-    assert {run.exit_code for run in runs} <= {0, os.EX_TEMPFAIL}
-    assert 0 in {run.exit_code for run in runs}
-    assert total(runs, "copied") == len(FILES)
+            assert [run.exit_code for run in runs] == [os.EX_TEMPFAIL] * len(others)
+            assert all("another pass is at work in it" in run.stderr for run in runs)
+            assert (total(runs, "copied"), total(runs, "deleted")) == (0, 0)
+        finally:
+            proxy.release()
+        run = end(first)
+
+    assert (run.exit_code, run.finished["copied"]) == (0, len(FILES))
     assert (files_in(slave.target), slave.temporaries(), slave.trash()) == (FILES, [], {})
+    assert [run.exit_code for run in at_once(others, "--lock-wait", "100")].count(0) >= 1
 
 
 def test_a_directory_inside_another_configs_directory(slave: Slave, bucket: Bucket) -> None:

@@ -59,6 +59,8 @@ def summary(world: World, seed: int, seconds: float) -> str:
                 "deeds of the vandal",
             )
         ),
+        "a file for a directory": f"{counts['exchanges in the source']} in the source, for which"
+        f" {counts['passes that waited for the store']} passes in the calm waited",
         "contents checked": f"{counts['files read']} files, {counts['objects read']} objects",
         "compared in the end": f"{counts['files compared in the end']} files",
         "losses": f"{len(world.tally.violations)}",

@@ -28,8 +28,8 @@ KEYS = (
     *("x", "x/y", "x/y/z", "deep/er/and/deeper/still", "é/ü ñ", "a b/c+d/e%f"),
 )
 """Some are a file here and a directory there."""
-PUSHED = tuple(key for key in KEYS if key not in ("x", "x/y"))
-"""SeaweedFS keeps a directory for a while when its last object is gone, and lets no object take its name until then."""
+EXCHANGED = "x"
+"""A file at one time and a directory at another."""
 MULTIPART_BYTES = 5 << 20
 
 
@@ -132,7 +132,7 @@ class User:
         """Have nothing to put right."""
 
     def _change(self) -> None:
-        self._write(self.rng.choice((*ANCHORS, *PUSHED)))
+        self._write(self.rng.choice((*ANCHORS, *KEYS)))
 
     def _write(self, key: str) -> None:
         replace(
@@ -140,8 +140,12 @@ class User:
         )
 
     def _remove(self) -> None:
-        path = self.directory / self.rng.choice(PUSHED)
+        key = self.rng.choice(KEYS)
+        # All of it, so that the next one may be a file where a directory was, or the reverse.
+        path = self.directory / (EXCHANGED if key.startswith(EXCHANGED) else key)
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.name == EXCHANGED:
+            self.tally.add("exchanges in the source")
 
     def _directory(self) -> None:
         (self.directory / f"empty{self.rng.randrange(3)}").mkdir()

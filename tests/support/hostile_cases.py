@@ -7,8 +7,10 @@ published, nothing may be deleted that should not be, and the status must tell.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -202,6 +204,42 @@ def good(data: bytes = NEW_PAGE, **headers: str) -> Reply:
     return Reply(body=data, headers={"etag": etag, "last-modified": HTTP_WHEN, **named})
 
 
+def _checksums(data: bytes) -> dict[str, str]:
+    """Make the headers by which S3 vouches for bytes, in those algorithms that the standard library has."""
+    digests = {
+        "crc32": zlib.crc32(data).to_bytes(4, "big"),
+        "sha1": hashlib.sha1(data, usedforsecurity=False).digest(),
+        "sha256": hashlib.sha256(data).digest(),
+    }
+    named = {f"x-amz-checksum-{name}": each for name, each in digests.items()}
+    return {name: base64.b64encode(each).decode() for name, each in named.items()}
+
+
+_WRONG_CHECKSUMS = {
+    **_checksums(b"something else"),
+    "x-amz-checksum-crc64nvme": "AAAAAAAAAAA=",
+}
+
+
+def _with_headers(reply: Reply, headers: Mapping[str, str]) -> Reply:
+    return replace(reply, headers={**reply.headers, **headers})
+
+
+def _list_with_wrong_checksums(world: World) -> None:
+    world.server.on(
+        is_list,
+        lambda request: _with_headers(world.server.page(request).reply(), _WRONG_CHECKSUMS),
+    )
+
+
+def _odd_key_with_lying_checksums(world: World) -> None:
+    """Serve damaged bytes, and checksums of those, for a key that another library asks for."""
+    key = world.key("line\nend")
+    world.server.put(key, NEW_PAGE)
+    damaged = b"T" + NEW_PAGE[1:]
+    world.server.on(is_get(key), _with_headers(good(damaged), _checksums(damaged)))
+
+
 def _changing(world: World) -> None:
     """Answer every GET with another version than the one that was listed."""
 
@@ -315,10 +353,11 @@ LISTINGS = (
     Case("other root", _edited("ListBucketResult", "ListBucket"), UNAVAILABLE, "not a listing"),
     Case("lower-case root", _edited("ListBucketResult", "listbucketresult"), UNAVAILABLE),
     Case("JSON", answer(is_list, Reply(body=b'{"Contents": []}')), UNAVAILABLE),
-    Case("no HTTP", answer(is_list, Reply(raw=b"SSH-2.0-OpenSSH_9.2\r\n")), UNAVAILABLE),
+    Case("no HTTP", answer(is_list, Reply(raw=[b"SSH-2.0-OpenSSH_9.2\r\n"])), UNAVAILABLE),
     Case("junk for gzip", answer(is_list, _packed_reply(b"\x1f\x8b junk")), UNAVAILABLE),
     Case("gzip of nothing", answer(is_list, _packed_reply(gzip.compress(b""))), UNAVAILABLE),
     Case("external entity", answer(is_list, Reply(body=_XXE)), UNAVAILABLE),
+    Case("wrong checksums of a listing", _list_with_wrong_checksums, 0, deletes=True),
     Case("206", answer(is_list, Reply(206, b"<ListBucketResult/>")), UNAVAILABLE),
     Case("Size too large for any file", _edited("<Size>5", "<Size>99999999999999999999"), REFUSED, "size"),
     Case("a plus that is not encoded", _without_plus, PARTIAL, for_peers=False),
@@ -345,6 +384,18 @@ BODIES = (
     _body("one byte long", good(NEW_PAGE + b"!")),
     _body("no bytes", good(b"")),
     _body("a flipped byte", good(b"T" + NEW_PAGE[1:]), says="MD5"),
+    _body(
+        "a flipped byte, and its checksums",
+        _with_headers(good(b"T" + NEW_PAGE[1:]), _checksums(b"T" + NEW_PAGE[1:])),
+        says="MD5",
+    ),
+    _body(
+        "a flipped byte, and the checksums of the whole",
+        _with_headers(good(b"T" + NEW_PAGE[1:]), _checksums(NEW_PAGE)),
+        says="MD5",
+    ),
+    Case("wrong checksums of the right bytes", of_page(_with_headers(good(), _WRONG_CHECKSUMS)), 0, "", "body", True),
+    Case("an odd key with lying checksums", _odd_key_with_lying_checksums, PARTIAL, "MD5", "names"),
     _body("all zeros", good(bytes(len(NEW_PAGE)))),
     _body("the old version", good(OLD_PAGE)),
     _body("wrong ETag", good(etag='"0cc175b9c0f1b6a831c399e269772661"'), says="version"),
@@ -367,7 +418,7 @@ BODIES = (
     _body("chunked, one byte short", replace(good(NEW_PAGE[:-1]), chunked=True), UNAVAILABLE),
     _body("connection cut", replace(good(), close_early=700), UNAVAILABLE),
     _body("connection cut at once", replace(good(), close_early=0), UNAVAILABLE),
-    _body("object: no HTTP", Reply(raw=b"220 ftp ready\r\n"), UNAVAILABLE),
+    _body("object: no HTTP", Reply(raw=[b"220 ftp ready\r\n"]), UNAVAILABLE),
     _body("packed on the way", good(gzip.compress(NEW_PAGE), content_encoding="gzip")),
     Case("token expires in the middle", _after(1, error(400, "ExpiredToken")), DENIED, "ExpiredToken", "access"),
     Case("access denied in the middle", _after(1, error(403, "AccessDenied")), DENIED, "", "access"),

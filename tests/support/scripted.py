@@ -19,7 +19,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -80,8 +80,8 @@ class Reply:
     """Seconds to wait first."""
     drip: float = 0.0
     """Seconds between one byte of the body and the next."""
-    raw: bytes | None = None
-    """Send this and hang up: no HTTP at all, or what no server of this library would write."""
+    raw: Iterable[bytes] | None = None
+    """Send these pieces and hang up: no HTTP at all, or what no server of this library would write."""
 
 
 Match = Callable[[Request], bool]
@@ -606,7 +606,8 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(reply.delay)
         if reply.raw is not None:
             self.close_connection = True
-            self.wfile.write(reply.raw)
+            for piece in reply.raw:
+                self.wfile.write(piece)
             return
         body = reply.body
         self.send_response_only(reply.status, _phrase(reply.status))

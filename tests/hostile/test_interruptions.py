@@ -1,0 +1,98 @@
+"""A signal at the very moment when a pass is written down, and readers that go away: nothing is lost or crashes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from support.agents import parse_events
+from support.slaves import Slave
+
+FILES = {"a": b"alpha", "d/b": b"beta"}
+INTERRUPTED = """
+import os, signal, sys
+from s32s_agent import cli, status
+
+write, struck = status.write_last_run, []
+
+def strike(state_dir, document):
+    if not struck:
+        struck.append(True)
+        os.kill(os.getpid(), signal.{signal})
+    write(state_dir, document)
+
+status.write_last_run = strike
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("maps", ["maps/site.json", "maps/none.json"], ids=["whole", "failed"])
+def test_a_signal_while_a_pass_is_written_down_is_told(
+    slave: Slave, signal: str, maps: str
+) -> None:
+    """The work is done and stays; log, status and `last_run.json` say how it ended, and what had failed before."""
+    slave.publish(FILES)
+    slave.configure(maps)
+    arguments = slave.agent.command("--once")[3:]
+
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(signal=signal), *arguments],
+        env=slave.agent.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    events = parse_events(done.stderr)
+    failed = [each["cause"] for each in events if each["event"] == "run.failed"]
+    earlier = [] if maps == "maps/site.json" else ["dataerr"]
+    last_run = json.loads((slave.agent.state_dir / "last_run.json").read_text())
+    assert "run.crashed" not in {each["event"] for each in events}, done.stderr
+    assert failed == [*earlier, "stopped"]
+    assert len(last_run["errors"]) == len(failed)
+    assert done.returncode == last_run["exit_code"] == {"SIGTERM": 143, "SIGINT": 130}[signal]
+    assert earlier or slave.tree() == {"d": None, **FILES}
+
+
+def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
+    """Make a pass of which nobody reads one stream; give its status and the other stream."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            slave.agent.command("--once", *arguments),
+            env=slave.agent.environment(),
+            check=False,
+            text=True,
+            stdout=writer if stream == "stdout" else subprocess.PIPE,
+            stderr=writer if stream == "stderr" else subprocess.PIPE,
+        )
+    finally:
+        os.close(writer)
+    return done.returncode, (done.stderr if stream == "stdout" else done.stdout)
+
+
+def test_nobody_reads_the_log(slave: Slave) -> None:
+    """A pass goes on without: what it does is not for the log's sake."""
+    slave.publish(FILES)
+
+    assert deaf(slave, "stderr") == (0, "")
+    assert slave.tree() == {"d": None, **FILES}
+
+
+def test_nobody_reads_the_plan(slave: Slave) -> None:
+    """A reader that has seen enough, as `head`, is no bug of ours, and ends the other mappings too."""
+    slave.publish(FILES)
+    slave.publish_map(slave.mapping(), slave.mapping("other", "other"))
+
+    code, log = deaf(slave, "stdout", "--dry-run")
+
+    events = [each["event"] for each in parse_events(log)]
+    assert "run.crashed" not in events, log
+    assert events.count("mapping.planned") == 1
+    assert code == 1
+    assert not slave.target.exists()

@@ -15,7 +15,6 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import status
-from s32s_agent.config import Command, Settings
 from s32s_agent.errors import (
     AgentError,
     DirectoryError,
@@ -35,6 +34,7 @@ from s32s_agent.pending import PENDING, Change, Pending
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
+from s32s_agent.settings import Command, Settings
 from s32s_agent.stores.connection import PATIENCE, Connection, Patience
 from s32s_agent.work import BATCHES, UPLOADS, Options, Tools, Work
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s32s_agent import __version__, watching
-from s32s_agent.config import Settings, parse
+from s32s_agent.config import parse
 from s32s_agent.documents import printable
 from s32s_agent.errors import AgentError, ConfigError
 from s32s_agent.files import read_file
 from s32s_agent.report import one_code
+from s32s_agent.settings import Settings
 
 if TYPE_CHECKING:
     from s32s_agent.stores.connection import Patience

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from s32s_agent import files, lock, logs, notify, status
 from s32s_agent.agent import LOCK, Pass, demand_state, new_run_id
-from s32s_agent.config import LogSettings, Settings
 from s32s_agent.errors import DirectoryError, LockHeld
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
 from s32s_agent.progress import Progress
 from s32s_agent.render import plan_lines
 from s32s_agent.run import Run
+from s32s_agent.settings import LogSettings, Settings
 from s32s_agent.signals import Signals
 from s32s_agent.stores.connection import Patience
 from s32s_agent.work import Options

@@ -11,8 +11,8 @@ from typing import Any
 
 from s32s_agent import __version__, sandbox, status
 from s32s_agent.agent import Pass
-from s32s_agent.config import Settings
 from s32s_agent.errors import AgentError, DirectoryError, Stopped, UsageError
+from s32s_agent.settings import Settings
 from s32s_agent.signals import deadline
 from s32s_agent.telling import Telling
 

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s32s_agent.config import (
+from s32s_agent.config import parse
+from s32s_agent.errors import ConfigError
+from s32s_agent.model import Location, Role
+from s32s_agent.settings import (
     HookSettings,
     LogSettings,
     MapsLocation,
@@ -21,10 +24,7 @@ from s32s_agent.config import (
     Settings,
     Symlinks,
     SyncSettings,
-    parse,
 )
-from s32s_agent.errors import ConfigError
-from s32s_agent.model import Location, Role
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
 NEEDED = "role: slave\nmaps: bucket/maps\nroots: [/srv/www]\n"

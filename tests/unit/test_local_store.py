@@ -20,7 +20,6 @@ from support.contents import Bytes, copy_of, entry_of
 from support.disks import or_skip, small_tmpfs
 from support.trees import canary, snapshot, write
 
-from s32s_agent.config import SyncSettings
 from s32s_agent.errors import (
     AgentError,
     DirectoryError,
@@ -31,6 +30,7 @@ from s32s_agent.errors import (
     SourceChanged,
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
+from s32s_agent.settings import SyncSettings
 from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import LocalOptions, LocalStore, open_target
 from s32s_agent.stores.tree import Owner, Tree, translated

@@ -23,11 +23,11 @@ from s32s_agent.errors import (
     Stopped,
     UsageError,
 )
-from s32s_agent.executor import Throttle
 from s32s_agent.hooks import Hooks
 from s32s_agent.index import Index
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import MapRules, Maps, read_maps
+from s32s_agent.means import Throttle
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
 from s32s_agent.pending import PENDING, Change, Pending

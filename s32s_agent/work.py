@@ -23,8 +23,8 @@ from s32s_agent.errors import (
     DirectoryError,
     ListingInconsistent,
 )
-from s32s_agent.executor import Means, Throttle
 from s32s_agent.index import Index, MappingIndex
+from s32s_agent.means import Means, Throttle
 from s32s_agent.model import (
     Check,
     Entry,

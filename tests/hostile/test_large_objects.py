@@ -14,8 +14,9 @@ from support.contents import copy_of, md5
 from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3, error, is_get
 
 from s32s_agent.errors import SourceChanged, StoreUnavailable
-from s32s_agent.executor import Means, Throttle, carry_out
+from s32s_agent.executor import carry_out
 from s32s_agent.index import Index
+from s32s_agent.means import Means, Throttle
 from s32s_agent.model import Copy, Location, Outcome, Plan, Status
 from s32s_agent.parallel import Stop
 from s32s_agent.settings import S3Settings

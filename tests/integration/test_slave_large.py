@@ -26,7 +26,7 @@ def interrupted(
     slave: Slave, proxy: CountingProxy, ranges: int, number: signal.Signals
 ) -> int:
     """Begin a pass and send it a signal when so many ranges are whole; give its status."""
-    proxy.hold_after(ranges)
+    proxy.hold_from(ranges * RANGE)
     agent = slave.agent
     with subprocess.Popen(
         agent.command("--once"), env=agent.environment(), stderr=subprocess.DEVNULL

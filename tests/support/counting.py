@@ -45,6 +45,7 @@ class CountingProxy(HttpServer):
         self.asked: list[Asked] = []
         self._arrived = 0
         self._free: float = float("inf")
+        self._before: float = float("inf")
         self._released = False
         self._changed = threading.Condition()
 
@@ -64,13 +65,18 @@ class CountingProxy(HttpServer):
         with self._changed:
             self.asked.clear()
             self._arrived = 0
-            self._free = float("inf")
+            self._free = self._before = float("inf")
             self._released = False
 
     def hold_after(self, count: int) -> None:
         """Let that many requests for the bytes of objects through; the later ones wait for `release`."""
         with self._changed:
             self._free = count
+
+    def hold_from(self, position: int) -> None:
+        """Let requests through that begin before this byte of an object; the others wait for `release`."""
+        with self._changed:
+            self._before = position
 
     def release(self) -> None:
         """Let everything through that waits."""
@@ -90,15 +96,17 @@ class CountingProxy(HttpServer):
             time.sleep(0.01)
         return self.counts()["GET"] >= self._arrived
 
-    def pass_by(self, kind: str) -> None:
-        """Note that a request arrived, and return when it may go on."""
+    def pass_by(self, kind: str, begin: int) -> None:
+        """Note that a request arrived, for bytes that begin there, and return when it may go on."""
         if kind != "GET":
             return
         with self._changed:
             self._arrived += 1
             number = self._arrived
             self._changed.notify_all()
-            self._changed.wait_for(lambda: number <= self._free or self._released)
+            self._changed.wait_for(
+                lambda: self._released or (number <= self._free and begin < self._before)
+            )
 
 
 def _kind(method: str, path: str) -> str:
@@ -108,6 +116,11 @@ def _kind(method: str, path: str) -> str:
     if "list-type" in parse_qs(parts.query):
         return "LIST"
     return "GET map" if parts.path.endswith((".json", ".yaml", ".yml")) else "GET"
+
+
+def _begin(asked: str) -> int:
+    """Give the first byte of what a header `Range` asks for."""
+    return int(asked.removeprefix("bytes=").partition("-")[0] or 0)
 
 
 class _Handler(HttpHandler):
@@ -125,7 +138,7 @@ class _Handler(HttpHandler):
 
     def answer(self) -> None:
         proxy, kind = self.server, _kind(self.command, self.path)
-        proxy.pass_by(kind)
+        proxy.pass_by(kind, _begin(self.headers.get("range", "")))
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         # The Host header stays, since the signature covers it.
         self.upstream.putrequest(

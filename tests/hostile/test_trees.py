@@ -15,12 +15,13 @@ from typing import Self
 
 import pytest
 from support.agents import TIMEOUT_SECONDS, AgentRun, parse_events
+from support.computers import PREFIX
 from support.disks import mounted, or_skip, small_tmpfs
 from support.forked import forked_once
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
 from support.masters import POWERLESS
 from support.scripted import ScriptedS3
-from support.slaves import PREFIX, Slave
+from support.slaves import Slave
 from support.trees import canary, snapshot, write
 
 PARTIAL, CANNOT_CREATE = 1, 73

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from support.agents import TIMEOUT_SECONDS, AgentRun, parse_events
+from support.agents import AgentRun
 from support.computers import PREFIX
 from support.disks import mounted, or_skip, small_tmpfs
 from support.forked import forked_once
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
-from support.masters import POWERLESS
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
@@ -296,20 +295,12 @@ def test_what_is_read_only_to_others_is_said(changed: Slave) -> None:
     """Without root's power a read-only file is replaced, and a read-only directory stays as it is, with the remedy."""
     (changed.target / "a").chmod(0o444)
     (changed.target / "d").chmod(0o555)
-    powerless = POWERLESS if os.geteuid() == 0 else ()
 
-    done = subprocess.run(
-        [*powerless, *changed.agent.command("--once")],
-        env=changed.agent.environment(),
-        capture_output=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    run = changed.once_without_power()
 
     (changed.target / "d").chmod(0o755)
-    assert done.returncode == CANNOT_CREATE
-    events = parse_events(done.stderr.decode())
-    failed = {each["key"]: each for each in events if each["event"] == "entry.failed"}
+    assert run.exit_code == CANNOT_CREATE
+    failed = {each["key"]: each for each in run.named("entry.failed")}
     assert failed.keys() == {"d/b"}
     assert "right" in failed["d/b"]["remedy"]
     assert files_of(changed) == {**NEW, "d/b": b"old", "gone/x": b"gone"}

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+from support.agents import Agent, AgentRun
 from support.computers import MAPS, NAME, PREFIX, Computer
 from support.slaves import Slave
 from support.trees import write
-
-POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-"""Before a command, takes from root what lets it read everything."""
 
 
 class Master(Computer):
@@ -40,19 +35,6 @@ class Master(Computer):
     def write(self, files: dict[str, bytes]) -> None:
         """Write files into the source."""
         write(self.source, files)
-
-    def once_without_power(self) -> AgentRun:
-        """Make a pass as somebody to whom permissions apply, whoever runs the tests."""
-        powerless = POWERLESS if os.geteuid() == 0 else ()
-        done = subprocess.run(
-            [*powerless, *self.agent.command("--once")],
-            env=self.agent.environment(),
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        stderr = done.stderr.decode()
-        return AgentRun(done.returncode, parse_events(stderr), done.stdout.decode(), stderr)
 
     def slave(self) -> Slave:
         """Make a slave of the same maps, with files and a state of its own."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _MULTIPART = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
@@ -71,6 +71,12 @@ def candidate_part_sizes(size: int, parts: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(fitting))
 
 
+def multipart_etag(digests: Sequence[bytes]) -> str:
+    """Give the ETag of an object from the MD5s of its parts."""
+    whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
+    return f"{whole.hexdigest()}-{len(digests)}"
+
+
 class Digest:
     """The ETag of bytes that pass, computed as S3 computes it.
 
@@ -80,20 +86,20 @@ class Digest:
     """
 
     def __init__(self, part_size: int | None = None) -> None:
-        self._part_size = part_size
+        self.part_size = part_size
         self._room = part_size or 0
         self._part = hashlib.md5(usedforsecurity=False)
         self._parts: list[bytes] = []
 
     def update(self, chunk: bytes) -> None:
         """Take the next bytes."""
-        if self._part_size is None:
+        if self.part_size is None:
             self._part.update(chunk)
             return
         view = memoryview(chunk)
         while view:
             if not self._room:
-                self._close_part(self._part_size)
+                self._close_part(self.part_size)
             taken = view[: self._room]
             self._part.update(taken)
             self._room -= len(taken)
@@ -104,13 +110,15 @@ class Digest:
         self._part = hashlib.md5(usedforsecurity=False)
         self._room = part_size
 
+    def parts(self) -> list[bytes]:
+        """Give the MD5s of the parts that have begun, in order."""
+        return [*self._parts, self._part.digest()]
+
     def etag(self) -> str:
         """Give the ETag of all bytes, in normal form."""
-        if self._part_size is None:
+        if self.part_size is None:
             return self._part.hexdigest()
-        digests = [*self._parts, self._part.digest()]
-        whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
-        return f"{whole.hexdigest()}-{len(digests)}"
+        return multipart_etag(self.parts())
 
 
 def best_digest(size: int, etag: str, part_sizes: Iterable[int] = ()) -> Digest | None:

@@ -76,6 +76,16 @@ def parse_page(body: bytes) -> Page:
 class _Reader:
     """What expat calls back; one object a page."""
 
+    __slots__ = (
+        "_depth",
+        "_entry",
+        "_text",
+        "common_prefixes",
+        "contents",
+        "fields",
+        "parser",
+    )
+
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
         self.contents: list[Listed] = []
@@ -83,7 +93,6 @@ class _Reader:
         self._depth = 0
         self._text = ""
         self._entry: dict[str, str] = {}
-        self._section = ""
         self.parser = expat.ParserCreate()
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
@@ -95,14 +104,15 @@ class _Reader:
         raise NotAListing("the listing declares a document type, which S3 never does")
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
-        self._depth += 1
+        depth = self._depth = self._depth + 1
         self._text = ""
-        if self._depth == _FIELD:
-            self._section = name
+        if depth == _PART:
+            return
+        if depth == _FIELD:
             self._entry = {}
-        elif self._depth == _ROOT and name != "ListBucketResult":
+        elif depth == _ROOT and name != "ListBucketResult":
             raise NotAListing(f"the answer is not a listing but <{name[:40]}>")
-        elif self._depth > _MAX_DEPTH:
+        elif depth > _MAX_DEPTH:
             raise NotAListing("the listing is nested too deeply")
 
     def _characters(self, text: str) -> None:
@@ -112,11 +122,14 @@ class _Reader:
 
     def _end(self, name: str) -> None:
         depth = self._depth
-        self._depth -= 1
-        if len(self._entry) > _MAX_FIELDS or len(self.fields) > _MAX_FIELDS:
-            raise NotAListing(f"the listing has more than {_MAX_FIELDS} fields")
+        self._depth = depth - 1
         if depth == _PART:
-            self._entry[name] = self._text
+            entry = self._entry
+            entry[name] = self._text
+            if len(entry) > _MAX_FIELDS:
+                raise NotAListing(
+                    f"an entry of the listing has more than {_MAX_FIELDS} fields"
+                )
         elif depth == _FIELD:
             self._end_field(name)
 
@@ -133,6 +146,8 @@ class _Reader:
             raise ListingInconsistent(f"the listing has <{name}> twice")
         else:
             self.fields[name] = self._text
+            if len(self.fields) > _MAX_FIELDS:
+                raise NotAListing(f"the listing has more than {_MAX_FIELDS} fields")
 
 
 class Listing:

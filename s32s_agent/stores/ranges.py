@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from s32s_agent.stores.base import File
 RANGED_FROM = 32 << 20
 """Bytes from which on an entry is fetched in ranges."""
 RANGE = 8 << 20
+"""Bytes of a range, at most. The longer, the more of an interrupted download comes again."""
 AHEAD = 4
 """How many ranges of one entry are under way, or whole and not yet taken note of."""
 AT_ONCE = 8
@@ -35,10 +36,10 @@ Read = Callable[[Range], Iterator[bytes]]
 """Asks for a range and yields its bytes in order; called in many threads."""
 
 
-def cut(start: int, size: int) -> Iterator[Range]:
+def cut(start: int, size: int, length: int = RANGE) -> Iterator[Range]:
     """Cut what follows the first `start` bytes of `size` into ranges."""
-    for position in range(start, size, RANGE):
-        yield Range(position, min(size, position + RANGE))
+    for position in range(start, size, length):
+        yield Range(position, min(size, position + length))
 
 
 def surely_whole(length: int) -> int:
@@ -56,9 +57,9 @@ class Slots:
         self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def fetch(
-        self, start: int, size: int, read: Read, file: File
+        self, ranges: Iterable[Range], read: Read, file: File
     ) -> Generator[Range, None, None]:
-        """Bring what follows the first `start` bytes into a file; yield the ranges in order, each when it is whole.
+        """Bring ranges into a file; yield them in order, each when it is whole.
 
         When the iterator has ended, or was closed, nobody writes to the file any more.
 
@@ -84,7 +85,7 @@ class Slots:
                 done.set_exception(error)
 
         try:
-            for wanted in cut(start, size):
+            for wanted in ranges:
                 done: Future[Range] = Future()
                 # Daemons, so that one that hangs in a system call cannot keep an interrupted process alive.
                 thread = threading.Thread(target=bring, args=(wanted, done), daemon=True)

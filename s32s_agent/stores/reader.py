@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from s32s_agent import keys
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
@@ -24,6 +24,10 @@ CLOCK_TICK_NS = 10_000_000
 _COARSE_TICK_NS = 2_000_000_000
 """The granularity of FAT, the coarsest there is."""
 _SIGNED = 1 << 63
+
+
+_Seen: TypeAlias = "tuple[str, Stamp | None, Entry | Problem | None]"
+"""A key, and the stamp of a file or what else is there."""
 
 
 class Level(Protocol):
@@ -70,10 +74,16 @@ class Root(Protocol):
 
 def stamp_of(status: os.stat_result) -> Stamp:
     """Take from a stat what tells whether the content may have been touched."""
-    fields = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    if min(fields) >= -_SIGNED and max(fields) < _SIGNED:
-        return Stamp(*fields)
+    size, mtime_ns, ctime_ns, inode = (
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+    )
+    if inode < _SIGNED and -_SIGNED <= mtime_ns < _SIGNED and -_SIGNED <= ctime_ns < _SIGNED:
+        return Stamp(size, mtime_ns, ctime_ns, inode)
     # Folded to what SQLite can store: some file systems have inodes and times beyond 63 bits.
+    fields = (size, mtime_ns, ctime_ns, inode)
     return Stamp(*((each + _SIGNED) % (2 * _SIGNED) - _SIGNED for each in fields))
 
 
@@ -125,29 +135,31 @@ class LocalReader:
         self.leftovers.clear()
         rows = iter(self._rows())
         row = next(rows, None)
-        for found, stamp in self._walk():
-            while row is not None and row.key < found.key:
+        for key, stamp, other in self._walk():
+            while row is not None and row.key < key:
                 yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
                 row = next(rows, None)
-            if row is not None and row.key == found.key:
-                yield self._vouched(found, stamp, row)
+            known = row if row is not None and row.key == key else None
+            if stamp is not None:
+                yield self._file(key, stamp, known)
+            elif isinstance(other, Entry) and known is not None:
+                yield other._replace(edited=True)
+            elif other is not None:
+                yield other
+            if known is not None:
                 row = next(rows, None)
-            else:
-                yield found
         while row is not None:
             yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
             row = next(rows, None)
 
-    def _vouched(
-        self, found: Entry | Problem, stamp: Stamp | None, row: IndexRow
-    ) -> Entry | Problem:
-        if isinstance(found, Problem):
-            return found
-        if stamp == row.stamp and self._trust_index:
-            return Entry(found.key, found.size, row.etag, found.kind)
-        return found._replace(edited=True)
+    def _file(self, key: str, stamp: Stamp, known: IndexRow | None) -> Entry:
+        if known is None:
+            return Entry(key, stamp.size)
+        if stamp == known.stamp and self._trust_index:
+            return Entry(key, stamp.size, known.etag)
+        return Entry(key, stamp.size, edited=True)
 
-    def _walk(self) -> Iterator[tuple[Entry | Problem, Stamp | None]]:
+    def _walk(self) -> Iterator[_Seen]:
         """Walk in key order: a directory sorts with its slash, `a-b` before `a/b` before `a0`.
 
         Without recursion, so that depth costs descriptors only.
@@ -169,10 +181,10 @@ class LocalReader:
                             inner
                         )  # before the walk can be given up, so that it is closed
                     if found is not None:
-                        yield found, None
-                elif not self._is_nobodys(here.prefix + name, name) and (
-                    seen := self._look_at(here, name)
-                ):
+                        yield found.key, None, found
+                elif name[0] == "." and self._is_nobodys(here.prefix + name, name):
+                    continue
+                elif seen := self._look_at(here, name):
                     yield seen
         finally:
             for each in levels:
@@ -196,7 +208,7 @@ class LocalReader:
             return True
         return keys.is_left_alone(name, at_the_top=False)
 
-    def _look_at(self, here: _Visit, name: str) -> tuple[Entry | Problem, Stamp | None] | None:
+    def _look_at(self, here: _Visit, name: str) -> _Seen | None:
         """Say what a name stands for; None when it is gone again."""
         key = here.prefix + name
         try:
@@ -204,16 +216,17 @@ class LocalReader:
         except FileNotFoundError:
             return None
         except OSError as error:
-            return Problem(key, f"cannot be read: {error.strerror}", key, fatal=True), None
-        if stat.S_ISLNK(status.st_mode) and self._follow_links:
+            problem = Problem(key, f"cannot be read: {error.strerror}", key, fatal=True)
+            return key, None, problem
+        if self._follow_links and stat.S_ISLNK(status.st_mode):
             try:
                 status = self._root.status(self._led_to(key))
             except OSError as error:
-                return Problem(key, f"the symbolic link: {error.strerror}", key), None
+                return key, None, Problem(key, f"the symbolic link: {error.strerror}", key)
         if stat.S_ISREG(status.st_mode):
-            return Entry(key, status.st_size), stamp_of(status)
+            return key, stamp_of(status), None
         kind = Kind.LINK if stat.S_ISLNK(status.st_mode) else Kind.SPECIAL
-        return Entry(key, kind=kind), None
+        return key, None, Entry(key, kind=kind)
 
     def _descend(
         self, levels: list[_Visit], name: str

@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from s32s_agent.etags import (
     best_digest,
     candidate_part_sizes,
     is_md5,
+    multipart_etag,
     normal,
     part_count,
 )
@@ -34,7 +35,7 @@ from s32s_agent.stores.border import border, is_encrypted, part_of
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.listing import Listing, Page
 from s32s_agent.stores.pages import Pages
-from s32s_agent.stores.ranges import RANGED_FROM, Range, Slots, cut
+from s32s_agent.stores.ranges import RANGE, RANGED_FROM, Range, Read, Slots, cut
 from s32s_agent.stores.spool import in_key_order
 
 if TYPE_CHECKING:
@@ -196,12 +197,10 @@ class S3Store:
             raise
 
     def fetch_ranges(
-        self, entry: Entry, kept: int, file: File
+        self, ranges: Iterable[Range], read: Read, file: File
     ) -> Generator[Range, None, None]:
-        """Bring an object into a file but for what is kept of it; yield the ranges in order, each when it is whole."""
-        return self._slots.fetch(
-            kept, entry.size, functools.partial(self.range_of, entry), file
-        )
+        """Bring ranges of an object into a file; yield them in order, each when it is whole."""
+        return self._slots.fetch(ranges, read, file)
 
     def _get(self, entry: Entry, options: GetOptions) -> GetResult:
         import obstore  # noqa: PLC0415
@@ -353,14 +352,13 @@ class _Download:
             raise IntegrityError(
                 f'"{self._entry.key}": got {count} bytes, expected {self._entry.size}'
             )
-        self.verified = self._judge()
+        self.verified = self._judge(self._digest.etag() if self._digest else "")
 
-    def _judge(self) -> str:
+    def _judge(self, computed: str) -> str:
         """Say what proved the bytes; an MD5 that differs is only believed where nothing but an MD5 can be meant."""
         etag = self._entry.etag or ""
-        if self._digest is None:
+        if not computed:
             return "length"
-        computed = self._digest.etag()
         if computed == etag:
             return "md5" if is_md5(etag) else "multipart"
         if is_md5(etag) and not self._store.is_encrypted(self._entry.key):
@@ -373,39 +371,67 @@ class _Download:
 
 
 class _RangedDownload(_Download, RangedContent):
-    """The bytes of a large object, in ranges side by side, read again in order to be proven."""
+    """The bytes of a large object, in ranges side by side."""
 
     def __init__(self, store: S3Store, entry: Entry, body: _Body, digest: Digest) -> None:
         super().__init__(store, entry, body, digest)
         self._whole = digest
 
     def fill(self, file: File, kept: int) -> None:
-        """Hash what is kept, fetch the rest and hash it behind; then judge the whole."""
+        """Hash what is kept, fetch and hash the rest; then judge the whole."""
         if kept and self._store.is_encrypted(self._entry.key):
             kept = 0  # no ETag will prove it
+        part_size = self._whole.part_size
         try:
-            self._fill(file, kept)
+            if part_size and part_size <= RANGE:
+                computed = self._hash_apart(file, kept // part_size * part_size, part_size)
+            else:
+                computed = self._hash_behind(file, kept)
+            self.verified = self._judge(computed)
+            if kept and self.verified == "length":
+                raise IntegrityError(
+                    f'"{self._entry.key}": with what was kept of it, it is not what its ETag says'
+                )
         except IntegrityError:
             self._store.in_ranges = self._store.in_ranges and kept > 0
             raise
 
-    def _fill(self, file: File, kept: int) -> None:
-        with contextlib.closing(self._store.fetch_ranges(self._entry, kept, file)) as fetched:
-            for start, end in itertools.chain([Range(0, kept)], fetched):
-                self._hash(file, start, end)
-        self.verified = self._judge()
-        if kept and self.verified == "length":
-            raise IntegrityError(
-                f'"{self._entry.key}": with what was kept of it, it is not what its ETag says'
-            )
+    def _hash_apart(self, file: File, kept: int, part_size: int) -> str:
+        """Have parts hashed by the threads that fetch them, in ranges of whole parts."""
+        digests: dict[int, Digest] = {}
 
-    def _hash(self, file: File, position: int, end: int) -> None:
-        while position < end:
-            chunk = file.read(min(_SMALL_CHUNK, end - position), position)
-            if not chunk:
+        def read(wanted: Range) -> Iterator[bytes]:
+            digest = digests[wanted.start] = Digest(part_size)
+            for chunk in self._store.range_of(self._entry, wanted):
+                digest.update(chunk)
+                yield chunk
+
+        if kept:
+            digests[0] = Digest(part_size)
+            self._hash(digests[0], file, Range(0, kept))
+        ranges = cut(kept, self._entry.size, RANGE // part_size * part_size)
+        with contextlib.closing(self._store.fetch_ranges(ranges, read, file)) as fetched:
+            for _ in fetched:
+                pass
+        in_order = (digests[start] for start in sorted(digests))
+        return multipart_etag([part for digest in in_order for part in digest.parts()])
+
+    def _hash_behind(self, file: File, kept: int) -> str:
+        """Read the file again, in order, behind the ranges."""
+        read = functools.partial(self._store.range_of, self._entry)
+        ranges = cut(kept, self._entry.size)
+        with contextlib.closing(self._store.fetch_ranges(ranges, read, file)) as fetched:
+            for each in itertools.chain([Range(0, kept)], fetched):
+                self._hash(self._whole, file, each)
+        return self._whole.etag()
+
+    def _hash(self, digest: Digest, file: File, wanted: Range) -> None:
+        for position in range(wanted.start, wanted.end, _SMALL_CHUNK):
+            size = min(_SMALL_CHUNK, wanted.end - position)
+            chunk = file.read(size, position)
+            if len(chunk) != size:
                 raise IntegrityError(f'"{self._entry.key}": bytes are gone from its file')
-            self._whole.update(chunk)
-            position += len(chunk)
+            digest.update(chunk)
 
 
 def _attributes(body: _Body) -> Attributes:

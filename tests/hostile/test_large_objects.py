@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 from support.contents import copy_of, md5
-from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3, error, is_get
+from support.scripted import (
+    HTTP_WHEN,
+    Reply,
+    Request,
+    ScriptedS3,
+    error,
+    is_get,
+    multipart_etag,
+)
 
 from s32s_agent.errors import SourceChanged, StoreUnavailable
 from s32s_agent.executor import carry_out
@@ -259,6 +267,50 @@ def test_a_copy_that_is_tried_again_goes_on(slave: Slave, scripted: ScriptedS3) 
 
     assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
     assert slave.ranges().count(0) == 1
+
+
+# --- parts, each of which is hashed by the thread that fetches it ---
+
+
+@pytest.fixture(params=[5 << 20, RANGE, 15 << 20], ids=["less", "a range", "more"])
+def in_parts(request: pytest.FixtureRequest, scripted: ScriptedS3) -> Copy:
+    """The object as one that was uploaded in parts of a length."""
+    size: int = request.param
+    pieces = [NEW[start : start + size] for start in range(0, SIZE, size)]
+    etag = multipart_etag(pieces)
+    scripted.put(f"data/{KEY}", NEW, etag=etag)
+    return WANTED._replace(entry=WANTED.entry._replace(etag=etag.strip('"')))
+
+
+def test_a_damaged_part_of_a_large_object_is_not_installed(
+    slave: Slave, scripted: ScriptedS3, in_parts: Copy
+) -> None:
+    """One range with bytes of another version under this one's ETag: the parts tell, and all of it comes again."""
+
+    def lie(reply: Reply, start: int) -> Reply:
+        other = OLD[start : start + len(reply.body)]
+        return headed(replace(reply, body=other), etag=f'"{in_parts.entry.etag}"')
+
+    scripted.on(GET, answer(lie, first=2), times=1)
+
+    (outcome,) = slave.run(in_parts)
+
+    assert (outcome.status, outcome.verified) == (Status.COPIED, "multipart")
+    assert slave.tree() == WHOLE
+
+
+@pytest.mark.parametrize("flipped", [0, 17 << 20])
+def test_a_corrupt_leftover_of_parts_is_fetched_anew(
+    slave: Slave, in_parts: Copy, flipped: int
+) -> None:
+    """Whatever part the flipped bit is in, of those that are kept and of those that come again."""
+    left = NEW[:flipped] + bytes([NEW[flipped] ^ 1]) + NEW[flipped + 1 :]
+    slave.leave(in_parts, left)
+
+    (outcome,) = slave.run(in_parts)
+
+    assert (outcome.status, outcome.verified) == (Status.COPIED, "multipart")
+    assert slave.tree() == WHOLE
 
 
 # --- what is left of an interrupted download ---

@@ -23,18 +23,24 @@ PATIENCE_SECONDS = 30
 
 
 def interrupted(
-    slave: Slave, proxy: CountingProxy, ranges: int, number: signal.Signals
+    slave: Slave,
+    proxy: CountingProxy,
+    ranges: int,
+    number: signal.Signals,
+    length: int = RANGE,
 ) -> int:
-    """Begin a pass and send it a signal when so many ranges are whole; give its status."""
-    proxy.hold_from(ranges * RANGE)
+    """Begin a pass and send it a signal when so many ranges of a length are whole; give its status."""
+    proxy.hold_from(ranges * length)
     agent = slave.agent
     with subprocess.Popen(
         agent.command("--once"), env=agent.environment(), stderr=subprocess.DEVNULL
     ) as process:
         try:
-            assert proxy.wait_for(min(ranges + AHEAD, RANGES), PATIENCE_SECONDS)
+            assert proxy.wait_for(
+                min(ranges + AHEAD, -(-len(DATA) // length)), PATIENCE_SECONDS
+            )
             until = time.monotonic() + PATIENCE_SECONDS
-            while size_of_leftover(slave) < ranges * RANGE and time.monotonic() < until:
+            while size_of_leftover(slave) < ranges * length and time.monotonic() < until:
                 time.sleep(0.02)
             process.send_signal(number)
             proxy.release()
@@ -78,14 +84,15 @@ def test_a_stopped_download_of_parts_goes_on(
     slave: Slave, proxy: CountingProxy, bucket: Bucket
 ) -> None:
     """SIGTERM ends a pass soon; an object of parts is proven by them, with what was kept of it."""
-    bucket.put_multipart(f"data/{KEY}", DATA, 5 << 20)
+    part_size = 5 << 20
+    bucket.put_multipart(f"data/{KEY}", DATA, part_size)
 
-    assert interrupted(slave, proxy, 8, signal.SIGTERM) == 143
+    assert interrupted(slave, proxy, 13, signal.SIGTERM, part_size) == 143
     proxy.forget()
     run = slave.once()
     assert (run.exit_code, digests(slave)) == (0, {KEY: md5(DATA)})
     assert slave.temporaries() == []
-    assert bytes_asked_for(proxy) <= len(DATA) - 4 * RANGE
+    assert bytes_asked_for(proxy) <= len(DATA) - 6 * part_size
     assert [each["verified"] for each in run.named("entry.copied")] == ["multipart"]
 
 

@@ -99,7 +99,7 @@ def test_ranges_come_in_order_and_whole() -> None:
     file, server = Noted(), Held()
     with (
         ThreadPoolExecutor(1) as pool,
-        closing(Slots().fetch(0, SIZE, server.read, file)) as got,
+        closing(Slots().fetch(cut(0, SIZE), server.read, file)) as got,
     ):
         first = pool.submit(next, got)
         assert server.wait_until_begun(AHEAD)
@@ -118,7 +118,7 @@ def test_a_killed_download_has_no_hole_below_what_is_surely_whole() -> None:
     """No range begins before the one that is `AHEAD` before it is whole, so the file's length tells what is there."""
     file, server = Noted(), Held()
     with ThreadPoolExecutor(1) as pool:
-        fetching = pool.submit(lambda: list(Slots().fetch(0, SIZE, server.read, file)))
+        fetching = pool.submit(lambda: list(Slots().fetch(cut(0, SIZE), server.read, file)))
         assert server.wait_until_begun(AHEAD)
         server.answer(1, 2, 3)
         assert server.wait_until_ended(3)
@@ -157,7 +157,7 @@ def test_sixteen_large_objects_do_not_fill_the_memory() -> None:
     server, slots = Held(), Slots()
 
     def fetch(_: int) -> list[Range]:
-        return list(slots.fetch(0, 5 * RANGE, server.read, Noted()))
+        return list(slots.fetch(cut(0, 5 * RANGE), server.read, Noted()))
 
     with ThreadPoolExecutor(16) as pool:
         fetching = [pool.submit(fetch, number) for number in range(16)]
@@ -181,7 +181,7 @@ def test_a_range_that_is_too_short_or_too_long_is_an_error(surplus: int) -> None
         yield bytes(wanted.end - wanted.start + change)
 
     with pytest.raises(IntegrityError, match=str(RANGE)):
-        list(Slots().fetch(0, SIZE, read, file))
+        list(Slots().fetch(cut(0, SIZE), read, file))
 
     assert all(
         position % RANGE == 0 and end - position <= RANGE for position, end in file.written
@@ -199,7 +199,7 @@ def test_after_a_failure_nobody_writes_any_more() -> None:
         yield from server.read(wanted)
 
     with ThreadPoolExecutor(1) as pool:
-        fetching = pool.submit(lambda: list(Slots().fetch(0, SIZE, read, file)))
+        fetching = pool.submit(lambda: list(Slots().fetch(cut(0, SIZE), read, file)))
         assert server.wait_until_begun(AHEAD - 1)
         # Whoever does not wait for the others has ended by then, and who does never has.
         wait([fetching], timeout=1)
@@ -223,8 +223,8 @@ def test_slots_are_free_again_after_a_failure() -> None:
 
     for _ in range(AT_ONCE):
         with pytest.raises(StoreUnavailable):
-            list(slots.fetch(0, SIZE, fail, Noted()))
+            list(slots.fetch(cut(0, SIZE), fail, Noted()))
     file = Noted()
-    list(slots.fetch(0, SIZE, chunks, file))
+    list(slots.fetch(cut(0, SIZE), chunks, file))
 
     assert file.whole(SIZE)

@@ -49,11 +49,13 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
         owner_named(settings.sync.owner)
     yield from _hooks(settings.hooks)
+    yield from _try_metrics_file(settings.monitoring.metrics_file)
     demand_state(settings.state_dir)
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))
-    yield Finding("maps", f"{len(files)} files, {len(maps.mappings)} mappings")
+    found = (_several(len(files), "file"), _several(len(maps.mappings), "mapping"))
+    yield Finding("maps", ", ".join(found))
     for failure in maps.failures:
         yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
     yield from _unknown(settings.hooks.on_change, maps)
@@ -76,15 +78,44 @@ def findings(settings: Settings) -> Iterator[Finding]:
                 yield Finding(subject, _NOT_VERSIONED, warning=True)
     for name, overlap in refuse_hidden_overlaps(places).items():
         yield Finding(f'mapping "{name}"', error=overlap)
-    yield from _try_metrics_file(settings.monitoring.metrics_file)
+    yield from _try_report(connection, settings.monitoring.report)
+
+
+def _several(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _try_metrics_file(path: str | None) -> Iterator[Finding]:
-    """Warn only, as a pass does."""
-    directory = Path(path).parent if path else None
-    if directory and not (directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)):
-        detail = f'"{directory}" is no directory that this user can write'
-        yield Finding("monitoring.metrics_file", detail, warning=True)
+    """Look whether the metrics file could be replaced; warn only, as a pass does."""
+    if path is None:
+        return
+    directory, problem = Path(path).parent, ""
+    try:
+        _try_directory(directory, os.W_OK | os.X_OK)
+        if Path(path).is_dir():
+            problem = f'"{path}" is a directory, expected a file or nothing'
+    except OSError as error:
+        problem = f'"{directory}" is no directory that this user can write: {error.strerror}'
+    if problem:
+        yield Finding("monitoring.metrics_file", problem, warning=True)
+    else:
+        yield Finding("monitoring.metrics_file", f'"{directory}" can be written')
+
+
+def _try_report(connection: Connection, report: Location | None) -> Iterator[Finding]:
+    """Look whether the bucket of the reports is there; whether it takes one, only a pass can tell."""
+    if report is None:
+        return
+    detail = f"{report} can be reached; whether it takes a report, the first pass shows"
+    try:
+        connection.page(report.bucket, Prefix=f"{report.prefix}/", MaxKeys=1)
+    except AccessDenied:
+        # A policy that lets an agent put its report and nothing else is a good one.
+        detail = f"{report} may not be listed, which a report does not need"
+    except AgentError as error:
+        yield Finding("monitoring.report", str(error), warning=True)
+        return
+    yield Finding("monitoring.report", detail)
 
 
 def _hooks(hooks: HookSettings) -> Iterator[Finding]:

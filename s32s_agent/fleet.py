@@ -6,6 +6,7 @@ there, so nothing in it is believed, and one that cannot be read is a line like 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 
 from s32s_agent.documents import load_json
 from s32s_agent.errors import AgentError
@@ -31,6 +33,7 @@ MAX_SERVERS = 10_000
 WORST_FIRST = (Health.CRITICAL, Health.UNKNOWN, Health.WARNING, Health.OK)
 
 _SUFFIX = ".json"
+_MACHINE_ID = Path("/etc/machine-id")
 _WORKERS = 16
 _MAX_NAME = 100
 _MAX_TEXT = 300
@@ -86,20 +89,47 @@ def report_key(location: Location, hostname: str) -> str:
     return f"{location.prefix}/{name}{_SUFFIX}" if location.prefix else f"{name}{_SUFFIX}"
 
 
+def agent_id(state_dir: str, machine_id: Path = _MACHINE_ID) -> str:
+    """Tell this agent from all others: a digest, since the id of a machine is not for everybody; "" without one."""
+    try:
+        machine = machine_id.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    text = f"s32s-agent {machine} {state_dir}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
 def send_report(
     settings: Settings, location: Location, document: Mapping[str, object]
-) -> None:
+) -> list[str]:
     """Put the document of a pass where the fleet's reports are.
+
+    Returns:
+        The key, when the report of another agent stood there; known only to who may read it.
 
     Raises:
         AgentError: it could not be put there.
     """
-    data = json.dumps(document).encode()
+    mine = agent_id(settings.state_dir)
+    report = {**document, "agent_id": mine}
+    data = json.dumps(report).encode()
     if len(data) > MAX_REPORT_BYTES:
-        data = json.dumps({**document, "mappings": []}).encode()
+        data = json.dumps({**report, "mappings": []}).encode()
     key = report_key(location, str(document.get("hostname")))
     connection = Connection(settings.s3, 1)
+    before = _agent_of(connection, location.bucket, key) if mine else ""
     connection.put(location.bucket, key, data, "application/json")
+    return [key] if before not in ("", mine) else []
+
+
+def _agent_of(connection: Connection, bucket: str, key: str) -> str:
+    """Tell whose report stands there; "" where that cannot be told, which is no reason to send none."""
+    try:
+        answer = connection.fetch(bucket, key, MAX_REPORT_BYTES)
+        found = load_json(answer[0].decode("utf-8")) if answer else None
+    except (AgentError, ValueError):
+        return ""
+    return short(found.get("agent_id") or "", _MAX_NAME) if isinstance(found, dict) else ""
 
 
 # --- the reader's side ---

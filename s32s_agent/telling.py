@@ -18,6 +18,9 @@ METRICS_SECONDS = 10.0
 REPORT_SECONDS = 20.0
 PING_SECONDS = 15.0
 """Over the tries of a ping, which have limits of their own."""
+_REPLACED_REMEDY = (
+    "give each agent a prefix of its own in monitoring.report, or the computer another name"
+)
 
 
 class Telling:
@@ -50,12 +53,15 @@ class Telling:
         if location := monitoring.report:
             from s32s_agent.fleet import send_report  # noqa: PLC0415 (imports boto3)
 
-            settings = self._settings
+            settings, replaced = self._settings, list[str]()
             self._try(
                 "report.failed",
                 REPORT_SECONDS,
-                lambda: send_report(settings, location, document),
+                lambda: replaced.extend(send_report(settings, location, document)),
             )
+            for key in replaced:
+                error = f'"{key}" was the report of another agent of this host name'
+                self._log.warning("report.replaced", error=error, remedy=_REPLACED_REMEDY)
         self._ping(str(document.get("exit_code")), document)
 
     def _ping(self, event: str, document: Mapping[str, object]) -> None:

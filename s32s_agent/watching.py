@@ -18,6 +18,8 @@ from s32s_agent.settings import S3Settings, Settings
 from s32s_agent.status import read_last_run, render_status
 
 _CONNECTIONS = 16
+_OF_A_PASS = ("map", "dry_run", "verify", "allow_deletes", "splay", "lock_wait", "quiet")
+"""What only `--once` heeds. What the log is like may be said with every mode, as a wrapper does."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -55,8 +57,12 @@ def _age(text: str) -> float:
 def refuse_what_does_not_fit(
     parser: argparse.ArgumentParser, options: argparse.Namespace
 ) -> None:
-    """End the program with its usage when options of this module contradict the others."""
+    """End the program with its usage when an option would have no effect: who gave it expects one."""
     fleet = options.fleet is not None
+    for name in () if options.once else _OF_A_PASS:
+        if getattr(options, name):
+            option = name.replace("_", "-")
+            parser.error(f"--{option} goes with --once, and not with --{_mode(options)}")
     if options.json and not options.status and not fleet:
         parser.error("--json goes with --status or --fleet")
     if options.nagios and (options.json or not options.status):
@@ -68,6 +74,10 @@ def refuse_what_does_not_fit(
     limits = limits_of(options)
     if limits.warn > limits.crit:
         parser.error("--warn: expected no longer time than --crit")
+
+
+def _mode(options: argparse.Namespace) -> str:
+    return "check" if options.check else "status" if options.status else "fleet"
 
 
 def limits_of(options: argparse.Namespace) -> Limits:

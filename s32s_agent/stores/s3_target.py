@@ -304,6 +304,7 @@ class S3Target(S3Store):
                     UploadId=upload.upload_id,
                     PartNumber=part.number,
                     Body=Reading(part.data),  # type: ignore[arg-type]
+                    **self._connection.digest_of_body(digest),
                 )
             _check_part(upload.key, part.number, digest, answer)
         finally:

@@ -1,4 +1,4 @@
-"""The commands of the README that feed slaves from another tool, as they stand there, on a real server."""
+"""The commands of docs/feeding.md that feed slaves from another tool, as they stand there, on a real server."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from pathlib import Path
 import pytest
 from support.buckets import Bucket
 from support.moto_server import find_tool
+from support.readme import DOCS
 from support.slaves import Slave
 from support.trees import write
 
 MIB = 1 << 20
-README = Path(__file__).parents[2] / "README.md"
-SECTION = README.read_text(encoding="utf-8").partition(
-    "\n## Feeding slaves from another tool\n"
-)[2]
-COMMANDS = SECTION.partition("```sh\n")[2].partition("```")[0].splitlines()
+COMMANDS = DOCS["feeding.md"].partition("```sh\n")[2].partition("```")[0].splitlines()
 PREFIX, SOURCE, BUCKET = "backup/dir1", "/srv/site", "bucketname"
 
 FILES = {
@@ -35,7 +32,7 @@ MORE = {"rclone": ("--s3-upload-cutoff", "5M"), "aws": ("--cli-read-timeout", "3
 
 
 def run(command: str, source: Path, bucket: Bucket, *more: str) -> None:
-    """Run a command of the README, with another source and bucket."""
+    """Run a command that users are told, with another source and bucket."""
     words = command.replace(SOURCE, str(source)).replace(BUCKET, bucket.name)
     program, *arguments = shlex.split(words)
     tool = find_tool(program)

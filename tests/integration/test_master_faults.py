@@ -5,6 +5,8 @@ Most of it on the scripted server, which does the wrong thing at exactly the mom
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import signal
 import time
@@ -59,6 +61,10 @@ def conditional(server: ScriptedS3) -> Callable[[Request], Reply | None]:
     return reply
 
 
+def content_md5(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data).digest()).decode()
+
+
 def shown(server: ScriptedS3, key: str = KEY) -> bytes | None:
     stored = server.objects.get(key)
     return stored.data if stored else None
@@ -67,6 +73,31 @@ def shown(server: ScriptedS3, key: str = KEY) -> bytes | None:
 @pytest.fixture
 def master(scripted_master: Master) -> Master:
     return scripted_master
+
+
+# --- damage on the way ---
+
+
+def test_a_part_damaged_on_the_way_is_not_taken(master: Master, scripted: ScriptedS3) -> None:
+    """Every part names its MD5, which the signature holds: the store refuses other bytes, and they come again."""
+    master.write({"x": LARGE})
+    damaged: list[Request] = []
+
+    def check(request: Request) -> Reply | None:
+        body = request.body if damaged else request.body[:-1] + b"?"
+        if content_md5(body) == request.headers["content-md5"]:
+            return None
+        damaged.append(request)
+        return error(400, "BadDigest")
+
+    scripted.on(is_part, check)
+
+    run = master.once()
+
+    assert (damaged != [], run.exit_code, shown(scripted)) == (True, 0, LARGE)
+    for each in filter(is_part, scripted.requests):
+        assert "content-md5" in each.headers["authorization"]
+        assert each.headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
 
 
 # --- two writers ---

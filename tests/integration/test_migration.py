@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.readme import README
 from support.slaves import Slave
 from support.trees import snapshot
 
@@ -40,6 +41,19 @@ def test_check_names_a_star_that_means_more_now(slave: Slave) -> None:
     assert notes == [
         'note    mapping "site": ignore "a*b": the * inside stands for any characters; to S32Server it was a star'
     ]
+
+
+def test_the_notes_in_the_readme_are_what_is_printed(slave: Slave) -> None:
+    """Who reads the sample there meets the same words."""
+    slave.publish({"index.html": b"hi"}, "backup/dir1")
+    slave.put("backup/dir10/other", b"x")
+    slave.publish_map(slave.mapping("PROJECT 1", s3="backup/dir1", ignore=["a*b"]))
+
+    code, notes = check(slave)
+
+    told = [line for line in README.splitlines() if line.startswith("note  ")]
+    assert code == 0
+    assert [note.replace(slave.bucket, "bucketname") for note in notes] == told
 
 
 def test_check_says_nothing_where_nothing_differs(slave: Slave) -> None:

@@ -39,6 +39,11 @@ def reports(bucket: Bucket) -> dict[str, Any]:
     return {key: json.loads(bucket.get(key)) for key in keys}
 
 
+def told(bucket: Bucket) -> dict[str, Any]:
+    """Give the reports without what tells the agents apart."""
+    return {key: {**each, "agent_id": None} for key, each in reports(bucket).items()}
+
+
 def last_run(slave: Slave) -> dict[str, Any]:
     document = json.loads((slave.agent.state_dir / STATUS_FILE).read_text())
     assert isinstance(document, dict)
@@ -73,7 +78,7 @@ def test_everybody_is_told_of_a_pass(slave: Slave, bucket: Bucket, tmp_path: Pat
     assert metrics(prom)["last_success_timestamp_seconds"] == pytest.approx(
         datetime.fromisoformat(document["finished"]).timestamp(), abs=0.01
     )
-    assert reports(bucket) == {f"fleet/{hostname()}.json": document}
+    assert told(bucket) == {f"fleet/{hostname()}.json": {**document, "agent_id": None}}
     assert server.events() == ["start", "0"]
     assert server.pings[1].body["totals"] == document["totals"]
     assert server.pings[1].body["run_id"] == run.finished["run_id"]
@@ -137,6 +142,54 @@ def test_metrics_that_cannot_be_written_change_no_exit_status(
     assert "ReadWritePaths=" in run.named("metrics.failed")[0]["remedy"]
 
 
+def test_check_tries_who_is_told_without_telling_them(
+    slave: Slave, bucket: Bucket, tmp_path: Path
+) -> None:
+    """The directory and the bucket are looked at; no metrics, no report, no ping come of it."""
+    slave.publish({"a": b"alpha"})
+    with PingServer() as server:
+        prom = tmp_path / "web.prom"
+        monitoring = {
+            "metrics_file": str(prom),
+            "ping_url": server.url,
+            "report": f"{bucket.name}/fleet",
+        }
+        slave.configure(monitoring=monitoring)
+        check = slave.agent.run("--check")
+
+    assert check.exit_code == 0
+    assert f'ok      monitoring.metrics_file: "{tmp_path}" can be written' in check.stdout
+    assert f"ok      monitoring.report: {bucket.name}/fleet can be reached" in check.stdout
+    assert (server.pings, prom.exists(), reports(bucket)) == ([], False, {})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("metrics_file", "taken.prom", 'taken.prom" is a directory'),
+        ("metrics_file", "file/a.prom", "can write: Not a directory"),
+        ("report", "no-such-bucket/fleet", "no-such-bucket"),
+    ],
+)
+def test_check_warns_of_who_cannot_be_told(
+    slave: Slave, tmp_path: Path, option: str, value: str, problem: str
+) -> None:
+    """It is a warning, as in a pass, and the exit status stays 0."""
+    (tmp_path / "taken.prom").mkdir()
+    (tmp_path / "file").touch()
+    slave.publish({"a": b"alpha"})
+    slave.configure(
+        monitoring={option: value if option == "report" else str(tmp_path / value)}
+    )
+
+    check = slave.agent.run("--check")
+
+    (warning,) = [line for line in check.stdout.splitlines() if line.startswith("warning")]
+    assert check.exit_code == 0
+    assert f"monitoring.{option}" in warning
+    assert problem in warning
+
+
 def test_a_report_that_is_denied_changes_no_exit_status(slave: Slave, bucket: Bucket) -> None:
     """An agent that may read and not write mirrors as before, and says what it lacks."""
     reader = bucket.server.identities["reader"]
@@ -147,11 +200,46 @@ def test_a_report_that_is_denied_changes_no_exit_status(slave: Slave, bucket: Bu
     slave.publish({"a": b"alpha"})
     slave.configure(monitoring={"report": f"{bucket.name}/fleet"})
 
+    check = slave.agent.run("--check", env=keys)
     run = slave.once(env=keys)
 
+    assert (check.exit_code, "monitoring.report" in check.stdout) == (0, True)
     assert (run.exit_code, warnings(run)) == (0, ["report.failed"])
     assert "AccessDenied" in run.named("report.failed")[0]["error"]
     assert reports(bucket) == {}
+
+
+def test_a_server_that_hides_behind_the_name_of_another_is_noticed(
+    slave: Slave, bucket: Bucket
+) -> None:
+    """Two agents of one host name overwrite each other's report: both say so, and one alone never does."""
+    slave.publish({"a": b"alpha"})
+    slave.configure(monitoring={"report": f"{bucket.name}/fleet"})
+    key = f"fleet/{hostname()}.json"
+    alone = [warnings(slave.once()) for _ in range(2)]
+    mine = bucket.get(key)
+    bucket.put(key, json.dumps({**json.loads(mine), "agent_id": "another"}).encode())
+
+    run = slave.once()
+
+    assert alone == [[], []]
+    assert (run.exit_code, warnings(run)) == (0, ["report.replaced"])
+    assert key in run.named("report.replaced")[0]["error"]
+    assert reports(bucket)[key]["agent_id"] == json.loads(mine)["agent_id"]
+
+
+@pytest.mark.parametrize("there", [b"", b"no JSON", b"[]", b"{}", b'{"agent_id": null}'])
+def test_what_stands_in_the_place_of_a_report_is_not_believed(
+    slave: Slave, bucket: Bucket, there: bytes
+) -> None:
+    """Whatever it is, the report goes there, and nobody is blamed."""
+    slave.publish({"a": b"alpha"})
+    slave.configure(monitoring={"report": f"{bucket.name}/fleet"})
+    key = f"fleet/{hostname()}.json"
+    bucket.put(key, there)
+
+    assert warnings(slave.once()) == []
+    assert reports(bucket)[key]["exit_code"] == 0
 
 
 def test_a_dry_run_tells_nobody(slave: Slave, bucket: Bucket, tmp_path: Path) -> None:

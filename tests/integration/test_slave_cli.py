@@ -96,7 +96,7 @@ def test_check_tries_everything_and_changes_nothing(slave: Slave) -> None:
 
     assert (run.exit_code, canary(slave.root.parent)) == (0, before)
     assert run.stdout.splitlines() == [
-        "ok      maps: 1 files, 1 mappings",
+        "ok      maps: 1 file, 1 mapping",
         f'ok      mapping "site": {slave.bucket}/data can be listed; {slave.target}',
     ]
     assert run.stderr == ""

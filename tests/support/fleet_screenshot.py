@@ -25,7 +25,7 @@ def picture(directory: Path) -> bytes:
     servers = (read_report(key[:-5], data, NOW, limits) for key, data in reports.items())
     ordered = sorted(servers, key=lambda each: (WORST_FIRST.index(each.health), each.name))
     page = directory / "fleet.html"
-    write_page(Fleet(Location("bucketname", "fleet"), NOW, tuple(ordered)), page)
+    write_page(Fleet(Location("bucketname", "S32SFLEET"), NOW, tuple(ordered)), page)
     with browser(directory / "profile") as shown:
         shown.size(WIDTH, HEIGHT)
         shown.open(page)

@@ -7,16 +7,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {each.name: each.read_text(encoding="utf-8") for each in (ROOT / "docs").glob("*.md")}
+"""What the README links to for more, by the name of the file."""
 
 
-def section_of(heading: str, level: int = 2) -> str:
+def section_of(heading: str, level: int = 2, text: str = README) -> str:
     """Give the text below a heading."""
-    return README.partition(f"\n{'#' * level} {heading}\n")[2].partition("\n## ")[0]
+    return text.partition(f"\n{'#' * level} {heading}\n")[2].partition("\n## ")[0]
 
 
-def blocks(heading: str) -> list[str]:
+def blocks(heading: str, text: str = README) -> list[str]:
     """Give the commands below a heading, a text for each block."""
-    return re.findall(r"^```sh\n(.*?)^```$", section_of(heading), re.MULTILINE | re.DOTALL)
+    section = section_of(heading, text=text)
+    return re.findall(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
 
 
 def table(heading: str, level: int = 2) -> dict[str, str]:

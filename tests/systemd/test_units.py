@@ -121,6 +121,15 @@ def test_the_table_of_drop_ins_is_found() -> None:
     assert f"{exposure(UNITS / 's32s-agent.service')} of 10" in section_of("Service")
 
 
+def test_the_unit_and_the_readme_name_the_same_mail() -> None:
+    """Who takes the line from the unit's comment gets what the README promises."""
+    (line,) = re.findall(
+        r"^ExecStart=/bin/sh -c 'journalctl .*$", section_of("Installation"), re.MULTILINE
+    )
+
+    assert f"\n# {line}\n" in (UNITS / "s32s-agent-failure@.service").read_text()
+
+
 def test_the_instances_are_as_the_service() -> None:
     """A protection that one of the two lacks would be forgotten there."""
     one, many = (

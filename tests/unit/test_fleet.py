@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from support.fleets import ATTACK, NOW, fleet, hostile, report
 from s32s_agent.fleet import (
     Fleet,
     Server,
+    agent_id,
     fleet_document,
     fleet_lines,
     read_report,
@@ -172,3 +174,16 @@ def test_whatever_a_report_holds_is_one_line_and_one_row(
     assert len([line for line in fleet_lines(shown) if line.isprintable()]) == 3
     assert fleet_page(shown).count("<tr") == 2
     json.dumps(fleet_document(shown))
+
+
+def test_an_agent_is_known_by_its_machine_and_its_state(tmp_path: Path) -> None:
+    """Another machine, and another instance on it, are others; the machine's id itself is not told."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("0123456789abcdef0123456789abcdef\n")
+    other.write_text("f" * 32)
+    ids = {agent_id("/s", one), agent_id("/s", other), agent_id("/t", one)}
+
+    assert len(ids) == 3
+    assert agent_id("/s", one) == agent_id("/s", one)
+    assert not any("01234567" in each for each in ids)
+    assert agent_id("/s", tmp_path / "none") == ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.readme import README, ROOT, section_of, table
+from support.readme import DOCS, README, ROOT, section_of, table
 
 import s32s_agent
 from s32s_agent import cli, config, documents, errors, etags, mapfiles, maps
@@ -187,6 +188,19 @@ def test_links_lead_somewhere() -> None:
     assert anchors - slugs == set()
 
 
+@pytest.mark.parametrize("name", sorted(DOCS))
+def test_links_of_what_the_text_leaves_to_others_lead_somewhere(name: str) -> None:
+    """The README links to the file, and each of its links leads to a file, or to a heading of the README."""
+    targets = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", DOCS[name])
+    links = [(file, anchor) for file, anchor in targets if "://" not in file]
+    lost = [file for file, _ in links if not (ROOT / "docs" / file).exists()]
+    sections = {anchor for file, anchor in links if anchor and file == "../README.md"}
+
+    assert f"](docs/{name}" in README
+    assert lost == []
+    assert [each for each in sections if f"\n## {each.capitalize()}\n" not in README] == []
+
+
 @pytest.mark.parametrize("text", [README, SECURITY], ids=["README", "SECURITY"])
 def test_every_promise_has_its_tests(text: str) -> None:
     """Every link to tests leads to tests, and each test that is named after a link is in that file."""
@@ -232,16 +246,57 @@ def test_every_named_test_of_the_threats_exists() -> None:
 
 def test_options_that_the_text_names_exist() -> None:
     """Whatever looks like an option of a section of the config is one."""
-    named = set(re.findall(r"`((?:s3|sync|log|monitoring|hooks)\.[a-z_]+)", README))
+    text = README + "".join(DOCS.values())
+    named = set(re.findall(r"`((?:s3|sync|log|monitoring|hooks)\.[a-z_]+)", text))
 
     assert named - set(options_of(default_settings())) == set()
 
 
 def test_exit_statuses_that_the_text_names_exist() -> None:
     """Whatever the text calls an exit status is in the table."""
-    named = {int(each) for each in re.findall(r"\bexit(?: status)? (\d+)", README)}
+    text = README + "".join(DOCS.values())
+    named = {int(each) for each in re.findall(r"\bexit(?: status)? (\d+)", text)}
 
     assert named <= statuses()
+
+
+def test_no_sample_asks_the_service_for_what_it_may_not_do() -> None:
+    """A hook that reloads by itself would fail in every pass of the shipped unit, and stay pending for ever."""
+    configs = [config.parse(each, "README") for each in SNIPPETS if not each.startswith("- ")]
+    hooks = [each.hooks for each in configs]
+    on_change = [command for each in hooks for command in each.on_change.of_all]
+    on_change += [
+        command
+        for each in hooks
+        for named in each.on_change.by_mapping.values()
+        for command in named
+    ]
+    others = [
+        command for each in hooks for command in (*each.before, *each.after, *each.on_failure)
+    ]
+
+    assert len(on_change) > 3
+    assert [
+        command
+        for command in (*on_change, *others)
+        if {Path(word).name for word in command} & {"systemctl", "service", "sudo"}
+    ] == []
+
+
+def test_packages_have_what_the_text_links_to() -> None:
+    """Who reads the README in the Debian package or in an sdist finds the other documents beside it."""
+    documents = {"CHANGELOG.md", "SECURITY.md", "docs"}
+    debian = ROOT / "etc" / "debian"
+    installed = (debian / "install").read_text(encoding="utf-8").splitlines()[-1].split()
+    (copied,) = re.findall(
+        r"^for name in (.*); do$", (debian / "build").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    sdist = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+
+    assert documents <= set(installed)
+    assert documents <= set(copied.split())
+    assert {*documents, "tests", ".ci"} <= set(sdist)
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS)
@@ -263,7 +318,7 @@ def test_configs_and_maps_in_the_text_are_valid(snippet: str) -> None:
 def test_sizes_of_parts_are_as_told() -> None:
     """The text has the master's own sizes, and those of the tools that feed slaves are known."""
     mib = 1 << 20
-    master, feeding = section_of("Master"), section_of("Feeding slaves from another tool")
+    master, feeding = DOCS["master.md"], DOCS["feeding.md"]
     told = [int(size) * mib for size in re.findall(r"parts of (\d+) MiB", feeding)]
 
     assert f"in parts of {s3_target.PART_BYTES // mib} MiB" in master

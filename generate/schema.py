@@ -11,8 +11,8 @@ from typing import Any
 
 from generate.readme import Readme
 from s32s_agent import config, locations, logs, maps
-from s32s_agent.config import Settings
 from s32s_agent.documents import load_yaml
+from s32s_agent.settings import Settings, Symlinks
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _CONTROL = r"\x00-\x1f\x7f-\x9f"
@@ -150,7 +150,7 @@ _SHAPES: dict[str, Schema] = {
     "sync.file_mode": _MODE,
     "sync.dir_mode": _MODE,
     "sync.owner": _or_null(_matches(config.OWNER)),
-    "sync.symlinks": _one_of(*(each.value for each in config.Symlinks)),
+    "sync.symlinks": _one_of(*(each.value for each in Symlinks)),
     "sync.run_timeout": _or_null(_SECONDS),
     "log.level": _one_of(*list(logs.LEVELS)[:-1]),
     "log.format": _one_of(*logs.FORMATS),

@@ -15,7 +15,6 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import status
-from s32s_agent.config import Command, Settings
 from s32s_agent.errors import (
     AgentError,
     DirectoryError,
@@ -24,17 +23,18 @@ from s32s_agent.errors import (
     Stopped,
     UsageError,
 )
-from s32s_agent.executor import Throttle
 from s32s_agent.hooks import Hooks
 from s32s_agent.index import Index
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import MapRules, Maps, read_maps
+from s32s_agent.means import Throttle
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
 from s32s_agent.pending import PENDING, Change, Pending
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
+from s32s_agent.settings import Command, Settings
 from s32s_agent.stores.connection import PATIENCE, Connection, Patience
 from s32s_agent.work import BATCHES, UPLOADS, Options, Tools, Work
 

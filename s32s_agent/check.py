@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from s32s_agent import sandbox
 from s32s_agent.agent import demand_state, map_rules
-from s32s_agent.config import HookSettings, OnChange, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import Maps, read_maps
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
+from s32s_agent.settings import HookSettings, OnChange, Settings
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.listing import decoded_keys
 

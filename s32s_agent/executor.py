@@ -28,7 +28,7 @@ from s32s_agent.errors import (
     StoreUnavailable,
 )
 from s32s_agent.etags import Digest, is_md5
-from s32s_agent.index import MappingIndex
+from s32s_agent.means import Means, watched
 from s32s_agent.model import (
     Check,
     Copy,
@@ -41,18 +41,9 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
-from s32s_agent.parallel import Spare, Stop, in_parallel, in_parallel_or_idle, patiently
+from s32s_agent.parallel import Spare, in_parallel, in_parallel_or_idle, patiently
 from s32s_agent.planner import count_deletes
-from s32s_agent.stores.base import (
-    Attributes,
-    Content,
-    File,
-    Published,
-    RangedContent,
-    Source,
-    Staged,
-    Target,
-)
+from s32s_agent.stores.base import Attributes, Content, Published, Staged, Target
 
 BATCH_ENTRIES = 256
 BATCH_BYTES = 256 << 20
@@ -69,52 +60,6 @@ ATTEMPTS = 3
 HOPELESS = 24
 """So many failures in a row, all of them the store's or the directory's, end the mapping."""
 _HOPELESS = (StoreUnavailable, AccessDenied, DirectoryError)
-
-
-class Throttle:
-    """Hold all workers together to a number of bytes a second; thread-safe.
-
-    Args:
-        rate: bytes a second; None is no limit.
-        stop: ends the waiting.
-    """
-
-    def __init__(self, rate: int | None, stop: Stop) -> None:
-        self._rate = rate
-        self._stop = stop
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-
-    def take(self, size: int) -> None:
-        """Wait until `size` bytes may have passed."""
-        if self._rate is None or not size:
-            return
-        with self._lock:
-            now = time.monotonic()
-            self._free_at = max(self._free_at, now) + size / self._rate
-            wait = self._free_at - now
-        self._stop.sleep(wait)
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a plan is carried out with."""
-
-    source: Source
-    target: Target
-    index: MappingIndex
-    workers: int
-    throttle: Throttle
-    stop: Stop
-    """Of this mapping alone."""
-    progress: Callable[[int, int], None]
-    """Called with entries and bytes done."""
-    pause_seconds: float = 0.5
-    """Before an entry is tried again, up to twice this, then up to four times."""
-
-    def draw(self) -> None:
-        """Let the progress show that time goes by."""
-        self.progress(0, 0)
 
 
 # --- the entries that may be alike already ---
@@ -396,7 +341,7 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
             paid = copy.entry.size if copy.entry.size <= ONE_PIECE else 0
             means.throttle.take(paid)
             with means.source.open(copy.entry) as content:
-                return means.target.put(copy, _watched(content, means, paid))
+                return means.target.put(copy, watched(content, means, paid))
         except SourceChanged:
             fresh = means.source.fresh(copy.entry)
             if attempt == ATTEMPTS or fresh is None:
@@ -422,71 +367,3 @@ class _Nothing:
 
     def chunks(self) -> Iterator[bytes]:
         yield from ()
-
-
-def _watched(content: Content, means: Means, paid: int) -> Content:
-    if isinstance(content, RangedContent):
-        return _WatchedRanges(content, content, means)
-    return _Watched(content, means, paid)
-
-
-class _Watched:
-    """A content whose bytes pass at the rate that is allowed, until somebody asks to stop.
-
-    `paid` bytes are allowed already.
-    """
-
-    def __init__(self, content: Content, means: Means, paid: int) -> None:
-        self._content = content
-        self._means = means
-        self._paid = paid
-
-    @property
-    def attributes(self) -> Attributes:
-        return self._content.attributes
-
-    @property
-    def stamp(self) -> Stamp | None:
-        return self._content.stamp
-
-    @property
-    def verified(self) -> str:
-        return self._content.verified
-
-    def chunks(self) -> Iterator[bytes]:
-        for chunk in self._content.chunks():
-            self._means.stop.check()
-            self._means.throttle.take(max(0, len(chunk) - self._paid))
-            self._paid = max(0, self._paid - len(chunk))
-            self._means.progress(0, len(chunk))
-            yield chunk
-
-
-class _WatchedRanges(_Watched, RangedContent):
-    """The same of a content that comes in ranges."""
-
-    def __init__(self, content: Content, ranges: RangedContent, means: Means) -> None:
-        super().__init__(content, means, 0)
-        self._ranges = ranges
-
-    def fill(self, file: File, kept: int) -> None:
-        self._means.progress(0, kept)
-        self._ranges.fill(_WatchedFile(file, self._means), kept)
-
-
-class _WatchedFile:
-    """A file to which bytes pass at the rate that is allowed, until somebody asks to stop."""
-
-    def __init__(self, file: File, means: Means) -> None:
-        self._file = file
-        self._means = means
-
-    def write(self, chunk: bytes, position: int) -> None:
-        self._means.stop.check()
-        self._means.throttle.take(len(chunk))
-        self._means.progress(0, len(chunk))
-        self._file.write(chunk, position)
-
-    def read(self, size: int, position: int) -> bytes:
-        self._means.stop.check()
-        return self._file.read(size, position)

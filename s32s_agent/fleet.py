@@ -16,13 +16,13 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from s32s_agent.config import Settings
 from s32s_agent.documents import load_json
 from s32s_agent.errors import AgentError
 from s32s_agent.health import Health, Limits, first_error, judge
 from s32s_agent.lastrun import SCHEMA_VERSION, moment, record, short, span, whole, word
 from s32s_agent.model import Entry, Kind, Location, Problem
 from s32s_agent.parallel import Stop, in_parallel
+from s32s_agent.settings import Settings
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.s3 import S3Store
 

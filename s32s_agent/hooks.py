@@ -21,10 +21,10 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.config import Command
 from s32s_agent.documents import printable
 from s32s_agent.errors import ConfigError, HookError
 from s32s_agent.parallel import Stop, nothing
+from s32s_agent.settings import Command
 
 OUTPUT_BYTES = 64 << 10
 """So much of a command's output reaches the log; the rest is read and counted."""

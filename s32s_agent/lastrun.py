@@ -17,7 +17,8 @@ MAX_ERRORS = 50
 MAX_MESSAGE = 1000
 """Characters of an error in a document."""
 
-_TOTALS = ("copied", "deleted", "unchanged", "skipped", "failed")
+TOTALS = ("copied", "deleted", "unchanged", "skipped", "failed")
+"""What is counted of a pass and of each of its mappings."""
 _SPANS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _MANY = 10**15
 
@@ -94,4 +95,4 @@ def counts(document: Mapping[str, object]) -> dict[str, int]:
     totals = record(document.get("totals"))
     mappings = records(document.get("mappings"))
     withheld = sum(whole(mapping.get("withheld")) for mapping in mappings)
-    return {**{name: whole(totals.get(name)) for name in _TOTALS}, "withheld": withheld}
+    return {**{name: whole(totals.get(name)) for name in TOTALS}, "withheld": withheld}

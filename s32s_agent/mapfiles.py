@@ -9,12 +9,13 @@ import hashlib
 import json
 from pathlib import Path
 
-from s32s_agent.config import MAP_SUFFIXES, MapsLocation
+from s32s_agent.config import MAP_SUFFIXES
 from s32s_agent.documents import MAX_JSON_SIZE
 from s32s_agent.errors import MapError, SourceChanged
 from s32s_agent.files import make_directory, read_file, replace_file
 from s32s_agent.maps import MapFile
 from s32s_agent.model import Entry, Kind, Location
+from s32s_agent.settings import MapsLocation
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.s3 import S3Store
 

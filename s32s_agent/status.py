@@ -23,6 +23,7 @@ from s32s_agent.lastrun import (
     MAX_ERRORS,
     MAX_MESSAGE,
     SCHEMA_VERSION,
+    TOTALS,
     has_result,
     moment,
     number,
@@ -40,7 +41,7 @@ LAST_SKIPPED = "last_skipped.json"
 MAX_SHOWN_ERRORS = 10
 """Errors that people are shown."""
 
-_COUNTS = ("copied", "deleted", "unchanged", "skipped", "failed", "withheld")
+_COUNTS = (*TOTALS, "withheld")
 _REMEDIES = {
     "partial": "the next pass tries again; the log says more",
     "refused": "look at the plan with --dry-run; where a guard can be lifted, its reason says how",

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.config import Settings
 from s32s_agent.errors import AgentError, Stopped
 from s32s_agent.parallel import within
+from s32s_agent.settings import Settings
 
 METRICS_SECONDS = 10.0
 REPORT_SECONDS = 20.0

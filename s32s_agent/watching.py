@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s32s_agent.config import S3Settings, Settings, duration
+from s32s_agent.config import duration
 from s32s_agent.documents import printable
 from s32s_agent.errors import AgentError, UsageError
 from s32s_agent.health import Health, Limits, judge, nagios_line
 from s32s_agent.locations import parse_location
 from s32s_agent.model import Location
+from s32s_agent.settings import S3Settings, Settings
 from s32s_agent.status import read_last_run, render_status
 
 _CONNECTIONS = 16

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent import executor, planner, sandbox
-from s32s_agent.config import Settings, Symlinks
 from s32s_agent.errors import (
     AgentError,
     ConfigError,
@@ -24,8 +23,8 @@ from s32s_agent.errors import (
     DirectoryError,
     ListingInconsistent,
 )
-from s32s_agent.executor import Means, Throttle
 from s32s_agent.index import Index, MappingIndex
+from s32s_agent.means import Means, Throttle
 from s32s_agent.model import (
     Check,
     Entry,
@@ -43,6 +42,7 @@ from s32s_agent.parallel import Stop
 from s32s_agent.pending import Pending, local_path
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport
+from s32s_agent.settings import Settings, Symlinks
 from s32s_agent.stores.base import Content, Source, Target
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.memory import MemoryStore

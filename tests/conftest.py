@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.agents import AGENTS, Agent
 from support.buckets import IDENTITIES, Bucket, open_client_as
+from support.counting import CountingProxy
 from support.masters import Master, new_master
 from support.scripted import ScriptedS3
 from support.secrecy import refuse_secrets_in_files, secrets_of
@@ -89,6 +90,14 @@ def scripted() -> Iterator[ScriptedS3]:
 def slave(tmp_path: Path, agent: Agent, bucket: Bucket) -> Slave:
     """A configured slave of a real bucket, whose map is published; nothing is in its prefix yet."""
     return _slave(tmp_path, agent, bucket.name, bucket.put)
+
+
+@pytest.fixture
+def proxy(seaweedfs_server: S3Server, slave: Slave) -> Iterator[CountingProxy]:
+    """The slave's way to the server, counted; it can be held up."""
+    with CountingProxy(seaweedfs_server.endpoint_url) as counting:
+        slave.configure(s3={"endpoint_url": counting.endpoint_url})
+        yield counting
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.disks import FILE_SYSTEMS
 from support.faults import FAULTS, Point, Trial, attempt, points_of, sample
+from support.forked import forked_once
 from support.powercuts import Cutting, cut_power
 from support.tracing import SUPPORTED, WHY_NOT
-from support.warm import warm_once
 from support.worlds import SCENARIOS
 
 
@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
 
 def _attempt(point: Point) -> Trial:
     with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
-        return attempt(point, Path(directory, "world"), warm_once)
+        return attempt(point, Path(directory, "world"), forked_once)
 
 
 def _points(options: argparse.Namespace) -> list[Point]:
@@ -53,7 +53,7 @@ def _points(options: argparse.Namespace) -> list[Point]:
     with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
         for name in options.scenario or SCENARIOS:
             found += points_of(
-                name, options.fault or ["SIGKILL"], Path(directory, "world"), warm_once
+                name, options.fault or ["SIGKILL"], Path(directory, "world"), forked_once
             )
     if options.number:
         found = [each for each in found if each.number == options.number]
@@ -98,7 +98,7 @@ def _cut(options: argparse.Namespace) -> int:
     for scenario, disk, commits in product(scenarios, options.power_cut, (False, True)):
         with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
             how = Cutting(commits, mend_every=8)
-            cuts = cut_power(scenario, disk, Path(directory), warm_once, how)
+            cuts = cut_power(scenario, disk, Path(directory), forked_once, how)
         told = (scenario, disk, commits, cuts.calls, cuts.states, len(cuts.problems))
         print(*told, sep=" | ", flush=True)
         print("".join(f"    {each}\n" for each in cuts.problems), end="", flush=True)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
+import threading
 from collections.abc import Iterable, Iterator
 
-from s32s_agent.parallel import show_life
-
-_WAITING_SECONDS = 1.0
+from s32s_agent.parallel import patiently
 
 
 class Reading:
@@ -53,14 +51,13 @@ class Buffers:
     """
 
     def __init__(self, count: int) -> None:
-        self._free: queue.LifoQueue[bytearray | None] = queue.LifoQueue()
-        for _ in range(count):
-            self._free.put(None)
+        self._permits = threading.Semaphore(count)
+        self._free: list[bytearray | None] = [None] * count
 
     @property
     def free(self) -> int:
         """How many may be taken without waiting."""
-        return self._free.qsize()
+        return len(self._free)
 
     def take(self, size: int) -> bytearray:
         """Wait for a buffer of `size` bytes; what it holds is left from its last use."""
@@ -68,15 +65,13 @@ class Buffers:
         return buffer if buffer is not None and len(buffer) == size else bytearray(size)
 
     def _get(self) -> bytearray | None:
-        while True:
-            try:
-                return self._free.get(timeout=_WAITING_SECONDS)
-            except queue.Empty:
-                show_life()  # it is others who are slow
+        patiently(self._permits.acquire)
+        return self._free.pop()
 
     def give_back(self, buffer: bytearray | None) -> None:
         """Let somebody else use a buffer."""
-        self._free.put(buffer)
+        self._free.append(buffer)
+        self._permits.release()
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
@@ -85,7 +80,7 @@ class Buffers:
         try:
             yield
         finally:
-            self._free.put(buffer)
+            self.give_back(buffer)
 
 
 def in_parts(chunks: Iterable[bytes], size: int, buffers: Buffers) -> Iterator[bytearray]:

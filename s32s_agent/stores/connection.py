@@ -19,7 +19,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
-from s32s_agent.config import S3Settings
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -29,6 +28,7 @@ from s32s_agent.errors import (
 from s32s_agent.etags import is_md5, normal
 from s32s_agent.locations import normal_endpoint
 from s32s_agent.parallel import STALLED_SECONDS, Stop, in_background, nothing
+from s32s_agent.settings import S3Settings
 from s32s_agent.stores.border import NotModified, TornAnswer, border, is_encrypted, part_of
 from s32s_agent.stores.bounded import MAX_ANSWER, bound_answers
 from s32s_agent.stores.credentials import new_session

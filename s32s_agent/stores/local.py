@@ -20,7 +20,6 @@ from datetime import datetime
 from pathlib import Path
 
 from s32s_agent import keys
-from s32s_agent.config import SyncSettings
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -32,6 +31,7 @@ from s32s_agent.errors import (
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem
+from s32s_agent.settings import SyncSettings
 from s32s_agent.stores import downloads
 from s32s_agent.stores.base import Attributes, Content, Published, RangedContent, Staged
 from s32s_agent.stores.batches import LastBatch

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import socket
-import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from support.http_servers import HttpHandler, HttpServer
 
 from .data import DataSet
 
-HOST = "127.0.0.1"
 MAX_KEYS = 1000
 WHEN = "2026-01-02T03:04:05.000Z"
 TIME = 1767323045.0
@@ -53,7 +50,7 @@ class _Numbers(Sequence[str]):
         return self.prefix + self.data.key(number)
 
 
-class ListingServer:
+class ListingServer(HttpServer):
     """One bucket with a data set below a prefix. A context manager.
 
     Args:
@@ -63,33 +60,12 @@ class ListingServer:
     """
 
     def __init__(self, data: DataSet, bucket: str, prefix: str) -> None:
+        super().__init__(_Handler)
         self.data = data
         self.bucket = bucket
         self.prefix = prefix
         self.others: dict[str, bytes] = {}
         self._keys = _Numbers(data, prefix)
-        self._http = _Server(self)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.hang_up()
-        self._http.server_close()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._http.server_address[1])
 
     def put(self, key: str, body: bytes) -> None:
         """Put an object there that is not of the data set."""
@@ -137,61 +113,24 @@ def _md5(body: bytes) -> str:
     return hashlib.md5(body, usedforsecurity=False).hexdigest()
 
 
-class _Server(ThreadingHTTPServer):
-    """Knows its connections, so that it can end while clients keep them open."""
-
-    daemon_threads = False
-    request_queue_size = 128
-
-    def __init__(self, owner: ListingServer) -> None:
-        self.owner = owner
-        self.connections: set[socket.socket] = set()
-        super().__init__((HOST, 0), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
-    def hang_up(self) -> None:
-        """End the connections that clients keep open."""
-        for connection in tuple(self.connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the client was faster
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(HttpHandler):
     """Turns requests into pages and objects."""
 
-    protocol_version = "HTTP/1.1"
-    # Head and body are written apart; without this the body waits for an acknowledgement.
-    disable_nagle_algorithm = True
-    timeout = 120
-    server: _Server
+    server: ListingServer
 
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True  # a client that was ended is nothing to report
-
-    def do_GET(self) -> None:
+    def answer(self) -> None:
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
         bucket, _, key = unquote(parts.path)[1:].partition("/")
-        if bucket != self.server.owner.bucket:
+        if self.command not in {"GET", "HEAD"}:
+            self.close_connection = True
+            self._send(501, _error("NotImplemented"))
+        elif bucket != self.server.bucket:
             self._send(404, _error("NoSuchBucket"))
         elif not key:
             self._list(query)
         else:
             self._object(key)
-
-    do_HEAD = do_GET  # noqa: N815 - http.server looks it up
 
     def _list(self, query: dict[str, str]) -> None:
         if query.get("list-type") != "2" or query.get("delimiter"):
@@ -199,21 +138,21 @@ class _Handler(BaseHTTPRequestHandler):
             return
         prefix = query.get("prefix", "")
         after = query.get("continuation-token") or query.get("start-after", "")
-        page = self.server.owner.page(prefix, after, int(query.get("max-keys") or MAX_KEYS))
+        page = self.server.page(prefix, after, int(query.get("max-keys") or MAX_KEYS))
         # All keys here are letters, digits, dots and slashes, so their encoded form is the same.
         encoding = "<EncodingType>url</EncodingType>" if "encoding-type" in query else ""
         token = f"<NextContinuationToken>{page.last}</NextContinuationToken>"
         self._send(
             200,
             f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="{NAMESPACE}">'
-            f"<Name>{self.server.owner.bucket}</Name><Prefix>{prefix}</Prefix>{encoding}"
+            f"<Name>{self.server.bucket}</Name><Prefix>{prefix}</Prefix>{encoding}"
             f"<KeyCount>{len(page.rows)}</KeyCount><MaxKeys>{MAX_KEYS}</MaxKeys>"
             f"<IsTruncated>{str(page.more).lower()}</IsTruncated>{token if page.more else ''}"
             f"{''.join(page.rows)}</ListBucketResult>".encode(),
         )
 
     def _object(self, key: str) -> None:
-        body = self.server.owner.content(key)
+        body = self.server.content(key)
         if body is None:
             self._send(404, _error("NoSuchKey"))
             return
@@ -233,9 +172,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
 
 
 def _error(code: str) -> bytes:

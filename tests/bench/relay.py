@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, deque
-from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
@@ -41,12 +40,7 @@ class Relay:
         self._server = asyncio.run_coroutine_threadsafe(starting, self._loop).result()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

@@ -85,7 +85,7 @@ def open_stage(workload: Workload, directory: Path) -> Iterator[Stage]:
     with ExitStack() as stack:
         if workload.listing_only:
             listing = stack.enter_context(ListingServer(workload.data, BUCKET, f"{PREFIX}/"))
-            address = Address(f"http://127.0.0.1:{listing.port}", "any", "any")
+            address = Address(listing.endpoint_url, "any", "any")
             yield Stage(
                 workload,
                 directory,

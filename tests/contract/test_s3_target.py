@@ -17,10 +17,10 @@ import pytest
 from support.contents import Bytes, entry_of
 from support.moto_server import moto, rclone_server
 
-from s32s_agent.config import S3Settings
 from s32s_agent.errors import SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Why
 from s32s_agent.seaweedfs import S3Server
+from s32s_agent.settings import S3Settings
 from s32s_agent.stores.base import Attributes, Staged
 from s32s_agent.stores.buffers import Buffers
 from s32s_agent.stores.connection import Connection

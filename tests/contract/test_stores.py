@@ -18,10 +18,10 @@ import pytest
 from support.buckets import Bucket
 from support.contents import Bytes, copy_of, md5
 
-from s32s_agent.config import S3Settings
 from s32s_agent.errors import IntegrityError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Problem, Why
 from s32s_agent.seaweedfs import S3Server
+from s32s_agent.settings import S3Settings
 from s32s_agent.stores.base import Content, Published, Source, Target
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.local import LocalOptions, LocalStore

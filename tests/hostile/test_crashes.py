@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.faults import FAULTS, Point, attempt, points_of, sample
+from support.forked import forked_once
 from support.tracing import (
     GO,
     KILL,
@@ -24,7 +25,6 @@ from support.tracing import (
     error_named,
     follow,
 )
-from support.warm import warm_once
 from support.worlds import SCENARIOS, World, new_world
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
@@ -36,8 +36,8 @@ KILLS, FAILURES = 3, 4
 
 def trials(scenario: str, faults: list[str], count: int, directory: Path) -> list[str]:
     """Try some points; give what was wrong."""
-    points = sample(points_of(scenario, faults, directory, warm_once), count, SEED)
-    tried = [attempt(point, directory, warm_once) for point in points]
+    points = sample(points_of(scenario, faults, directory, forked_once), count, SEED)
+    tried = [attempt(point, directory, forked_once) for point in points]
     assert any(trial.call for trial in tried)
     return [f"{each.point} ({each.call}): {each.problems}" for each in tried if each.problems]
 
@@ -83,7 +83,7 @@ def test_a_kill_at_a_bad_moment_leaves_nothing_behind(moment: str, tmp_path: Pat
         calls.append(call)
         return KILL if is_now(call, calls) else GO
 
-    with new_world(SCENARIOS[scenario], tmp_path / "world", warm_once) as world:
+    with new_world(SCENARIOS[scenario], tmp_path / "world", forked_once) as world:
         followed = world.follow(decide)
 
         assert followed.exit_code == -9
@@ -128,7 +128,7 @@ def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None
 
     found = {}
     for deed in (tear, lose, lie):
-        with new_world(SCENARIOS["change"], tmp_path / deed.__name__, warm_once) as world:
+        with new_world(SCENARIOS["change"], tmp_path / deed.__name__, forked_once) as world:
             world.follow(lambda call: KILL if call.number == 10 else GO)
             deed(world)
             found[deed.__name__] = " ".join(world.wrong_now(None))

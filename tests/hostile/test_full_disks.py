@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 from support.agents import AgentRun
+from support.computers import PREFIX
 from support.disks import or_skip, small_tmpfs
+from support.forked import forked_once
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
 from support.scripted import ScriptedS3
-from support.slaves import PREFIX, Slave
+from support.slaves import Slave
 from support.trees import write
-from support.warm import warm_once
 from support.worlds import index_as_found
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
@@ -52,7 +53,7 @@ def files_of(slave: Slave) -> dict[str, bytes | None]:
 
 def converges(slave: Slave, wanted: dict[str, bytes]) -> list[str]:
     return check_recovery(
-        lambda: warm_once(slave.agent),
+        lambda: forked_once(slave.agent),
         lambda: files_of(slave),
         dict(wanted),
         slave.temporaries,
@@ -75,7 +76,7 @@ def mirrored(scripted_slave: Slave, scripted: ScriptedS3, disk: Path) -> Slave:
     """A slave in sync on its small disk, and a bucket that has changed since."""
     assert disk.is_mount()
     scripted_slave.publish(OLD)
-    assert warm_once(scripted_slave.agent).exit_code == 0
+    assert forked_once(scripted_slave.agent).exit_code == 0
     scripted_slave.publish(NEW)
     del scripted.objects[f"{PREFIX}/gone"]
     return scripted_slave
@@ -86,7 +87,7 @@ def test_a_full_disk_keeps_the_old_files(mirrored: Slave) -> None:
     filler = fill(mirrored.root)
     before = before_a_pass(mirrored.target, mirrored.agent.state_dir)
 
-    run = warm_once(mirrored.agent)
+    run = forked_once(mirrored.agent)
 
     assert run.exit_code == CANNOT_CREATE
     assert check_after(before, versions_of(OLD, NEW), run, current=NEW) == []
@@ -102,7 +103,7 @@ def test_the_trash_is_given_up_before_a_copy_fails(mirrored: Slave) -> None:
     now = mirrored.target / ".s32s/trash/20990101T000000Z-abcdef"
     (mirrored.target / ".s32s/trash/20260101T000000Z-abcdef").rename(now)
 
-    run = warm_once(mirrored.agent)
+    run = forked_once(mirrored.agent)
 
     assert (run.exit_code, files_of(mirrored)) == (0, NEW)
     assert not now.exists()
@@ -115,7 +116,7 @@ def test_a_disk_without_room_for_another_file(mirrored: Slave) -> None:
     many = NEW | {f"many/{number}": b"x" for number in range(100)}
     before = before_a_pass(mirrored.target, mirrored.agent.state_dir)
 
-    run = warm_once(mirrored.agent)
+    run = forked_once(mirrored.agent)
 
     assert run.exit_code == CANNOT_CREATE
     assert check_after(before, versions_of(OLD, many), run, current=many) == []
@@ -129,7 +130,7 @@ def test_a_disk_that_was_mounted_read_only(mirrored: Slave) -> None:
     """Nothing can be written: status 73, and the remedy for it, not that for a full disk."""
     remount(mirrored.root, "ro")
 
-    run = warm_once(mirrored.agent)
+    run = forked_once(mirrored.agent)
 
     assert (run.exit_code, files_of(mirrored)) == (CANNOT_CREATE, OLD)
     assert any("read-only" in each for each in remedies(run))
@@ -161,7 +162,7 @@ def test_a_full_state_directory_costs_no_file(
     slave = scripted_slave
     slave.publish(OLD)
     if not first:
-        assert warm_once(slave.agent).exit_code == 0
+        assert forked_once(slave.agent).exit_code == 0
     many = {f"many/{number:03}/{'n' * 200}": b"%d" % number for number in range(400)}
     slave.publish(NEW | many)
     del scripted.objects[f"{PREFIX}/gone"]
@@ -169,7 +170,7 @@ def test_a_full_state_directory_costs_no_file(
     filler = fill(state)
     before = before_a_pass(slave.target, slave.agent.state_dir)
 
-    run = warm_once(slave.agent)
+    run = forked_once(slave.agent)
 
     assert run.exit_code == CANNOT_CREATE
     before = replace(before, state_dir=index_as_found(state, tmp_path / "index"))
@@ -187,7 +188,7 @@ def test_a_read_only_state_directory_touches_nothing(
     scripted_slave.publish(OLD)
     remount(state, "ro")
 
-    run = warm_once(scripted_slave.agent)
+    run = forked_once(scripted_slave.agent)
 
     assert (run.exit_code, scripted_slave.target.exists()) == (CANNOT_CREATE, False)
     assert any("mounted read-only" in each for each in remedies(run))

@@ -21,12 +21,13 @@ from support.scripted import (
     multipart_etag,
 )
 
-from s32s_agent.config import S3Settings
 from s32s_agent.errors import SourceChanged, StoreUnavailable
-from s32s_agent.executor import Means, Throttle, carry_out
+from s32s_agent.executor import carry_out
 from s32s_agent.index import Index
+from s32s_agent.means import Means, Throttle
 from s32s_agent.model import Copy, Location, Outcome, Plan, Status
 from s32s_agent.parallel import Stop
+from s32s_agent.settings import S3Settings
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.downloads import name_of
 from s32s_agent.stores.local import LocalOptions, LocalStore

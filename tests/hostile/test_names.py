@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 
 import pytest
+from support.computers import PREFIX
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
 from support.scripted import ScriptedS3
-from support.slaves import PREFIX, Slave
+from support.slaves import Slave
 from support.trees import snapshot, write
 
 PARTIAL, REFUSED = 1, 3

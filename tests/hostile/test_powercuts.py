@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from support.disks import FILE_SYSTEMS, or_skip
+from support.forked import forked_once
 from support.powercuts import Cutting, cut_power
 from support.tracing import SUPPORTED, WHY_NOT
-from support.warm import warm_once
 
 pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT),
@@ -26,7 +26,7 @@ HARD = Cutting(commits=True, stride=9, mend_every=10)
 def test_a_power_cut_loses_nothing_that_was_promised(disk: str, tmp_path: Path) -> None:
     """Every file is old or new, whole, and the index and the log claim nothing that the disk does not hold."""
     with or_skip():
-        cuts = cut_power("change", disk, tmp_path, warm_once, HARD)
+        cuts = cut_power("change", disk, tmp_path, forked_once, HARD)
 
     assert cuts.problems == []
     assert cuts.states > 10
@@ -36,7 +36,7 @@ def test_without_durability_a_power_cut_tears_files(tmp_path: Path) -> None:
     """The same moments with `durable: false`: files are lost, so the test above has teeth."""
     with or_skip():
         disk = "ext4 noauto_da_alloc"
-        cuts = cut_power("without durability", disk, tmp_path, warm_once, HARD)
+        cuts = cut_power("without durability", disk, tmp_path, forked_once, HARD)
 
     assert any("holds bytes that were never published" in each for each in cuts.problems)
     assert any("was called copied" in each for each in cuts.problems)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from support.agents import TIMEOUT_SECONDS, AgentRun, parse_events
+from support.agents import AgentRun
+from support.computers import PREFIX
 from support.disks import mounted, or_skip, small_tmpfs
+from support.forked import forked_once
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
-from support.masters import POWERLESS
 from support.scripted import ScriptedS3
-from support.slaves import PREFIX, Slave
+from support.slaves import Slave
 from support.trees import canary, snapshot, write
-from support.warm import warm_once
 
 PARTIAL, CANNOT_CREATE = 1, 73
 OLD = {"a": b"old", "d/b": b"old", "d/d/c": b"old", "gone/x": b"gone", "same": b"same"}
@@ -52,7 +52,7 @@ def changed(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
 
 def change(slave: Slave, scripted: ScriptedS3) -> Slave:
     slave.publish(OLD)
-    assert warm_once(slave.agent).exit_code == 0
+    assert forked_once(slave.agent).exit_code == 0
     slave.publish(NEW)
     del scripted.objects[f"{PREFIX}/gone/x"]
     return slave
@@ -64,7 +64,7 @@ def pass_over(outside: Path) -> Callable[[Slave], AgentRun]:
 
     def make(slave: Slave) -> AgentRun:
         before = before_a_pass(slave.target, slave.agent.state_dir, [outside])
-        run = warm_once(slave.agent)
+        run = forked_once(slave.agent)
         assert check_after(before, versions_of(OLD, NEW), run, current=NEW) == []
         return run
 
@@ -74,7 +74,7 @@ def pass_over(outside: Path) -> Callable[[Slave], AgentRun]:
 def converges(slave: Slave) -> list[str]:
     """List what the next passes leave undone, once what stood in their way is gone."""
     return check_recovery(
-        lambda: warm_once(slave.agent), lambda: files_of(slave), dict(NEW), slave.temporaries
+        lambda: forked_once(slave.agent), lambda: files_of(slave), dict(NEW), slave.temporaries
     )
 
 
@@ -274,7 +274,7 @@ def test_what_is_immutable_stays_and_stops_nothing_else(
         for name, letter in attributes.items():
             subprocess.run(["chattr", f"+{letter}", slave.target / name], check=True)
 
-        run = warm_once(slave.agent)
+        run = forked_once(slave.agent)
 
         for name, letter in attributes.items():
             subprocess.run(["chattr", f"-{letter}", slave.target / name], check=True)
@@ -295,20 +295,12 @@ def test_what_is_read_only_to_others_is_said(changed: Slave) -> None:
     """Without root's power a read-only file is replaced, and a read-only directory stays as it is, with the remedy."""
     (changed.target / "a").chmod(0o444)
     (changed.target / "d").chmod(0o555)
-    powerless = POWERLESS if os.geteuid() == 0 else ()
 
-    done = subprocess.run(
-        [*powerless, *changed.agent.command("--once")],
-        env=changed.agent.environment(),
-        capture_output=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    run = changed.once_without_power()
 
     (changed.target / "d").chmod(0o755)
-    assert done.returncode == CANNOT_CREATE
-    events = parse_events(done.stderr.decode())
-    failed = {each["key"]: each for each in events if each["event"] == "entry.failed"}
+    assert run.exit_code == CANNOT_CREATE
+    failed = {each["key"]: each for each in run.named("entry.failed")}
     assert failed.keys() == {"d/b"}
     assert "right" in failed["d/b"]["remedy"]
     assert files_of(changed) == {**NEW, "d/b": b"old", "gone/x": b"gone"}
@@ -412,7 +404,7 @@ def test_a_directory_swapped_for_a_link_all_the_time_leads_nowhere(
             for name in names[1 - number % 2 :: 2]:
                 scripted.objects.pop(f"{PREFIX}/{name}", None)
             slave.publish({"always": b"%d" % number})
-            run = warm_once(slave.agent)
+            run = forked_once(slave.agent)
             hits += len(run.named("entry.failed")) + len(run.named("entry.skipped"))
 
             assert canary(outside) == before

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,22 +81,6 @@ def every_hook(recorder: Recorder) -> dict[str, list[str]]:
     """Make a section `hooks` that leaves none out; YAML would write one list for all with an alias."""
     names = ("before", "on_change", "after", "on_failure")
     return {name: list(recorder.command) for name in names}
-
-
-@contextmanager
-def started(slave: Slave, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a pass beside the test; it is killed if it is still there at the end."""
-    agent = slave.agent
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(
-            agent.command("--once"), env=agent.environment(), stderr=stderr
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def test_the_hooks_of_a_pass_run_in_their_order(slave: Slave, recorder: Recorder) -> None:
@@ -292,7 +273,7 @@ def test_a_pass_killed_between_change_and_reload_loses_no_reload(
         )
         # Two maps requests, two listings, two objects of the first mapping, and some of the second.
         proxy.hold_after(15)
-        with started(slave, tmp_path / "log") as process:
+        with slave.agent.started(log=tmp_path / "log") as process:
             assert proxy.wait_for(20)
             process.kill()
     slave.configure(hooks={"on_change": {"one": recorder.command}})
@@ -315,7 +296,7 @@ def test_a_pass_ended_in_the_middle_of_a_mapping_forgets_no_path(
     names = [f"{number:02}" for number in range(40)]
     slave.publish(dict.fromkeys(names, b"x" * 10000))
     slave.configure(hooks={"on_change": recorder.command}, sync={"max_bandwidth": "50kB"})
-    with started(slave, tmp_path / "log") as process:
+    with slave.agent.started(log=tmp_path / "log") as process:
         end = time.monotonic() + SOON_SECONDS
         while not any((slave.target / name).exists() for name in names):
             assert time.monotonic() < end, (tmp_path / "log").read_text(encoding="utf-8")

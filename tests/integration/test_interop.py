@@ -132,9 +132,12 @@ def test_aws_has_nothing_to_do(pushed: Master, bucket: Bucket, tmp_path: Path) -
     assert tool.run(*sync, remote, here) == ""
 
 
-@pytest.mark.parametrize(
+of_each_uploader = pytest.mark.parametrize(
     ("upload", "size", "part"), UPLOADERS, ids=[each[0].__name__ for each in UPLOADERS]
 )
+
+
+@of_each_uploader
 def test_a_slave_takes_what_they_uploaded(
     slave: Slave,
     bucket: Bucket,
@@ -160,9 +163,7 @@ def test_a_slave_takes_what_they_uploaded(
     assert head["ETag"].endswith(f'-{-(-size // part)}"')
 
 
-@pytest.mark.parametrize(
-    ("upload", "size", "part"), UPLOADERS, ids=[each[0].__name__ for each in UPLOADERS]
-)
+@of_each_uploader
 def test_a_master_adopts_what_they_uploaded(
     master: Master,
     bucket: Bucket,

@@ -9,7 +9,6 @@ import base64
 import hashlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -370,12 +369,7 @@ def test_a_killed_upload_is_aborted_by_the_next_pass(
         found = bucket.client.list_multipart_uploads(Bucket=bucket.name)
         return {each["Key"] for each in found.get("Uploads", [])}
 
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(
-            master.agent.command("--once"), env=master.agent.environment(), stderr=log
-        ) as process,
-    ):
+    with master.agent.started(log=tmp_path / "log") as process:
         deadline = time.monotonic() + 60
         while "data/x" not in uploads():
             assert time.monotonic() < deadline

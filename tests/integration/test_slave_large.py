@@ -6,7 +6,6 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,12 @@ from support.contents import md5
 from support.counting import CountingProxy
 from support.slaves import Slave
 
-from s32s_agent.seaweedfs import S3Server
 from s32s_agent.stores.ranges import AHEAD, RANGE
 
 RANGES = 9
 DATA = random.Random(4).randbytes(RANGES * RANGE)
 KEY = "disk.img"
 PATIENCE_SECONDS = 30
-
-
-@pytest.fixture
-def proxy(seaweedfs_server: S3Server, slave: Slave) -> Iterator[CountingProxy]:
-    """The slave's way to the server, which can be held up."""
-    with CountingProxy(seaweedfs_server.endpoint_url) as counting:
-        slave.configure(s3={"endpoint_url": counting.endpoint_url})
-        yield counting
 
 
 def interrupted(
@@ -40,7 +30,7 @@ def interrupted(
     length: int = RANGE,
 ) -> int:
     """Begin a pass and send it a signal when so many ranges of a length are whole; give its status."""
-    proxy.hold_after(ranges)
+    proxy.hold_from(ranges * length)
     agent = slave.agent
     with subprocess.Popen(
         agent.command("--once"), env=agent.environment(), stderr=subprocess.DEVNULL

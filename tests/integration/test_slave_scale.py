@@ -6,12 +6,10 @@ import os
 import random
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import obstore
-import pytest
 from obstore.store import S3Store
 from support.agents import parse_events
 from support.buckets import Bucket
@@ -25,14 +23,6 @@ MIB = 2**20
 MANY = 10_000
 PART_SIZES = {"rclone": 5 * MIB, "aws": 8 * MIB, "s3cmd": 15 * MIB, "s5cmd": 50 * MIB}
 FILES = {f"d{number % 7}/{number:03}.txt": b"%d" % number for number in range(40)}
-
-
-@pytest.fixture
-def proxy(seaweedfs_server: S3Server, slave: Slave) -> Iterator[CountingProxy]:
-    """The slave's way to the server, counted."""
-    with CountingProxy(seaweedfs_server.endpoint_url) as counting:
-        slave.configure(s3={"endpoint_url": counting.endpoint_url})
-        yield counting
 
 
 def test_a_pass_in_sync_asks_for_listings_only(slave: Slave, proxy: CountingProxy) -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -21,35 +18,10 @@ from support.counting import CountingProxy
 from support.slaves import Slave
 from support.trees import RESERVED, snapshot, write
 
-from s32s_agent.seaweedfs import S3Server
-
 FILES = {f"d{number % 9}/{number:03}": b"%d|" % number * (number * 7) for number in range(400)}
 SOON_SECONDS = 30
 """An interrupted pass waits five seconds for its workers; the rest is for a busy machine."""
 ROUNDS = 15
-
-
-@pytest.fixture
-def proxy(seaweedfs_server: S3Server, slave: Slave) -> Iterator[CountingProxy]:
-    """The slave's way to the server, which can be held up."""
-    with CountingProxy(seaweedfs_server.endpoint_url) as counting:
-        slave.configure(s3={"endpoint_url": counting.endpoint_url})
-        yield counting
-
-
-@contextmanager
-def started(agent: Agent, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a pass beside the test; it is killed if it is still there at the end."""
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(
-            agent.command("--once"), env=agent.environment(), stderr=stderr
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def files_of(slave: Slave) -> dict[str, bytes]:
@@ -66,7 +38,7 @@ def test_a_signal_ends_a_pass_soon(
     slave.publish(FILES)
     proxy.hold_after(200)
     log = tmp_path / "log"
-    with started(slave.agent, log) as process:
+    with slave.agent.started(log=log) as process:
         assert proxy.wait_for(210)
         process.send_signal(number)
 
@@ -161,7 +133,7 @@ def test_a_power_cut_leaves_no_torn_file(
         for number in range(1, ROUNDS + 1):
             proxy.forget()
             wanted, pause = rng.randint(0, 220), rng.uniform(0, 0.3)
-            with started(slave.agent, tmp_path / "log") as process:
+            with slave.agent.started(log=tmp_path / "log") as process:
                 while process.poll() is None and not proxy.wait_for(wanted, 0.05):
                     pass
                 time.sleep(pause)  # not to wait for anything: the moment is meant to be random
@@ -195,7 +167,7 @@ def test_two_agents_do_not_work_in_one_directory(
     """While one is at work the other gives way with 75, whatever its state directory; then the first one ends well."""
     slave.publish(FILES)
     proxy.hold_after(10)
-    with started(slave.agent, tmp_path / "log") as process:
+    with slave.agent.started(log=tmp_path / "log") as process:
         assert proxy.wait_for(11)
         run = second.run("--once")
         proxy.release()
@@ -215,7 +187,7 @@ def test_two_agents_at_once(slave: Slave, second: Agent, tmp_path: Path) -> None
     for number in range(3):
         slave.publish({"changing": b"%d" % number})
         logs = tmp_path / "log1", tmp_path / "log2"
-        with started(slave.agent, logs[0]) as one, started(second, logs[1]) as two:
+        with slave.agent.started(log=logs[0]) as one, second.started(log=logs[1]) as two:
             pair = {one.wait(SOON_SECONDS * 2), two.wait(SOON_SECONDS * 2)}
         codes |= pair
 
@@ -237,7 +209,7 @@ def test_a_directory_that_becomes_a_link_meanwhile_leads_nobody_out(
     bucket.delete("data/out/gone")
     proxy.forget()
     proxy.hold_after(0)
-    with started(slave.agent, tmp_path / "log") as process:
+    with slave.agent.started(log=tmp_path / "log") as process:
         assert proxy.wait_for(2)
         for name in ("in", "out"):
             (slave.target / name).rename(tmp_path / name)
@@ -261,7 +233,7 @@ def test_a_deletion_does_not_follow_a_new_link(
     bucket.delete("data/out/gone")
     proxy.forget()
     proxy.hold_after(0)
-    with started(slave.agent, tmp_path / "log") as process:
+    with slave.agent.started(log=tmp_path / "log") as process:
         assert proxy.wait_for(1)
         (slave.target / "out").rename(tmp_path / "out")
         (slave.target / "out").symlink_to(outside)

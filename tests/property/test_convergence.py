@@ -23,8 +23,9 @@ from s32s_agent.errors import (
     SourceChanged,
     StoreUnavailable,
 )
-from s32s_agent.executor import Means, Throttle, alike, carry_out
+from s32s_agent.executor import alike, carry_out
 from s32s_agent.index import Index, MappingIndex
+from s32s_agent.means import Means, Throttle
 from s32s_agent.model import (
     Check,
     Copy,

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from s32s_agent import config, maps
-from s32s_agent.config import Settings
 from s32s_agent.documents import load_yaml
 from s32s_agent.errors import ConfigError
 from s32s_agent.maps import MapFile, MapRules
 from s32s_agent.model import Role
+from s32s_agent.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "etc" / "schema"

@@ -9,7 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,25 @@ class Agent:
             stdout=done.stdout.decode("utf-8", errors="backslashreplace"),
             stderr=stderr,
         )
+
+    @contextmanager
+    def started(self, *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a pass beside the test; it is killed if it is still there at the end.
+
+        Args:
+            *arguments: after `--once`.
+            log: the file for what it writes to stderr.
+        """
+        with (
+            log.open("wb") as stderr,
+            subprocess.Popen(
+                self.command("--once", *arguments), env=self.environment(), stderr=stderr
+            ) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 def parse_events(stderr: str) -> list[dict[str, Any]]:

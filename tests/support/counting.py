@@ -9,14 +9,13 @@ with CountingProxy(server.endpoint_url) as proxy:
 from __future__ import annotations
 
 import http.client
-import socket
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
+
+from support.http_servers import HttpHandler, HttpServer
 
 _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
@@ -33,7 +32,7 @@ class Asked(NamedTuple):
     """Bytes of the answer."""
 
 
-class CountingProxy:
+class CountingProxy(HttpServer):
     """Forwards to one server and remembers every request. A context manager.
 
     Attributes:
@@ -41,34 +40,21 @@ class CountingProxy:
     """
 
     def __init__(self, upstream_url: str) -> None:
+        super().__init__(_Handler)
         self.upstream = urlsplit(upstream_url).netloc
         self.asked: list[Asked] = []
         self._arrived = 0
         self._free: float = float("inf")
+        self._before: float = float("inf")
         self._released = False
         self._changed = threading.Condition()
-        self._http = _Server(self)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.release()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.hang_up()
-        self._http.server_close()
+        super().__exit__(*raised)
 
-    @property
-    def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: the clients of these tests are killed in the middle of an answer."""
 
     def counts(self) -> Counter[str]:
         """Count the requests by their kind."""
@@ -79,13 +65,18 @@ class CountingProxy:
         with self._changed:
             self.asked.clear()
             self._arrived = 0
-            self._free = float("inf")
+            self._free = self._before = float("inf")
             self._released = False
 
     def hold_after(self, count: int) -> None:
         """Let that many requests for the bytes of objects through; the later ones wait for `release`."""
         with self._changed:
             self._free = count
+
+    def hold_from(self, position: int) -> None:
+        """Let requests through that begin before this byte of an object; the others wait for `release`."""
+        with self._changed:
+            self._before = position
 
     def release(self) -> None:
         """Let everything through that waits."""
@@ -105,15 +96,17 @@ class CountingProxy:
             time.sleep(0.01)
         return self.counts()["GET"] >= self._arrived
 
-    def pass_by(self, kind: str) -> None:
-        """Note that a request arrived, and return when it may go on."""
+    def pass_by(self, kind: str, begin: int) -> None:
+        """Note that a request arrived, for bytes that begin there, and return when it may go on."""
         if kind != "GET":
             return
         with self._changed:
             self._arrived += 1
             number = self._arrived
             self._changed.notify_all()
-            self._changed.wait_for(lambda: number <= self._free or self._released)
+            self._changed.wait_for(
+                lambda: self._released or (number <= self._free and begin < self._before)
+            )
 
 
 def _kind(method: str, path: str) -> str:
@@ -125,55 +118,27 @@ def _kind(method: str, path: str) -> str:
     return "GET map" if parts.path.endswith((".json", ".yaml", ".yml")) else "GET"
 
 
-class _Server(ThreadingHTTPServer):
-    """Knows its connections, so that it can end while clients keep them open."""
-
-    daemon_threads = False
-    request_queue_size = 128
-
-    def __init__(self, proxy: CountingProxy) -> None:
-        self.proxy = proxy
-        self.connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: the clients of these tests are killed in the middle of an answer."""
-
-    def hang_up(self) -> None:
-        for connection in tuple(self.connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the client was faster
+def _begin(asked: str) -> int:
+    """Give the first byte of what a header `Range` asks for."""
+    return int(asked.removeprefix("bytes=").partition("-")[0] or 0)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(HttpHandler):
     """One connection of a client, with one to the server behind it."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    timeout = 120
-    server: _Server
+    server: CountingProxy
 
     def setup(self) -> None:
         super().setup()
-        self.upstream = http.client.HTTPConnection(self.server.proxy.upstream, timeout=60)
+        self.upstream = http.client.HTTPConnection(self.server.upstream, timeout=60)
 
     def finish(self) -> None:
         self.upstream.close()
         super().finish()
 
-    def do_GET(self) -> None:
-        proxy, kind = self.server.proxy, _kind(self.command, self.path)
-        proxy.pass_by(kind)
+    def answer(self) -> None:
+        proxy, kind = self.server, _kind(self.command, self.path)
+        proxy.pass_by(kind, _begin(self.headers.get("range", "")))
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         # The Host header stays, since the signature covers it.
         self.upstream.putrequest(
@@ -194,8 +159,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", length if kind == "HEAD" else str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - http.server looks these up
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: stderr is the test's."""

@@ -1,11 +1,13 @@
 """Agents as processes without the half second of imports: forked from one process that has imported everything.
 
 Each is a process of its own all the same, with its own arguments, environment, streams and exit status; only the
-interpreter's start is left out. Many may run at once.
+interpreter's start is left out. Many may run at once. Where it matters what a user's process does, use `Agent.run`.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib
 import json
 import os
@@ -17,7 +19,6 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from s32s_agent import cli
@@ -68,12 +69,11 @@ class Forks(AbstractContextManager["Forks"]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Start no more, and wait for those that run."""
         self._process.communicate()
 
     def start(
@@ -113,16 +113,23 @@ class Forks(AbstractContextManager["Forks"]):
         return self.start(agent, *arguments, env=env, patience=patience).wait()
 
 
+@functools.cache
+def _forks() -> Forks:
+    """Start one for all the passes of this process."""
+    forks = Forks()
+    atexit.register(forks.end)
+    return forks
+
+
+def forked_once(agent: Agent) -> AgentRun:
+    """Make a pass, as users have it."""
+    return _forks().once(agent)
+
+
 def _serve() -> None:
     """Fork an agent for every line of standard input, with a parent of its own that notes how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for name in (
-        "boto3",
-        "obstore",
-        "s32s_agent.agent",
-        "s32s_agent.logs",
-        "s32s_agent.progress",
-    ):
+    for name in ("boto3", "obstore", "s32s_agent.once", "s32s_agent.stores.local"):
         importlib.import_module(name)
     for line in sys.stdin:
         if os.fork() == 0:

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
-from support.slaves import MAPS, NAME, PREFIX, Slave
+from support.agents import Agent, AgentRun
+from support.computers import MAPS, NAME, PREFIX, Computer
+from support.slaves import Slave
 from support.trees import write
 
-POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-"""Before a command, takes from root what lets it read everything."""
 
-
-@dataclass(slots=True)
-class Master:
+class Master(Computer):
     """An agent in the role master, the bucket that it fills, and the directory that it reads."""
-
-    agent: Agent
-    bucket: str
-    put: Callable[..., object]
-    """Puts an object into the bucket: a key and its bytes."""
-    root: Path
-    """The one root of the config; it exists."""
 
     @property
     def source(self) -> Path:
@@ -40,12 +26,6 @@ class Master:
         s3 = f"{self.bucket}/{s3}"
         return {"name": name, "s3": s3, "master": here, "slave": there, **properties}
 
-    def publish_map(
-        self, *mappings: Mapping[str, Any], key: str = f"{MAPS}/site.json"
-    ) -> None:
-        """Put a map file into the bucket."""
-        self.put(key, json.dumps(mappings).encode())
-
     def configure(self, maps: str = MAPS, **sections: Any) -> None:
         """Write the config; as `Agent.configure`, with role, maps and roots given."""
         self.agent.configure(
@@ -55,23 +35,6 @@ class Master:
     def write(self, files: dict[str, bytes]) -> None:
         """Write files into the source."""
         write(self.source, files)
-
-    def once(self, *arguments: str) -> AgentRun:
-        """Make a pass."""
-        return self.agent.run("--once", *arguments)
-
-    def once_without_power(self) -> AgentRun:
-        """Make a pass as somebody to whom permissions apply, whoever runs the tests."""
-        powerless = POWERLESS if os.geteuid() == 0 else ()
-        done = subprocess.run(
-            [*powerless, *self.agent.command("--once")],
-            env=self.agent.environment(),
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        stderr = done.stderr.decode()
-        return AgentRun(done.returncode, parse_events(stderr), done.stdout.decode(), stderr)
 
     def slave(self) -> Slave:
         """Make a slave of the same maps, with files and a state of its own."""

@@ -6,10 +6,10 @@ import json
 import socket
 import ssl
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
+
+from support.http_servers import HOST, HttpHandler, HttpServer
 
 SECRET = "5f0c1b7e-secret-of-this-check"
 
@@ -23,7 +23,7 @@ class Ping(NamedTuple):
     """Parsed."""
 
 
-class PingServer:
+class PingServer(HttpServer):
     """Answers every request alike, and remembers it. A context manager.
 
     Args:
@@ -33,44 +33,32 @@ class PingServer:
     """
 
     def __init__(self, behaviour: str = "ok", certificate: Path | None = None) -> None:
+        tls = None
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(certificate)
+        super().__init__(_Handler, tls)
         self.behaviour = behaviour
-        self._scheme = "http" if certificate is None else "https"
         self.pings: list[Ping] = []
         self.ended = threading.Event()
         self._turns: tuple[str, int] | None = None
         self._changed = threading.Condition()
-        self._http = _Server(self)
-        if certificate is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._http.socket = context.wrap_socket(
-                self._http.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.ended.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__exit__(*raised)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that give up are what is tested."""
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self._http.server_address[1]}"
+        return f"{HOST}:{self.server_port}"
 
     @property
     def url(self) -> str:
         """A ping URL whose path is a secret."""
-        return f"{self._scheme}://{self.host}/ping/{SECRET}"
+        return f"{self.endpoint_url}/ping/{SECRET}"
 
     def turn(self, behaviour: str, after: int) -> None:
         """Behave otherwise after some requests."""
@@ -95,23 +83,19 @@ class PingServer:
         return [ping.path.removeprefix(f"/ping/{SECRET}/") for ping in self.pings]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
+class _Handler(HttpHandler):
+    protocol_version = "HTTP/1.0"
+    server: PingServer
 
-    def __init__(self, owner: PingServer) -> None:
-        self.owner = owner
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def answer(self) -> None:
+        if self.command == "GET":
+            self._answer_get()
+        else:
+            self._answer_ping()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that give up are what is tested."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-
-    def do_POST(self) -> None:
+    def _answer_ping(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
-        behaviour = self.server.owner.take(Ping(self.command, self.path, json.loads(body)))
+        behaviour = self.server.take(Ping(self.command, self.path, json.loads(body)))
         answer = getattr(self, f"_{behaviour}", None)
         if answer is not None:
             answer()
@@ -120,8 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def do_GET(self) -> None:
-        self.server.owner.take(Ping(self.command, self.path, None))
+    def _answer_get(self) -> None:
+        self.server.take(Ping(self.command, self.path, None))
         self.send_response(200)
         self.end_headers()
 
@@ -131,10 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _hang(self) -> None:
-        self.server.owner.ended.wait(60)
+        self.server.ended.wait(60)
 
     def _trickle(self) -> None:
-        while not self.server.owner.ended.wait(0.05):
+        while not self.server.ended.wait(0.05):
             self.wfile.write(b"H")
 
     def _close(self) -> None:
@@ -142,6 +126,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _noise(self) -> None:
         self.wfile.write(self.path.encode() + b" is no HTTP\r\n\r\n")
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: stderr is the test's."""

@@ -14,7 +14,6 @@ import base64
 import hashlib
 import itertools
 import re
-import socket
 import ssl
 import sys
 import threading
@@ -22,12 +21,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
+
+from support.http_servers import HttpHandler, HttpServer
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 XML = {"content-type": "application/xml"}
@@ -188,7 +187,7 @@ def error(status: int, code: str, message: str = "") -> Reply:
     return replace(_xml(f"<Error>{inner}</Error>"), status=status)
 
 
-class ScriptedS3:
+class ScriptedS3(HttpServer):
     """One bucket on 127.0.0.1 that behaves, until `on` says otherwise. A context manager.
 
     Attributes:
@@ -199,8 +198,8 @@ class ScriptedS3:
     """
 
     def __init__(self, bucket: str = "bucket", tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(_Handler, tls)
         self.bucket = bucket
-        self._scheme = "https" if tls else "http"
         self.objects: dict[str, StoredObject] = {}
         self.uploads: dict[str, tuple[str, dict[int, bytes]]] = {}
         self.requests: list[Request] = []
@@ -209,29 +208,19 @@ class ScriptedS3:
         self._rules: list[_Rule] = []
         self._lock = threading.RLock()
         self._counter = itertools.count(1)
-        self._http = _HttpServer(self, tls)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
+        self._faults: list[BaseException] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
+        if self._faults and not any(raised):
+            raise self._faults[0]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.hang_up()
-        self._http.server_close()
-        if self._http.faults and error is None:
-            raise self._http.faults[0]
-
-    @property
-    def endpoint_url(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A mistake in a script looks like a broken connection to the client, so it is raised at the end.
+        del request, client_address
+        fault = sys.exception()
+        if fault is not None:
+            self._faults.append(fault)
 
     def put(
         self, key: str, data: bytes, *, etag: str | None = None, **headers: str
@@ -519,66 +508,14 @@ def _key_of(token: str) -> str:
     return base64.urlsafe_b64decode(token.removeprefix(TOKEN_MARK)).decode()
 
 
-class _HttpServer(ThreadingHTTPServer):
-    """Knows its connections, so that it can end while clients keep them open."""
-
-    daemon_threads = False
-
-    def __init__(self, script: ScriptedS3, tls: ssl.SSLContext | None) -> None:
-        self.script = script
-        self.connections: set[socket.socket] = set()
-        self.faults: list[BaseException] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-        if tls is not None:
-            self.socket = tls.wrap_socket(
-                self.socket, server_side=True, do_handshake_on_connect=False
-            )
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self.connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A mistake in a script looks like a broken connection to the client, so it is raised at the end.
-        del request, client_address
-        fault = sys.exception()
-        if fault is not None:
-            self.faults.append(fault)
-
-    def hang_up(self) -> None:
-        for connection in tuple(self.connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the client was faster
-
-
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(HttpHandler):
     """Turns bytes into a `Request`, and a `Reply` into bytes."""
 
-    protocol_version = "HTTP/1.1"
-    # Head and body are written apart; without this the body waits 40 ms for an acknowledgement.
-    disable_nagle_algorithm = True
     timeout = 60
-    server: _HttpServer
+    server: ScriptedS3
 
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except (ConnectionError, TimeoutError, ssl.SSLError):
-            self.close_connection = True  # a client that hangs up is nothing to report
-
-    def do_GET(self) -> None:
-        self._send(self.server.script.answer(self._request()))
-
-    do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815 - http.server looks these up
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: stderr is the test's."""
+    def answer(self) -> None:
+        self._send(self.server.answer(self._request()))
 
     def _request(self) -> Request:
         parts = urlsplit(self.path)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.agents import Agent, AgentRun
+from support.computers import MAPS, NAME, PREFIX, Computer
 from support.trees import RESERVED, snapshot
 
-PREFIX = "data"
-MAPS = "maps"
-NAME = "site"
 TEMPORARY = ".s32s-tmp."
 
 
-@dataclass(slots=True)
-class Slave:
+class Slave(Computer):
     """An agent in the role slave, the bucket that it mirrors, and the directory that it writes."""
-
-    agent: Agent
-    bucket: str
-    put: Callable[..., object]
-    """Puts an object into the bucket: a key and its bytes."""
-    root: Path
-    """The one root of the config; it exists."""
 
     @property
     def target(self) -> Path:
@@ -39,12 +26,6 @@ class Slave:
         slave = str(self.root / name)
         return {"name": name, "s3": f"{self.bucket}/{s3}", "slave": slave, **properties}
 
-    def publish_map(
-        self, *mappings: Mapping[str, Any], key: str = f"{MAPS}/site.json"
-    ) -> None:
-        """Put a map file into the bucket."""
-        self.put(key, json.dumps(mappings).encode())
-
     def publish(self, files: Mapping[str, bytes], prefix: str = PREFIX) -> None:
         """Put objects under the prefix of the default mapping, 10 at a time, as many as boto3 connects."""
         with ThreadPoolExecutor(10) as pool:
@@ -53,10 +34,6 @@ class Slave:
     def configure(self, maps: str = MAPS, **sections: Any) -> None:
         """Write the config; as `Agent.configure`, with maps and roots given."""
         self.agent.configure(maps=f"{self.bucket}/{maps}", roots=[self.root], **sections)
-
-    def once(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> AgentRun:
-        """Make a pass."""
-        return self.agent.run("--once", *arguments, env=env)
 
     def tree(self) -> dict[str, bytes | None]:
         """Give what is in the target, the agent's own directory left out."""

@@ -21,6 +21,7 @@ from typing import Any
 
 from s32s_agent.seaweedfs import Identity, S3Server
 from support.agents import Agent, AgentRun, parse_events
+from support.computers import PREFIX
 from support.invariants import (
     Invariants,
     Tree,
@@ -35,7 +36,7 @@ from support.invariants import (
 )
 from support.masters import Master
 from support.scripted import ScriptedS3
-from support.slaves import PREFIX, Slave
+from support.slaves import Slave
 from support.tracing import GO, KILL, Call, Deed, Followed, follow
 from support.trees import RESERVED, snapshot, write
 

@@ -38,7 +38,7 @@ def server() -> Iterator[ListingServer]:
 
 @pytest.fixture
 def client(server: ListingServer) -> Iterator[S3Client]:
-    with open_client(f"http://127.0.0.1:{server.port}") as client:
+    with open_client(server.endpoint_url) as client:
         yield client
 
 

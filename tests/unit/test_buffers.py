@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s32s_agent.errors import SourceChanged
+from s32s_agent.parallel import Answer
 from s32s_agent.stores.buffers import Buffers, Reading, in_parts
 
 
@@ -39,6 +40,20 @@ def test_buffers_are_used_again() -> None:
 
     assert parts == [b"first", b"other", b"again"]
     assert len(seen) == 1
+
+
+def test_whoever_waits_for_a_buffer_gets_the_one_that_is_given_back() -> None:
+    """And no more are ever in use than there may be."""
+    buffers = Buffers(1)
+    first = buffers.take(5)
+    waiting = Answer(lambda: buffers.take(5))
+
+    assert not waiting.wait(0.1)
+
+    buffers.give_back(first)
+
+    assert waiting.result() is first
+    assert buffers.free == 0
 
 
 def test_a_source_that_breaks_keeps_no_buffer() -> None:

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from s32s_agent.config import (
+from s32s_agent.config import parse
+from s32s_agent.errors import ConfigError
+from s32s_agent.model import Location, Role
+from s32s_agent.settings import (
     HookSettings,
     LogSettings,
     MapsLocation,
@@ -21,10 +24,7 @@ from s32s_agent.config import (
     Settings,
     Symlinks,
     SyncSettings,
-    parse,
 )
-from s32s_agent.errors import ConfigError
-from s32s_agent.model import Location, Role
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
 NEEDED = "role: slave\nmaps: bucket/maps\nroots: [/srv/www]\n"
@@ -178,56 +178,90 @@ def test_an_option(path: str, text: str, value: object) -> None:
     assert actual == value
 
 
+REFUSED = [
+    (
+        "sync.max_delete",
+        "expected a count or a percentage",
+        {
+            "lots": '"lots"',
+            "101%": '"101%"',
+            "-1": "-1",
+            "true": "true",
+            "0.5": "0.5",
+            "": "null",
+        },
+    ),
+    (
+        "sync.workers",
+        "expected a count from 1 to 256",
+        {"0": "0", "257": "257", "yes": "true", "'16'": '"16"', "[1]": "a list"},
+    ),
+    ("sync.durable", "expected true or false", {"1": "1"}),
+    (
+        "sync.trash_days",
+        "expected a number of days from 0 to 36500",
+        {"-1": "-1", ".inf": "inf", "7d": '"7d"'},
+    ),
+    ("sync.owner", "expected user or user:group", {"a:b:c": '"a:b:c"', "1000": "1000"}),
+    ("sync.symlinks", "expected skip or follow", {"copy": '"copy"'}),
+    ("log.level", "expected debug, info, warning or error", {"off": "false"}),
+    ("s3.profile", "expected text", {"''": '""', "true": "true"}),
+    ("s3.region", "expected the name of a region", {"a/b": '"a/b"'}),
+    ("s3.ca_bundle", "expected an absolute path", {"ca.pem": '"ca.pem"'}),
+    (
+        "s3.expected_bucket_owner",
+        "expected an account number of 12 digits in quotes",
+        {"123456789012": "123456789012"},
+    ),
+    ("state_dir", "expected an absolute path", {"state": '"state"', "c:/state": '"c:/state"'}),
+    ("state_dir", "expected text without control characters", {'"/a\\e[1m"': '"/a\\x1b[1m"'}),
+    (
+        "monitoring.metrics_file",
+        "expected a name that ends in .prom, which the textfile collector looks for",
+        {"/a/b.txt": '"/a/b.txt"'},
+    ),
+    ("monitoring.metrics_file", "expected an absolute path", {"b.prom": '"b.prom"'}),
+    ("monitoring.ping_url", "expected a URL", {"1": "1"}),
+    ("hooks.before", "[0]: expected a program and its arguments", {"[[]]": "an empty list"}),
+    (
+        "hooks.before",
+        "[1]: expected text, in quotes where YAML sees something else",
+        {"[a, 1]": "1"},
+    ),
+    ("hooks.before", f"expected {COMMANDS}", {"[a, [b]]": "a list"}),
+    (
+        "hooks.before",
+        "[0]: expected an absolute path, or a name without slashes",
+        {"[./a]": '"./a"', "['']": '""'},
+    ),
+    ("hooks.before", "[0]: expected text that an argument can hold", {'["a\\0"]': '"a\\x00"'}),
+    ("hooks.after", f"expected {COMMANDS}", {"reboot": '"reboot"'}),
+    ("hooks.after", f"expected {COMMANDS}", {"{site: [a]}": "a mapping"}),
+    ("hooks.on_change", f"expected {COMMANDS}", {"null": "null"}),
+    ("hooks.on_change", f".site: expected {COMMANDS}", {"{site: 3}": "3"}),
+    (
+        "hooks.on_change",
+        ".s[1][1]: expected text, in quotes where YAML sees something else",
+        {"{s: [[a], [b, 2]]}": "2"},
+    ),
+    (
+        "hooks.timeout",
+        'expected a duration such as "90s", "30m" or "1h", or seconds',
+        {"0": "0"},
+    ),
+]
+"""Of each option: what is expected instead of some texts, and what the message says is there."""
+
+
 @pytest.mark.parametrize(
     ("path", "text", "problem"),
     [
-        ("sync.max_delete", "lots", 'expected a count or a percentage, got "lots"'),
-        ("sync.max_delete", "101%", 'expected a count or a percentage, got "101%"'),
-        ("sync.max_delete", "-1", "expected a count or a percentage, got -1"),
-        ("sync.max_delete", "true", "expected a count or a percentage, got true"),
-        ("sync.max_delete", "0.5", "expected a count or a percentage, got 0.5"),
-        ("sync.max_delete", "", "expected a count or a percentage, got null"),
-        ("sync.workers", "0", "expected a count from 1 to 256, got 0"),
-        ("sync.workers", "257", "expected a count from 1 to 256, got 257"),
-        ("sync.workers", "yes", "expected a count from 1 to 256, got true"),
-        ("sync.workers", "'16'", 'expected a count from 1 to 256, got "16"'),
-        ("sync.workers", "[1]", "expected a count from 1 to 256, got a list"),
-        ("sync.durable", "1", "expected true or false, got 1"),
-        ("sync.trash_days", "-1", "expected a number of days from 0 to 36500, got -1"),
-        ("sync.trash_days", ".inf", "expected a number of days from 0 to 36500, got inf"),
-        ("sync.trash_days", "7d", 'expected a number of days from 0 to 36500, got "7d"'),
-        ("sync.owner", "a:b:c", 'expected user or user:group, got "a:b:c"'),
-        ("sync.owner", "1000", "expected user or user:group, got 1000"),
-        ("sync.symlinks", "copy", 'expected skip or follow, got "copy"'),
-        ("log.level", "off", "expected debug, info, warning or error, got false"),
-        ("s3.profile", "''", 'expected text, got ""'),
-        ("s3.profile", "true", "expected text, got true"),
-        ("s3.region", "a/b", 'expected the name of a region, got "a/b"'),
-        ("s3.ca_bundle", "ca.pem", 'expected an absolute path, got "ca.pem"'),
-        (
-            "s3.expected_bucket_owner",
-            "123456789012",
-            "expected an account number of 12 digits in quotes, got 123456789012",
-        ),
-        (
-            "s3.kms_key_id",
-            "key",
-            "expected server_side_encryption to be aws:kms beside it",
-        ),
-        ("state_dir", "state", 'expected an absolute path, got "state"'),
-        ("state_dir", "c:/state", 'expected an absolute path, got "c:/state"'),
-        (
-            "state_dir",
-            '"/a\\e[1m"',
-            'expected text without control characters, got "/a\\x1b[1m"',
-        ),
-        (
-            "monitoring.metrics_file",
-            "/a/b.txt",
-            'expected a name that ends in .prom, which the textfile collector looks for, got "/a/b.txt"',
-        ),
-        ("monitoring.metrics_file", "b.prom", 'expected an absolute path, got "b.prom"'),
-        ("monitoring.ping_url", "1", "expected a URL, got 1"),
+        (path, text, f"{wanted}, got {got}")
+        for path, wanted, texts in REFUSED
+        for text, got in texts.items()
+    ]
+    + [
+        ("s3.kms_key_id", "key", "expected server_side_encryption to be aws:kms beside it"),
         (
             "monitoring.report",
             "bucket/maps/fleet",
@@ -237,46 +271,6 @@ def test_an_option(path: str, text: str, value: object) -> None:
             "monitoring.report",
             "bucket",
             "expected a prefix apart from maps, which all computers read",
-        ),
-        (
-            "hooks.before",
-            "[[]]",
-            "[0]: expected a program and its arguments, got an empty list",
-        ),
-        (
-            "hooks.before",
-            "[a, 1]",
-            "[1]: expected text, in quotes where YAML sees something else, got 1",
-        ),
-        ("hooks.before", "[a, [b]]", f"expected {COMMANDS}, got a list"),
-        (
-            "hooks.before",
-            "[./a]",
-            '[0]: expected an absolute path, or a name without slashes, got "./a"',
-        ),
-        (
-            "hooks.before",
-            "['']",
-            '[0]: expected an absolute path, or a name without slashes, got ""',
-        ),
-        (
-            "hooks.before",
-            '["a\\0"]',
-            '[0]: expected text that an argument can hold, got "a\\x00"',
-        ),
-        ("hooks.after", "reboot", f'expected {COMMANDS}, got "reboot"'),
-        ("hooks.after", "{site: [a]}", f"expected {COMMANDS}, got a mapping"),
-        ("hooks.on_change", "null", f"expected {COMMANDS}, got null"),
-        ("hooks.on_change", "{site: 3}", f".site: expected {COMMANDS}, got 3"),
-        (
-            "hooks.on_change",
-            "{s: [[a], [b, 2]]}",
-            ".s[1][1]: expected text, in quotes where YAML sees something else, got 2",
-        ),
-        (
-            "hooks.timeout",
-            "0",
-            'expected a duration such as "90s", "30m" or "1h", or seconds, got 0',
         ),
     ],
 )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from s32s_agent.config import S3Settings
 from s32s_agent.errors import AccessDenied, ConfigError
+from s32s_agent.settings import S3Settings
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.credentials import delivered_file, new_session
 

@@ -35,12 +35,11 @@ from s32s_agent.executor import (
     HOPELESS,
     ONE_PIECE,
     SMALL_BYTES,
-    Means,
-    Throttle,
     alike,
     carry_out,
 )
 from s32s_agent.index import Index, MappingIndex
+from s32s_agent.means import Means, Throttle
 from s32s_agent.model import (
     Check,
     Copy,

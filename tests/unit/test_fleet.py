@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.documents import JSON
 from support.fleets import ATTACK, NOW, fleet, hostile, report
 
 from s32s_agent.fleet import (
@@ -160,18 +161,6 @@ def test_no_hostname_leads_out_of_the_prefix(hostname: str, key: str) -> None:
 def test_a_bucket_alone_takes_reports() -> None:
     """Without a prefix the key has no slash."""
     assert report_key(Location("bucketname"), "web1") == "web1.json"
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.datetimes().map(str),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(report("", 1))), JSON), st.text())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.documents import JSON
 
 from s32s_agent.health import Health, Limits, first_error, judge, nagios_line
 
@@ -120,18 +121,6 @@ def test_nothing_is_measured_of_no_pass() -> None:
     line = nagios_line(None, judge(None, NOW, LIMITS), LIMITS)
 
     assert line == "S32S-AGENT UNKNOWN - no pass has ended yet"
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.datetimes().map(str),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(a_pass())) | st.text(), JSON))

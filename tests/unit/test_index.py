@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from support.disks import or_skip, small_tmpfs
 
 from s32s_agent.errors import DirectoryError
 from s32s_agent.index import Index
@@ -279,17 +280,8 @@ def test_a_directory_in_its_place(path: Path) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place],
-        check=False,
-        capture_output=True,
-    )
-    if done.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {done.stderr.decode()}")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with or_skip(), small_tmpfs(tmp_path / "disk", "size=256k") as place:
+        yield place
 
 
 def test_a_full_disk_is_no_damage(small_disk: Path) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 from support.contents import Bytes, copy_of, entry_of
+from support.disks import or_skip, small_tmpfs
 from support.trees import canary, snapshot, write
 
-from s32s_agent.config import SyncSettings
 from s32s_agent.errors import (
     AgentError,
     DirectoryError,
@@ -30,6 +30,7 @@ from s32s_agent.errors import (
     SourceChanged,
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
+from s32s_agent.settings import SyncSettings
 from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import LocalOptions, LocalStore, open_target
 from s32s_agent.stores.tree import Owner, Tree, translated
@@ -842,18 +843,9 @@ def test_a_directory_that_got_a_file_meanwhile_stays(opened: Open, root: Path) -
 @pytest.fixture
 def mount(root: Path) -> Iterator[Path]:
     """Another file system in the directory, with a file in it."""
-    place = root / "mnt"
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place],
-        check=False,
-        capture_output=True,
-    )
-    if done.returncode:
-        pytest.skip(f"cannot mount a tmpfs: {done.stderr.decode()}")
-    write(place, {"a": b"precious", "d/b": b"precious"})
-    yield place
-    subprocess.run(["umount", place], check=True)
+    with or_skip(), small_tmpfs(root / "mnt", "size=1m") as place:
+        write(place, {"a": b"precious", "d/b": b"precious"})
+        yield place
 
 
 def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
@@ -877,18 +869,12 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
     """Pruning the trash removes nothing that is on another file system."""
     run_id = named(timedelta(days=30))
     place = root / ".s32s" / "trash" / run_id / "mnt"
-    place.mkdir(parents=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=False)
-    if done.returncode:
-        pytest.skip("cannot mount a tmpfs")
-    try:
+    with or_skip(), small_tmpfs(place, "size=1m"):
         write(place, {"a": b"precious"})
         with contextlib.suppress(AgentError):
             opened().tidy(NOW)
 
         assert (place / "a").read_bytes() == b"precious"
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:

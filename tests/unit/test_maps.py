@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support.documents import SCALARS
 
 from s32s_agent.maps import PROPERTIES, MapFailure, MapFile, MapRules, Maps, read_maps
 from s32s_agent.model import Extras, Location, Mapping, Role
@@ -433,11 +434,7 @@ def test_only_failures_come_out_of_bytes(data: bytes, name: str) -> None:
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
+    SCALARS
     | st.sampled_from(
         ["/srv/a", "/srv/a/b", "/", "bucket/a", "bucket", "c:/x", "keep", "\ud800"]
     ),

@@ -9,22 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.clocks import Clock
 
 from s32s_agent.notify import INTERVAL_SECONDS, STALL_SECONDS, Notifier, listener
 from s32s_agent.progress import Progress, Tally
 
 BEGUN = Tally("site", 10, 1000)
 MORE_TIME = f"EXTEND_TIMEOUT_USEC={STALL_SECONDS * 1_000_000}"
-
-
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 class Systemd:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 
 import pytest
+from support.clocks import Clock
 
 from s32s_agent.progress import Progress, Tally, render
 
@@ -32,16 +34,6 @@ class Poor(Terminal):
     encoding = "ascii"
 
 
-class Clock:
-    """Time that passes when told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -50,6 +42,17 @@ def clock() -> Clock:
 @pytest.fixture(autouse=True)
 def _width(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "101")
+
+
+def drawn(
+    terminal: Terminal, clock: Clock, label: str = "web", *, environ: Mapping[str, str] = {}
+) -> Progress:
+    """Begin a piece of work, and come as far as the first drawing."""
+    progress = Progress(terminal, enabled=True, clock=clock, environ=environ)
+    progress.start(label, 4, 0)
+    clock.seconds += 2
+    progress.advance(1, 0)
+    return progress
 
 
 HALF = Tally("web", 200, 10_000_000, entries=100, bytes=5_000_000)
@@ -171,10 +174,7 @@ def test_long_work_is_drawn_ten_times_a_second_at_most(clock: Clock) -> None:
 def test_log_lines_never_mix_with_the_line(clock: Clock) -> None:
     """A pause erases the line once; the next drawing brings it back."""
     terminal = Terminal()
-    progress = Progress(terminal, enabled=True, clock=clock, environ={})
-    progress.start("web", 4, 0)
-    clock.seconds += 2
-    progress.advance(1, 0)
+    progress = drawn(terminal, clock)
     terminal.truncate(0)
     terminal.seek(0)
     progress.pause()
@@ -190,10 +190,7 @@ def test_log_lines_never_mix_with_the_line(clock: Clock) -> None:
 def test_the_end_takes_the_line_away(clock: Clock) -> None:
     """After the work nothing is left, and what comes after the end draws nothing."""
     terminal = Terminal()
-    progress = Progress(terminal, enabled=True, clock=clock, environ={})
-    progress.start("web", 4, 0)
-    clock.seconds += 2
-    progress.advance(1, 0)
+    progress = drawn(terminal, clock)
     progress.finish()
     clock.seconds += 2
     progress.advance(1, 0)
@@ -248,10 +245,7 @@ def test_a_closed_stream_is_no_terminal(clock: Clock) -> None:
     """A stream that is closed already is not asked."""
     terminal = Terminal()
     terminal.close()
-    progress = Progress(terminal, enabled=True, clock=clock, environ={})
-    progress.start("web", 4, 0)
-    clock.seconds += 2
-    progress.advance(1, 0)
+    drawn(terminal, clock)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="colours are off there")
@@ -261,20 +255,14 @@ def test_no_color_is_honoured(
 ) -> None:
     """With NO_COLOR the line is plain."""
     terminal = Terminal()
-    progress = Progress(terminal, enabled=True, clock=clock, environ=environ)
-    progress.start("web", 4, 0)
-    clock.seconds += 2
-    progress.advance(1, 0)
+    drawn(terminal, clock, environ=environ)
 
     assert ("\x1b[32m" in terminal.getvalue()) == coloured
 
 
 def test_a_terminal_that_went_away_never_stops_a_pass(clock: Clock) -> None:
     """A failed write ends the showing, and only that."""
-    progress = Progress(Gone(), enabled=True, clock=clock, environ={})
-    progress.start("web", 4, 0)
-    clock.seconds += 2
-    progress.advance(1, 0)
+    progress = drawn(Gone(), clock)
     clock.seconds += 2
     progress.advance(1, 0)
     progress.finish()
@@ -283,10 +271,7 @@ def test_a_terminal_that_went_away_never_stops_a_pass(clock: Clock) -> None:
 def test_a_poor_locale_never_stops_a_pass(clock: Clock) -> None:
     """What the terminal's encoding lacks becomes a question mark."""
     terminal = Poor()
-    progress = Progress(terminal, enabled=True, clock=clock, environ={})
-    progress.start("größe", 4, 0)
-    clock.seconds += 2
-    progress.advance(1, 0)
+    drawn(terminal, clock, "größe")
 
     assert "gr??e" in terminal.getvalue()
 
@@ -295,9 +280,6 @@ def test_the_line_never_wraps(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> 
     """One column of the terminal stays free."""
     monkeypatch.setenv("COLUMNS", "10")
     terminal = Terminal()
-    progress = Progress(terminal, enabled=True, clock=clock, environ={})
-    progress.start("x" * 100, 4, 0)
-    clock.seconds += 2
-    progress.advance(1, 0)
+    drawn(terminal, clock, "x" * 100)
 
     assert terminal.getvalue() == ERASE + "x" * 9

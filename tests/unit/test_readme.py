@@ -15,12 +15,12 @@ from support.readme import DOCS, README, ROOT, section_of, table
 import s32s_agent
 from s32s_agent import cli, config, documents, errors, etags, mapfiles, maps
 from s32s_agent import files as own_files
-from s32s_agent.config import Settings
 from s32s_agent.documents import load_yaml
 from s32s_agent.journal import MESSAGE_IDS
 from s32s_agent.lastrun import MAX_ERRORS
 from s32s_agent.monitoring import HELP
 from s32s_agent.report import MappingReport, RunReport
+from s32s_agent.settings import Settings
 from s32s_agent.status import last_run_document
 from s32s_agent.stores import bounded, listing, s3_target
 

@@ -1,0 +1,54 @@
+"""What a master and a slave have in common, as most tests want them: one mapping, one bucket, one root."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+
+PREFIX = "data"
+MAPS = "maps"
+NAME = "site"
+_POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""Before a command, takes from root what lets it do everything."""
+
+
+@dataclass(slots=True)
+class Computer:
+    """An agent, the bucket that it works with, and the root of its directories."""
+
+    agent: Agent
+    bucket: str
+    put: Callable[..., object]
+    """Puts an object into the bucket: a key and its bytes."""
+    root: Path
+    """The one root of the config; it exists."""
+
+    def publish_map(
+        self, *mappings: Mapping[str, Any], key: str = f"{MAPS}/site.json"
+    ) -> None:
+        """Put a map file into the bucket."""
+        self.put(key, json.dumps(mappings).encode())
+
+    def once(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> AgentRun:
+        """Make a pass."""
+        return self.agent.run("--once", *arguments, env=env)
+
+    def once_without_power(self) -> AgentRun:
+        """Make a pass as somebody to whom permissions apply, whoever runs the tests."""
+        powerless = _POWERLESS if os.geteuid() == 0 else ()
+        done = subprocess.run(
+            [*powerless, *self.agent.command("--once")],
+            env=self.agent.environment(),
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        stderr = done.stderr.decode()
+        return AgentRun(done.returncode, parse_events(stderr), done.stdout.decode(), stderr)

@@ -1,0 +1,13 @@
+"""Documents that anybody may have written."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+JSON = st.recursive(
+    SCALARS | st.datetimes().map(str),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+"""What a field may hold instead of what it should."""

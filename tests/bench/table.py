@@ -16,6 +16,7 @@ from .results import (
     spread,
     summaries,
 )
+from .tools import FLOOR
 
 MB = 1e6
 LAX = f"{OURS}, durable: false"
@@ -128,6 +129,11 @@ def _notes(workloads: Mapping[str, Record]) -> Iterator[str]:
         if LAX in found and OURS in found:
             lax, ours = (_figure(found[tool].wall.median) for tool in (LAX, OURS))
             yield f"{name} with `durable: false`: {lax} s instead of {ours} s."
+        if FLOOR in found:
+            wall, cpu = (
+                _figure(each.median) for each in (found[FLOOR].wall, found[FLOOR].cpu)
+            )
+            yield f"{name}, to {FLOOR} and nothing else (tests/bench/floor.py): {wall} s, {cpu} s."
     growth = growth_bytes(workloads)
     if growth is not None:
         yield f"j: memory grows by {growth:.0f} bytes an object."

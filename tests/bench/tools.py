@@ -5,6 +5,7 @@ Whatever a tool can say is said to nobody: all run with the option that leaves e
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -22,6 +23,7 @@ from .store import Address
 PREFIX = "data"
 MAPS = "maps"
 EXTRA = "bench"
+FLOOR = "fetch, hash, write"
 
 
 class Direction(Enum):
@@ -244,6 +246,34 @@ class Aws:
         return said([_aws(), "--version"])
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The least that a first pull must do; no tool for anybody."""
+
+    name: str = FLOOR
+
+    def takes(self, job: Job) -> bool:
+        """Only where everything comes anew."""
+        pull = job.direction is Direction.PULL
+        return job.first and pull and job.max_bandwidth is None
+
+    def set_up(self, job: Job, publish: Callable[[str, bytes], None]) -> None:
+        """Need nothing."""
+
+    def command(self, job: Job) -> list[str]:
+        """Run the script with this Python."""
+        script = Path(__file__).with_name("floor.py")
+        return [sys.executable, "-I", str(script), job.bucket, PREFIX, str(job.directory)]
+
+    def missing(self) -> str:
+        """Say nothing: obstore is there with the agent."""
+        return ""
+
+    def version(self) -> str:
+        """Name the library that fetches the bytes."""
+        return f"obstore {importlib.metadata.version('obstore')}"
+
+
 def all_tools(agent: Path) -> list[Tool]:
     """Give every tool, in the order in which they take turns."""
     lax = {"durable": False}
@@ -255,6 +285,7 @@ def all_tools(agent: Path) -> list[Tool]:
         S5cmd("s5cmd sync", "sync"),
         S5cmd("s5cmd cp", "cp"),
         Aws(),
+        Floor(),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Puts the results into the README, between two marks, so that no figure there is written by hand."""
+"""Puts results into the README, between two marks, so that no figure there is written by hand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 from .results import Record
 from .table import short_table
 
-BEGIN = "<!-- written by `python -m tests.bench --readme` -->"
-END = "<!-- end of what `python -m tests.bench --readme` writes -->"
+COMMAND = "python -m tests.bench --readme"
 
 
 def section(workloads: Mapping[str, Record]) -> str:
@@ -48,20 +47,24 @@ def _machine(facts: Mapping[str, Any]) -> str:
     )
 
 
-def inserted(text: str, workloads: Mapping[str, Record]) -> str:
-    """Give the README with the results in their place.
+def inserted(text: str, results: str, command: str) -> str:
+    """Give the README with results in their place, which names the command that writes them.
 
     Raises:
         ValueError: it has no such place.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = (
+        f"<!-- written by `{command}` -->",
+        f"<!-- end of what `{command}` writes -->",
+    )
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"README.md: expected the line {BEGIN} and, below it, {END}")
-    return f"{before}{BEGIN}\n\n{section(workloads)}\n\n{END}{after}"
+        raise ValueError(f"README.md: expected the line {first} and, below it, {last}")
+    return f"{before}{begin}\n\n{results}\n\n{end}{after}"
 
 
 def update(file: Path, workloads: Mapping[str, Record]) -> None:
     """Write the results into the file."""
-    text = inserted(file.read_text(encoding="utf-8"), workloads)
+    text = inserted(file.read_text(encoding="utf-8"), section(workloads), COMMAND)
     file.write_text(text, encoding="utf-8")

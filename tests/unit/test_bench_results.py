@@ -103,11 +103,13 @@ def test_a_workload_is_added_to_what_is_known(tmp_path: Path) -> None:
 def test_a_readme_without_a_place_for_results_is_refused() -> None:
     """It is said which lines are missing, and nothing is guessed."""
     with pytest.raises(ValueError, match="expected the line <!-- written by"):
-        readme.inserted("# Title\n", {})
+        readme.inserted("# Title\n", "", readme.COMMAND)
 
 
 def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
     """What stands between the marks is what the committed results give."""
     text = README.read_text(encoding="utf-8")
 
-    assert readme.inserted(text, results.read(COMMITTED)) == text
+    assert (
+        readme.inserted(text, readme.section(results.read(COMMITTED)), readme.COMMAND) == text
+    )

@@ -160,14 +160,18 @@ def in_background(function: Callable[[], R], stop: Stop, seconds: float) -> R:
     raise TimeoutError
 
 
-def patiently(acquire: Callable[..., bool]) -> None:
+def patiently(
+    acquire: Callable[..., bool], others_are_slow: Callable[[], bool] = lambda: True
+) -> None:
     """Wait for a permit, showing life: it is others who are slow.
 
     Args:
         acquire: tries to take it, for at most `timeout` seconds.
+        others_are_slow: False where the wait is for what the caller itself has under way, and life is not shown.
     """
     while not acquire(timeout=_WAITING_SECONDS):
-        show_life()
+        if others_are_slow():
+            show_life()
 
 
 def _none(_running: int) -> int:
@@ -288,7 +292,7 @@ class _Worker:
     seen: float = 0.0
     """When it last showed life."""
     busy: bool = False
-    """It has an item; one that waits for an item need not show life."""
+    """It has an item, or takes one; one that waits for its turn need not show life."""
 
 
 class _Pool(Generic[T, R]):
@@ -313,8 +317,9 @@ class _Pool(Generic[T, R]):
         try:
             while not self._stop.asked():
                 with self._lock:
+                    worker.seen, worker.busy = time.monotonic(), True
                     item = next(self._items)
-                worker.seen, worker.busy = time.monotonic(), True
+                worker.seen = time.monotonic()
                 result = self._try(item)
                 worker.busy = False
                 self._results.put((item, result))
@@ -324,6 +329,7 @@ class _Pool(Generic[T, R]):
             # A panic in obstore is no Exception; without a word the caller would wait for ever.
             self._results.put(_Broken(error))
         finally:
+            worker.busy = False
             self._results.put(None)
 
     def _try(self, item: T) -> R | Exception:

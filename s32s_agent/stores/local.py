@@ -190,7 +190,7 @@ class LocalStore(LocalReader):
             if entry.size >= _WORTH_RESERVING:
                 reserve(fd, entry.size)
             if isinstance(content, RangedContent):
-                content.fill(OpenFile(fd), kept)
+                content.fill(OpenFile(fd, to_disk=self._options.durable), kept)
             else:
                 for chunk in content.chunks():
                     write_all(fd, chunk)

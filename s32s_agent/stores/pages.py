@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
@@ -27,6 +28,8 @@ _WASTE = 1.25
 """More requests than this times the fewest possible, and the seams are learnt anew."""
 
 Fetch = Callable[[dict[str, str]], Page]
+_Read: TypeAlias = tuple[Page, list[str]]
+"""A page, and its keys, decoded."""
 
 
 class Pages:
@@ -52,7 +55,7 @@ class Pages:
         self._by_seams = bool(seams)
         self._ranges = len(seams) + 1
         self._seams = deque(seams)
-        self._ahead: deque[tuple[str, Answer[Page]]] = deque()
+        self._ahead: deque[tuple[str, Answer[_Read]]] = deque()
         self._ends: list[str] = []
         """The last key that was read of each page."""
         self._keys = 0
@@ -63,9 +66,8 @@ class Pages:
         answer = self._ask({})
         while True:
             self._ask_ahead()
-            page = answer.result()
+            page, names = answer.result()
             self._answered()
-            names = decoded_keys(page)
             seam = self._seam(names)
             token = self._listing.next_token(page)
             if seam is None and token is not None:
@@ -88,8 +90,12 @@ class Pages:
         coarse = len(self._ends) > 2 * self._ranges
         return () if wasteful or coarse else None
 
-    def _ask(self, where: dict[str, str]) -> Answer[Page]:
-        return Answer(lambda: self._fetch(where))
+    def _ask(self, where: dict[str, str]) -> Answer[_Read]:
+        def read() -> _Read:
+            page = self._fetch(where)
+            return page, decoded_keys(page)
+
+        return Answer(read)
 
     def _ask_ahead(self) -> None:
         while self._seams and len(self._ahead) < AHEAD:
@@ -105,7 +111,7 @@ class Pages:
             return None
         after, answer = self._ahead[0]
         try:
-            following = decoded_keys(answer.result())[:1]
+            following = answer.result()[1][:1]
         except (StoreUnavailable, ListingInconsistent):
             following = []
         if not following or following == names[:1]:

@@ -71,14 +71,18 @@ class Slots:
         under_way: deque[tuple[threading.Thread, Future[Range]]] = deque()
 
         show_life_for_caller = shown_for_caller()
+        at_work: set[Range] = set()
 
         def bring(wanted: Range, done: Future[Range]) -> None:
             show_life_for_caller()
             try:
-                patiently(self._free.acquire)
+                # While others of this entry are at work, it is theirs to show life: they may hang.
+                patiently(self._free.acquire, lambda: not at_work)
                 try:
+                    at_work.add(wanted)
                     _copy(read, wanted, file, given_up)
                 finally:
+                    at_work.discard(wanted)
                     self._free.release()
                 done.set_result(wanted)
             except BaseException as error:  # noqa: BLE001 (raised again where the range is waited for)

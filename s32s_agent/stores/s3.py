@@ -86,7 +86,10 @@ class S3Store:
         self._computed: dict[tuple[str, str | None], str] = {}
         """What came of multipart objects whose bytes do not give their ETags."""
         self._opaque_parts = False
-        """One of them came twice alike, so that the ETags here prove nothing."""
+        """One of them came twice alike, and none was ever proven: the ETags here prove nothing."""
+        self._proving_parts = False
+        """The parts of one of them gave its ETag."""
+        self._judging = threading.Lock()
         self.sort = False
         """Set when the store is known not to list in key order: a scan then sorts, on disk."""
         self.seams: tuple[str, ...] = ()
@@ -252,10 +255,19 @@ class S3Store:
         if self._opaque_parts or self.is_encrypted(entry.key):
             return True
         version = entry.key, entry.etag
-        with self._opening:
-            before, self._computed[version] = self._computed.get(version), computed
-        self._opaque_parts = before == computed
-        return self._opaque_parts
+        with self._judging:
+            same = self._computed.pop(version, "") == computed
+            if same:
+                self.in_ranges = True  # it was not they that went wrong
+                self._opaque_parts = not self._proving_parts
+            else:
+                self._computed[version] = computed
+        return same
+
+    def note_proven_parts(self) -> None:
+        """Note that an object's parts gave its ETag: here such ETags prove something, and a mismatch means damage."""
+        with self._judging:
+            self._proving_parts, self._opaque_parts = True, False
 
     def is_encrypted(self, key: str) -> bool:
         """Tell whether the object's encryption makes its ETag something else than an MD5."""
@@ -359,7 +371,10 @@ class _Download:
         if not computed:
             return "length"
         if computed == etag:
-            return "md5" if is_md5(etag) else "multipart"
+            if is_md5(etag):
+                return "md5"
+            self._store.note_proven_parts()
+            return "multipart"
         if is_md5(etag) and not self._store.is_encrypted(self._entry.key):
             raise IntegrityError(f'"{self._entry.key}": got MD5 {computed}, expected {etag}')
         if part_count(etag) and not self._store.accepts(self._entry, computed):

@@ -51,6 +51,7 @@ class Stage:
             first=workload.scenario in {Scenario.FIRST_PULL, Scenario.FIRST_PUSH},
             only_key=workload.data.key(0) if workload.data.count == 1 else None,
             max_bandwidth=workload.max_bandwidth,
+            delayed=workload.delay_ms > 0,
         )
 
     @property

@@ -48,6 +48,8 @@ class Job:
     only_key: str | None = None
     """The key of the one object, when there is one only."""
     max_bandwidth: int | None = None
+    delayed: bool = False
+    """Every request takes longer than the server needs."""
 
     @property
     def url(self) -> str:
@@ -253,9 +255,9 @@ class Floor:
     name: str = FLOOR
 
     def takes(self, job: Job) -> bool:
-        """Only where everything comes anew."""
+        """Only where everything comes anew, as fast as it can."""
         pull = job.direction is Direction.PULL
-        return job.first and pull and job.max_bandwidth is None
+        return job.first and pull and job.max_bandwidth is None and not job.delayed
 
     def set_up(self, job: Job, publish: Callable[[str, bytes], None]) -> None:
         """Need nothing."""

@@ -125,7 +125,7 @@ def main() -> int:
             pool.shutdown(wait=False, cancel_futures=True)
         finally:
             table.print()
-    return 1 if table.lost.total() else 0
+    return 1 if table.lost.total() or table.tried.total() < len(points) else 0
 
 
 if __name__ == "__main__":

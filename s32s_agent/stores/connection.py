@@ -117,6 +117,8 @@ class Connection:
         self.answered = answered
         self._making = threading.Lock()
         self._made: S3Client | None = None
+        self._for_boto3: set[str] = set()
+        """Buckets that boto3 could list where a plain request could not: in another region, for one."""
         with border("the S3 settings"):
             self._session = new_session(os.environ)
             for name in ("profile", "region"):
@@ -243,6 +245,8 @@ class Connection:
         if plainly and (plain := self._list_plainly(bucket, parameters)):
             return plain
         answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
+        if plainly:
+            self._for_boto3.add(bucket)
         meta = answer["ResponseMetadata"]
         raw = cast("bytes | None", answer.get("RawPage"))
         return _Answer(meta["HTTPStatusCode"], meta["HTTPHeaders"], raw)
@@ -256,7 +260,7 @@ class Connection:
     def _get_plainly(
         self, bucket: str, key: str, query: dict[str, str], headers: dict[str, str], limit: int
     ) -> PlainAnswer | None:
-        if self._plain is None:
+        if self._plain is None or bucket in self._for_boto3:
             return None
         common = dict(headers)
         if self._settings.requester_pays:

@@ -5,6 +5,7 @@ A store joins with one line in `SOURCES` or `TARGETS`.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -202,7 +203,15 @@ def s3_read_only(makers: Makers) -> Rig:
     return rig
 
 
-SOURCES = [memory, local, local_reader, s3_read_only]
+def s3_by_boto3(makers: Makers) -> Rig:
+    """List by boto3, as where a plain signed GET does not do."""
+    rig = s3_read_only(makers)
+    rig.store._connection = copy.copy(makers.connection())
+    rig.store._connection._plain = None
+    return rig
+
+
+SOURCES = [memory, local, local_reader, s3_read_only, s3_by_boto3]
 TARGETS = [memory, local, s3]
 
 

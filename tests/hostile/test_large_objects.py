@@ -33,7 +33,7 @@ from s32s_agent.stores.downloads import name_of
 from s32s_agent.stores.local import LocalOptions, LocalStore
 from s32s_agent.stores.ranges import AHEAD, RANGE
 from s32s_agent.stores.s3 import S3Store
-from s32s_agent.stores.tree import Tree
+from s32s_agent.stores.tree import OpenFile, Tree
 
 RANGES = AHEAD + 2
 NEW = random.Random(1).randbytes((RANGES - 1) * RANGE + 100)
@@ -297,6 +297,22 @@ def test_a_damaged_part_of_a_large_object_is_not_installed(
 
     assert (outcome.status, outcome.verified) == (Status.COPIED, "multipart")
     assert slave.tree() == WHOLE
+
+
+def test_parts_are_hashed_while_they_come(
+    slave: Slave, scripted: ScriptedS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each range holds whole parts, so nothing is read back from the disk to be hashed."""
+    part = 5 << 20
+    etag = multipart_etag([NEW[start : start + part] for start in range(0, SIZE, part)])
+    scripted.put(f"data/{KEY}", NEW, etag=etag)
+    monkeypatch.delattr(OpenFile, "read")
+
+    (outcome,) = slave.run(WANTED._replace(entry=WANTED.entry._replace(etag=etag.strip('"'))))
+
+    assert (outcome.status, outcome.verified) == (Status.COPIED, "multipart")
+    asked = [each.headers["range"] for each in scripted.requests if "range" in each.headers]
+    assert {int(each[6:].partition("-")[0]) % part for each in asked} == {0}
 
 
 @pytest.mark.parametrize("flipped", [0, 17 << 20])

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
+from support.computers import Computer
+from support.masters import Master
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
 
@@ -224,24 +226,47 @@ def test_a_second_pass_gives_way(slave: Slave) -> None:
     assert "last skipped" in slave.agent.run("--status").stdout
 
 
-def test_version_and_status_import_no_sdk(slave: Slave) -> None:
-    """They answer at once, which importing boto3 or obstore would not allow."""
-    program = (
-        "import sys, s32s_agent.cli as cli\n"
-        "try:\n    cli.main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "print(sorted({'boto3', 'botocore', 'obstore'} & set(sys.modules)))\n"
-    )
-    config = str(slave.agent.config_file)
-    for arguments in (["--version"], ["--status", "--config", config]):
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            env=slave.agent.environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+IMPORTED = """
+import sys, s32s_agent.cli as cli
+try:
+    cli.main(sys.argv[1:])
+except SystemExit:
+    pass
+print(sorted({"boto3", "botocore", "botocore.client", "obstore"} & set(sys.modules)))
+"""
 
-        assert done.stdout.splitlines()[-1] == "[]"
+
+def imported(computer: Computer, *arguments: str) -> str:
+    """Run the program, and give the libraries for S3 that it has imported by its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *arguments, "--config", computer.agent.config_file],
+        env=computer.agent.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()[-1]
+
+
+def test_status_imports_no_sdk(slave: Slave) -> None:
+    """It answers at once, which importing boto3 or obstore would not allow."""
+    assert imported(slave, "--status") == "[]"
+
+
+def test_a_slave_s_pass_in_which_nothing_changed_imports_no_client(slave: Slave) -> None:
+    """What finds nothing to do does without boto3's clients and without obstore."""
+    slave.publish(FILES)
+
+    assert "'obstore'" in imported(slave, "--once")
+    assert imported(slave, "--once") == "['botocore']"
+
+
+def test_a_master_s_pass_in_which_nothing_changed_imports_no_client(master: Master) -> None:
+    """The same of a master."""
+    master.write(FILES)
+
+    assert "'obstore'" in imported(master, "--once")
+    assert imported(master, "--once") == "['botocore']"
 
 
 def test_version_is_one_line(slave: Slave) -> None:

@@ -31,9 +31,10 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.settings import SyncSettings
+from s32s_agent.stores import tree
 from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import LocalOptions, LocalStore, open_target
-from s32s_agent.stores.tree import Owner, Tree, translated
+from s32s_agent.stores.tree import OpenFile, Owner, Tree, translated
 
 RUN = "20261122T204012Z-abcdef"
 NOW = datetime(2026, 11, 22, 20, 40, 12, tzinfo=UTC)
@@ -1020,3 +1021,28 @@ def test_an_immutable_file_is_an_entry_s_failure(opened: Open, root: Path) -> No
         assert snapshot(root) == {"a": b"fixed", "b": b"new"}
     finally:
         subprocess.run(["chattr", "-i", root / "a"], check=True)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_the_disk_begins_with_a_large_file_before_its_end(
+    root: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
+) -> None:
+    """In whatever order the ranges come; and only where a sync will wait for it."""
+    begun: list[range] = []
+    monkeypatch.setattr(
+        tree,
+        "start_writing",
+        lambda _, position, size: begun.append(range(position, position + size)),
+    )
+    length = 8 << 20
+    for to_disk in (True, False):
+        with (root / f"{to_disk}").open("wb") as file:
+            opened = OpenFile(file.fileno(), to_disk=to_disk)
+            for number in order:
+                for offset in range(0, length, 1 << 20):
+                    opened.write(bytes(1 << 20), number * length + offset)
+
+        assert {each // length for one in begun for each in (one.start, one.stop - 1)} == (
+            {0, 1, 2} if to_disk else set()
+        )
+        begun.clear()

@@ -73,6 +73,37 @@ def test_items_are_taken_by_one_thread_at_a_time() -> None:
     assert len(list(in_parallel(str, items(), 8, Stop()))) == 200
 
 
+def test_items_that_never_come_are_noticed() -> None:
+    """A disk that hangs while a part is read from it ends what waits for the part, too."""
+    stop = Stop(stalled_seconds=0.5)
+
+    def items() -> Iterator[int]:
+        yield 1
+        while not stop.asked():
+            time.sleep(0.05)
+
+    given_up = threading.Timer(20, stop.set)
+    given_up.start()
+    try:
+        with pytest.raises(StoreUnavailable, match="nothing came"):
+            list(in_parallel(str, items(), 2, stop))
+    finally:
+        given_up.cancel()
+
+
+def test_whoever_has_ended_is_not_taken_for_stalled() -> None:
+    """One long item, and threads that found none: they have nothing to show life for."""
+    stop = Stop(stalled_seconds=0.3)
+
+    def take_long(_: int) -> None:
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            stop.check()
+            time.sleep(0.05)
+
+    assert list(in_parallel(take_long, [1], 4, stop)) == [(1, None)]
+
+
 def test_closing_early_waits_for_the_workers() -> None:
     """After the iterator is closed no function runs any more, and the rest of the items is not taken."""
     running: set[int] = set()

@@ -9,9 +9,13 @@ import boto3
 import botocore.session
 import pytest
 from botocore.config import Config
-from support.scripted import Reply, ScriptedS3, is_get
+from support.scripted import Reply, Request, ScriptedS3, is_get, is_list
 
+from s32s_agent.model import Location
+from s32s_agent.settings import S3Settings
+from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.plain import Address, PlainRequests, address
+from s32s_agent.stores.s3 import S3Store
 
 LIMIT = 1 << 20
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -228,3 +232,30 @@ def test_behind_a_proxy_boto3_asks(
 
     assert requests.get(server.bucket, "maps/a.json", {}, {}, LIMIT) is None
     assert server.requests == []
+
+
+def test_a_bucket_that_plain_requests_cannot_list_is_left_to_boto3_at_once(
+    server: ScriptedS3,
+) -> None:
+    """The first page tells, as for a bucket in another region; no later page is asked for twice."""
+    server.page_size = 2
+    for number in range(6):
+        server.put(f"data/{number}", b"")
+    refused: list[Request] = []
+
+    def refuse_plain(request: Request) -> Reply | None:
+        if "Boto" in request.headers.get("user-agent", ""):
+            return None
+        refused.append(request)
+        return Reply(400)
+
+    server.on(is_list, refuse_plain)
+    settings = S3Settings(
+        endpoint_url=server.endpoint_url, region="us-east-1", addressing_style="path"
+    )
+    store = S3Store(Connection(settings, 8), Location(server.bucket, "data"))
+
+    listed = [each.key for each in store.scan()]
+
+    assert listed == [str(number) for number in range(6)]
+    assert len(refused) == 1

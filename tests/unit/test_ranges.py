@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from s32s_agent.errors import IntegrityError, StoreUnavailable
+from s32s_agent.parallel import Stop, in_parallel
 from s32s_agent.stores.ranges import AHEAD, AT_ONCE, RANGE, Range, Slots, cut, surely_whole
 
 CHUNK = bytes(RANGE // 4)
@@ -169,6 +171,27 @@ def test_sixteen_large_objects_do_not_fill_the_memory() -> None:
     assert at_once == AT_ONCE
     assert len(server.begun) == 16 * 5
     assert found == [list(cut(0, 5 * RANGE))] * 16
+
+
+def test_a_range_that_hangs_is_noticed_beside_others_that_wait_for_their_turn() -> None:
+    """Whoever waits for a place shows life only for others: what its own entry has under way may hang for ever."""
+    stop, slots = Stop(stalled_seconds=2.5), Slots()
+
+    def hang(_: Range) -> Iterator[bytes]:
+        while not stop.asked():
+            time.sleep(0.05)
+        yield b""
+
+    def fetch(_: int) -> list[Range]:
+        return list(slots.fetch(cut(0, SIZE), hang, Noted()))
+
+    given_up = threading.Timer(PATIENCE_SECONDS, stop.set)
+    given_up.start()
+    try:
+        with pytest.raises(StoreUnavailable, match="nothing came"):
+            list(in_parallel(fetch, range(3), 3, stop))
+    finally:
+        given_up.cancel()
 
 
 @pytest.mark.parametrize("surplus", [-1, 1])

@@ -24,7 +24,7 @@ from .workloads import WORKLOADS, Workload, select, shrunk
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-README = HERE.parent.parent / "README.md"
+ROOT = HERE.parent.parent
 USAGE_STATUS = 2
 SMALL = 10
 GIB = 1 << 30
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, _: sys.exit(128 + number))
     if options.readme:
-        update(README, results.read(RESULTS / results.FILE))
+        update(ROOT, results.read(RESULTS / results.FILE))
         return 0
     try:
         workloads = select(name for text in options.workload for name in text.split(","))

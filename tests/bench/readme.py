@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .goals import goals
 from .results import Record
 from .table import short_table
 
 COMMAND = "python -m tests.bench --readme"
+README, GOALS = "README.md", "docs/development.md"
 
 
 def section(workloads: Mapping[str, Record]) -> str:
@@ -64,7 +66,8 @@ def inserted(text: str, results: str, command: str) -> str:
     return f"{before}{begin}\n\n{results}\n\n{end}{after}"
 
 
-def update(file: Path, workloads: Mapping[str, Record]) -> None:
-    """Write the results into the file."""
-    text = inserted(file.read_text(encoding="utf-8"), section(workloads), COMMAND)
-    file.write_text(text, encoding="utf-8")
+def update(root: Path, workloads: Mapping[str, Record]) -> None:
+    """Write the results into the README, and the goals where the development is described."""
+    for name, results in ((README, section(workloads)), (GOALS, goals(workloads))):
+        text = inserted((root / name).read_text(encoding="utf-8"), results, COMMAND)
+        (root / name).write_text(text, encoding="utf-8")

@@ -45,7 +45,7 @@ def _long(name: str, record: Record) -> str:
     rows = [_long_row(tool, each, ours) for tool, each in found.items()]
     rows += [(tool, f"wrong: {reason}", *[""] * 5) for tool, reason in wrong.items()]
     return "\n".join(
-        [head, "", *_markdown(columns, rows), "", *_verdicts(record, found)]
+        [head, "", *markdown(columns, rows), "", *_verdicts(record, found)]
     ).rstrip()
 
 
@@ -104,7 +104,7 @@ def short_table(workloads: Mapping[str, Record]) -> str:
         for name, record in shown.items()
     ]
     notes = [f"- {note}" for note in _notes(workloads)]
-    return "\n".join([*_markdown(columns, rows), *([""] if notes else []), *notes])
+    return "\n".join([*markdown(columns, rows), *([""] if notes else []), *notes])
 
 
 def _has(record: Record, tool: str) -> bool:
@@ -155,7 +155,7 @@ def growth_bytes(workloads: Mapping[str, Record]) -> float | None:
     return float((high - low) / (many - few))
 
 
-def _markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     columns = list(columns)
     lines = [columns, ["---"] * len(columns), *rows]
     return [f"| {' | '.join(cells)} |" for cells in lines]

@@ -31,7 +31,7 @@ def test_a_damaged_object_is_not_believed_because_another_one_proves_nothing(
 ) -> None:
     """Where one object's parts gave its ETag, a mismatch is damage, whatever was found before."""
     slave = scripted_slave
-    slave.configure(sync={"workers": 1})
+    slave.configure(sync={"workers": 1}, s3={"endpoint_url": scripted.endpoint_url})
     put_in_parts(scripted, "a-opaque", SMALL, OPAQUE)
     put_in_parts(scripted, "b-proven", SMALL[::-1])
     put_in_parts(scripted, "c-damaged", SMALL)
@@ -50,7 +50,7 @@ def test_objects_that_prove_nothing_still_come_in_ranges(
 ) -> None:
     """The second look settles that the ranges were right, so the next object comes in ranges again."""
     slave = scripted_slave
-    slave.configure(sync={"workers": 1})
+    slave.configure(sync={"workers": 1}, s3={"endpoint_url": scripted.endpoint_url})
     put_in_parts(scripted, "a", LARGE, OPAQUE)
     put_in_parts(scripted, "b", LARGE[::-1], OPAQUE.replace("0", "1"))
 

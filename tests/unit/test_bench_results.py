@@ -10,11 +10,12 @@ from bench import readme, results, table
 from bench.chart import heights
 from bench.course import Outcome
 from bench.data import DataSet
+from bench.goals import goals
 from bench.measure import Run
 from bench.results import Spread, best_peer, problems, spread, summaries
 from bench.workloads import Scenario, Workload
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 COMMITTED = Path(__file__).parents[1] / "bench" / "results" / results.FILE
 OURS, PEER, OTHER = "s32s-agent", "rclone --checksum", "s5cmd sync"
 
@@ -107,9 +108,25 @@ def test_a_readme_without_a_place_for_results_is_refused() -> None:
 
 
 def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
-    """What stands between the marks is what the committed results give."""
-    text = README.read_text(encoding="utf-8")
+    """What stands between the marks is what the committed results give, there and where the goals are."""
+    measured = results.read(COMMITTED)
+    texts = [
+        (ROOT / name).read_text(encoding="utf-8") for name in (readme.README, readme.GOALS)
+    ]
+    wanted = readme.section(measured), goals(measured)
 
-    assert (
-        readme.inserted(text, readme.section(results.read(COMMITTED)), readme.COMMAND) == text
-    )
+    assert [
+        readme.inserted(text, each, readme.COMMAND)
+        for text, each in zip(texts, wanted, strict=True)
+    ] == texts
+
+
+def test_a_goal_that_was_missed_is_told() -> None:
+    """Beside the share that was reached; a goal whose peer was not measured is left out."""
+    measured = {"a": record(outcome(OURS, 8.0, memory=120e6), outcome(PEER, 10.0))}
+
+    assert goals(measured).splitlines()[2:] == [
+        "| a | wall time: 0.9 of `rclone --checksum` | 0.80 |  |",
+        "| a | processor time: 0.7 of `rclone --checksum` | 0.80 | **missed** |",
+        "| a | memory: 100 MB | 120 MB | **missed** |",
+    ]

@@ -194,10 +194,10 @@ def test_a_pass_beside_another_is_no_failure(service: Service, proxy: CountingPr
     before = len(service.alerts())
     proxy.hold_after(0)
     by_hand = "s32s-agent --once --config /etc/s32s-agent/config.yaml"
-    keys = "AWS_SHARED_CREDENTIALS_FILE=/run/keys"
+    given = "EnvironmentFile=/etc/default/s32s-agent -E AWS_SHARED_CREDENTIALS_FILE=/run/keys"
     service.machine.ok(
         "install -o s32s-agent -m 600 /etc/credstore/s32s-agent.aws /run/keys\n"
-        f"systemd-run --quiet -p User=s32s-agent -p EnvironmentFile=/etc/default/s32s-agent -E {keys} {by_hand}"
+        f"systemd-run --quiet --unit=by-hand -p User=s32s-agent -p {given} {by_hand}"
     )
     assert proxy.wait_for(1)
 
@@ -206,6 +206,11 @@ def test_a_pass_beside_another_is_no_failure(service: Service, proxy: CountingPr
     assert len(service.alerts()) == before
     assert service.log()[-1]["event"] == "run.skipped"
     proxy.release()
+    # Nor does it hold the lock when the next test wants a pass.
+    service.machine.wait_for(
+        lambda: service.property("ActiveState", "by-hand.service") == "inactive",
+        "waiting for the pass by hand",
+    )
 
 
 def test_a_tick_that_was_missed_is_made_up_for(service: Service) -> None:

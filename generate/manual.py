@@ -67,9 +67,14 @@ def _synopsis(readme: Readme) -> Iterator[str]:
     yield from (".nf", *map(_escape, usage.lines), ".fi")
 
 
+_NAVIGATION = re.compile(r"(?:\[[^\]]+\]\(#[^)]*\)(?: · )?)+")
+"""Links to sections and nothing else: they lead nowhere in a manual page."""
+
+
 def _before_first_heading(readme: Readme) -> list[Block]:
     text = readme.text.partition("\n## ")[0].partition("\n")[2]
-    return Readme(f"\n## Top\n{text}").section("Top")
+    blocks = Readme(f"\n## Top\n{text}").section("Top")
+    return [block for block in blocks if not _NAVIGATION.fullmatch(" ".join(block.lines))]
 
 
 def _options(parser: argparse.ArgumentParser, readme: Readme) -> Iterator[str]:
@@ -81,7 +86,9 @@ def _options(parser: argparse.ArgumentParser, readme: Readme) -> Iterator[str]:
         names = ", ".join(rf"\fB{_escape(name)}\fR" for name in action.option_strings)
         value = rf" \fI{_escape(str(action.metavar))}\fR" if action.metavar else ""
         meaning = told.get(action.option_strings[-1])
-        text = meaning or (action.help or "") % {**vars(action), "prog": parser.prog}
+        about = {**vars(action), "prog": parser.prog}
+        about["choices"] = ", ".join(action.choices or ())
+        text = meaning or (action.help or "") % about
         yield from (".TP", names + value, _inline(text))
 
 

@@ -18,6 +18,7 @@ from s32s_agent import status
 from s32s_agent.errors import (
     AgentError,
     DirectoryError,
+    HookError,
     MapError,
     SoftwareError,
     Stopped,
@@ -41,10 +42,8 @@ from s32s_agent.work import BATCHES, UPLOADS, Options, Tools, Work
 INDEX = "index.db"
 MAPS = "maps"
 LOCK = "run.lock"
-OWN_NAMES = (
-    *(INDEX, LOCK, PENDING, status.LAST_RUN, status.LAST_SKIPPED),
-    *(BATCHES, MAPS, UPLOADS),
-)
+OWN_DIRECTORIES = (BATCHES, MAPS, PENDING, UPLOADS)
+OWN_NAMES = (INDEX, LOCK, status.LAST_RUN, status.LAST_SKIPPED, *OWN_DIRECTORIES)
 """How the names of what a pass makes in the state directory begin."""
 
 
@@ -88,7 +87,7 @@ class Pass:
         """
         if self.options.dry_run:
             return self._mirror(now)
-        if error := self.hooks.run("before", self.settings.hooks.before, {}):
+        if error := self._run_hook("before", self.settings.hooks.before, {}):
             raise error
         try:
             return self._mirror(now)
@@ -141,6 +140,7 @@ class Pass:
     # --- the maps ---
 
     def _load_maps(self, connection: Connection) -> Maps:
+        self.progress.start("maps", 0, 0)
         keep = None if self.options.dry_run else Path(self.settings.state_dir, MAPS)
         files = fetch_maps(connection, self.settings.maps, MapCache(keep))
         maps = read_maps(files, map_rules(self.settings))
@@ -220,12 +220,28 @@ class Pass:
 
     # --- hooks ---
 
+    def _run_hook(
+        self,
+        hook: str,
+        commands: Sequence[Command],
+        variables: dict[str, str],
+        mapping: str = "",
+    ) -> HookError | None:
+        """Run a hook as a piece of work that is told of, so that systemd gives it the time that it takes."""
+        # Who has asked for the end is not asked for more time.
+        if commands and not self.stop.asked():
+            self.progress.start(f"hook {hook}", 0, 0)
+        try:
+            return self.hooks.run(hook, commands, variables, mapping)
+        finally:
+            self.progress.finish()
+
     def end(self, hook: str, commands: Sequence[Command], exit_code: int) -> None:
         """Run a hook of the whole pass when the rest is done; what goes wrong is in the report, for `after` only."""
         cause = self.report.cause or ("software" if exit_code else "")
         variables = {**self._counts(exit_code), "S32S_CAUSE": cause}
         try:
-            error = self.hooks.run(hook, commands, variables)
+            error = self._run_hook(hook, commands, variables)
         except Stopped as stopped:
             if self.report.error is not None:
                 self.report.other_errors.append(self.report.error)
@@ -266,7 +282,7 @@ class Pass:
             variables["S32S_CHANGED_COUNT"] = str(len(paths))
             with self.pending.shown(paths) as file:
                 variables["S32S_CHANGED_FILE"] = str(file)
-                error = self.hooks.run("on_change", commands, variables, mapping)
+                error = self._run_hook("on_change", commands, variables, mapping)
             if error:
                 self.report.other_errors.append(error)
                 return

@@ -209,7 +209,7 @@ def _on_change(section: Fields) -> OnChange:
     return OnChange(by_mapping={name: _commands(named, name) for name in named.names()})
 
 
-_COMMANDS = "a list of words such as [/bin/systemctl, reload, nginx], or a list of such lists"
+_COMMANDS = "a list of words such as [/usr/bin/logger, changed], or a list of such lists"
 
 
 def _commands(section: Fields, key: str) -> tuple[Command, ...]:

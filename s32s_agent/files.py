@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from s32s_agent.documents import printable
@@ -99,17 +100,29 @@ def _unwritable(path: Path, error: OSError, remedy: str = _REMEDY) -> DirectoryE
     return DirectoryError(message, remedy=remedy)
 
 
-def sweep(directory: Path) -> None:
-    """Remove the temporary files below a directory of the agent's own, which a killed pass left.
+def sweep(directory: Path, own: Iterable[str]) -> None:
+    """Remove the temporary files of a state directory, which a killed pass left.
 
-    Only while the lock is held: another pass may be writing one.
+    Only while the lock is held: another pass may be writing one. What else lies below is not looked at, since it may be
+    the state of another agent, whose lock nobody holds here.
+
+    Args:
+        directory: the state directory.
+        own: the names of the directories in it that are swept too.
     """
-    for top, _, names in os.walk(directory):
-        for name in names:
-            if name.startswith(TEMPORARY):
-                # One that cannot be removed is clutter, no danger; what really is wrong shows when a file is written.
-                with contextlib.suppress(OSError):
-                    Path(top, name).unlink()
+    for place in (directory, *(directory / name for name in own)):
+        # What cannot be swept is clutter, no danger; what really is wrong shows when a file is written.
+        with contextlib.suppress(OSError):
+            _sweep_one(place)
+
+
+def _sweep_one(directory: Path) -> None:
+    if directory.is_symlink():
+        return
+    for path in directory.iterdir():
+        if path.name.startswith(TEMPORARY):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _settle(directory: Path) -> None:

@@ -47,6 +47,9 @@ _WITHHELD = re.compile(
     r"|.*(?:SECRET|PASSW|TOKEN|CREDENTIAL|PRIVATE_?KEY)",
     re.IGNORECASE,
 )
+_PROXY = re.compile(r".*_PROXY$", re.IGNORECASE)
+_LOGIN = re.compile(r"^(\w+://)?.*@", re.DOTALL)
+"""Up to the last "@": a password may hold any character, though it should not."""
 
 
 class Ended(NamedTuple):
@@ -64,7 +67,11 @@ def environment_for(
     inherited: Mapping[str, str], variables: Mapping[str, str]
 ) -> dict[str, str]:
     """Give a command the variables made for it and the agent's own, without what is or may be secret."""
-    kept = {name: value for name, value in inherited.items() if not _WITHHELD.match(name)}
+    kept = {
+        name: _LOGIN.sub(r"\1", value) if _PROXY.match(name) else value
+        for name, value in inherited.items()
+        if not _WITHHELD.match(name)
+    }
     return {**kept, **variables}
 
 
@@ -77,7 +84,7 @@ class Hooks:
         timeout: seconds for each command.
         variables: what every command finds in its environment.
         stop: when it is asked, the commands that still run get little time.
-        waited: called about once a second while a command runs, which is no stall of the pass.
+        waited: called about once a second, or more often, while a command runs, which is no stall of the pass.
     """
 
     log: FilteringBoundLogger
@@ -175,7 +182,7 @@ class _Child:
     def wait(self, say: Callable[[str], None], waited: Callable[[], None]) -> Ended:
         """Run the command to its end; `say` is called in this thread with every line that it prints.
 
-        While it prints nothing, `waited` is called about once a second.
+        `waited` is called after every line, and about once a second without any.
 
         Raises:
             Stopped: whatever a signal handler raised meanwhile, when the command has been ended.
@@ -193,6 +200,7 @@ class _Child:
                 if isinstance(said, BaseException):
                     raise said
                 say(said)
+                waited()
         finally:
             self._stop.set()
             # A thread that a signal kept from starting finds `_stop` set, and starts nothing.

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from s32s_agent import files, lock, logs, notify, status
-from s32s_agent.agent import LOCK, Pass, demand_state, new_run_id
+from s32s_agent.agent import LOCK, OWN_DIRECTORIES, Pass, demand_state, new_run_id
 from s32s_agent.errors import DirectoryError, LockHeld
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
@@ -122,7 +122,7 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
         seconds, tell = options.lock_wait, whole.progress.waited
         with lock.hold(path, wait_seconds=seconds, holder=holder, waiting=tell):
             whole.progress.finish()
-            files.sweep(state)
+            files.sweep(state, OWN_DIRECTORIES)
             yield
     except LockHeld:
         with contextlib.suppress(DirectoryError):

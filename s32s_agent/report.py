@@ -161,6 +161,15 @@ class RunReport:
     def _of_the_pass(self) -> list[AgentError]:
         return [*([self.error] if self.error else []), *self.other_errors]
 
+    def first_reason(self) -> str:
+        """Say the first of the errors in one line, with its mapping and key; "" when there are none."""
+        errors = self.errors()
+        if not errors:
+            return ""
+        first = errors[0]
+        mapping = f'mapping "{first["mapping"]}"' if first["mapping"] else ""
+        return ": ".join(filter(None, (mapping, first["key"], first["error"])))
+
     def errors(self) -> list[dict[str, str]]:
         """List the first errors, those of the whole pass before all."""
         first = [

@@ -48,8 +48,13 @@ class Run:
             raise
         self._conclude(started, clock)
         seconds = round(time.monotonic() - clock, 3)
-        level = whole.log.error if self.code else whole.log.info
-        level("run.finished", exit_code=self.code, **whole.report.totals(), seconds=seconds)
+        totals = {**whole.report.totals(), "seconds": seconds}
+        if self.code:
+            # For who reads errors only, of which an entry that was skipped is none.
+            reason = whole.report.first_reason()
+            whole.log.error("run.finished", exit_code=self.code, error=reason, **totals)
+        else:
+            whole.log.info("run.finished", exit_code=self.code, **totals)
         return self.code
 
     def tell_failure(self, error: AgentError) -> int:

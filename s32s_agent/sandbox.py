@@ -19,6 +19,9 @@ from s32s_agent.locations import is_inside
 
 _CGROUPS = Path("/proc/self/cgroup")
 _UNIT = re.compile(r"/([^/\n]+\.service)$", re.MULTILINE)
+_TRANSIENT = re.compile(r"run-(?:u\d+|r[0-9a-f]+)\.service")
+"""What systemd-run makes for one command, as the README has `--check` run."""
+_SERVICE = "s32s-agent.service"
 _LOCAL = (DirectoryError, DeletesRefused, EntryError)
 _HOMES = ("/home", "/root", "/run/user")
 """What ProtectHome= hides."""
@@ -44,8 +47,10 @@ def running_unit(environ: Mapping[str, str], cgroups: str) -> Unit | None:
     found = _UNIT.search(cgroups)
     if not environ.get("INVOCATION_ID") or not found:
         return None
+    # Such a unit is gone when it ends: the drop-in belongs to the service that it stands for.
+    name = _SERVICE if _TRANSIENT.fullmatch(found[1]) else found[1]
     user = environ.get("USER", "the unit's user")
-    return Unit(found[1], user, environ.get("STATE_DIRECTORY", ""))
+    return Unit(name, user, environ.get("STATE_DIRECTORY", ""))
 
 
 def advise(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,31 @@ def recorder(tmp_path: Path) -> Recorder:
     directory = tmp_path / "hooks" / "calls"
     directory.mkdir(parents=True)
     return Recorder(directory)
+
+
+def test_maps_and_hooks_are_work_for_which_systemd_gives_time(
+    slave: Slave, tmp_path: Path
+) -> None:
+    """Systemd would end every pass whose hook, or whose many maps, take longer than a start may take."""
+    slave.publish(FILES)
+    slave.configure(hooks={name: ["/bin/true"] for name in ("before", "on_change", "after")})
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        run = slave.agent.run("--once", env={"NOTIFY_SOCKET": address})
+        systemd.setblocking(False)
+        told = {}
+        with suppress(BlockingIOError):
+            while True:
+                status, *fields = systemd.recv(4096).decode().split("\n")
+                told[status.removeprefix("STATUS=")] = fields
+
+    assert run.exit_code == 0
+    asked = [
+        name for name, fields in told.items() if fields and fields[0].startswith("EXTEND")
+    ]
+    wanted = ["waiting", "hook before", "maps", "hook on_change", "hook after"]
+    assert [name for name in asked if name in wanted] == wanted
 
 
 def under(slave: Slave, *names: str, mapping: str = "site") -> list[str]:

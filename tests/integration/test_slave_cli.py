@@ -169,6 +169,15 @@ def test_quiet_is_silent_on_success_only(slave: Slave, bucket: Bucket) -> None:
     assert [each["event"] for each in bad.events] == ["deletes.withheld", "run.finished"]
 
 
+def test_a_quiet_pass_that_skips_an_entry_says_which(slave: Slave) -> None:
+    """What is skipped is a warning, which cron does not see; its mail names mapping, key and reason nevertheless."""
+    slave.publish({**FILES, ".s32s-tmp.x": b"no file can have this name"})
+    run = slave.once("--quiet")
+
+    assert (run.exit_code, [each["event"] for each in run.events]) == (1, ["run.finished"])
+    assert run.finished["error"].startswith('mapping "site": .s32s-tmp.x: ')
+
+
 @pytest.mark.parametrize(
     "arguments",
     [(), ("--once", "--check"), ("--once", "--frobnicate"), ("--once", "--splay", "-1")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import Any
 from s32s_agent.seaweedfs import Identity, S3Server, seaweedfs
 from support.buckets import Bucket, open_client_as
 from support.machines import Done, Machine, machine
-from support.readme import ROOT, blocks
+from support.readme import ROOT, blocks, section_of
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 KEYS = Identity(
@@ -24,7 +25,15 @@ KEYS = Identity(
 """What the README has put into the credential store."""
 SOURCE = "/usr/src/s32s-agent"
 HOUSE = "/usr/src/house"
-TARGET = "/srv/www/site"
+(SITE,) = json.loads(
+    re.findall(
+        r"^cat > web\.json <<'END'\n(.*?)^END$",
+        section_of("Installation"),
+        re.MULTILINE | re.DOTALL,
+    )[0]
+)
+"""The mapping that the README has its reader write."""
+TARGET = SITE["slave"]
 PUBLISHED = (
     "s32s_agent",
     "systemd",
@@ -108,11 +117,9 @@ class Service:
         self.publish_map(site())
 
 
-def site(
-    name: str = "site", slave: str = TARGET, s3: str = "bucketname/backup/dir1"
-) -> dict[str, Any]:
-    """Give a mapping."""
-    return {"name": name, "s3": s3, "slave": slave}
+def site(**changes: str) -> dict[str, Any]:
+    """Give the mapping of the README, or one that differs from it."""
+    return {**SITE, **changes}
 
 
 @contextmanager
@@ -132,16 +139,23 @@ def installed_service(directory: Path) -> Iterator[Service]:
         client.create_bucket(Bucket="bucketname")
         service = Service(booted, Bucket("bucketname", client, server), server)
         service.use(server.endpoint_url)
-        service.publish_map(site())
         service.bucket.put("backup/dir1/index.html", b"first")
         booted.write("/usr/local/bin/mail", MAIL)
         booted.write("/usr/sbin/sendmail", MAIL)
         booted.ok(
-            "chmod 755 /usr/local/bin/mail /usr/sbin/sendmail; install -m 666 /dev/null /var/mail/sent"
+            "chmod 755 /usr/local/bin/mail /usr/sbin/sendmail; install -m 666 /dev/null /var/mail/sent\n"
+            "rm -rf /etc/apt/sources.list*"
         )
         offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": HOUSE}
+        # As the shell of a careful admin begins; what a block sets holds for those after it.
+        shell = "umask 077\n"
         for block in blocks("Installation"):
-            service.walk.append((block, booted.run(block, environ=offline, cwd=SOURCE)))
+            service.walk.append(
+                (block, booted.run(shell + block, environ=offline, cwd=SOURCE))
+            )
+            shell += "".join(re.findall(r"^umask .*\n", block, re.MULTILINE))
+            if written := booted.read(f"{SOURCE}/web.json"):
+                service.bucket.put("S32SMAP/foo/data/web.json", written.encode())
         service.config = booted.read("/etc/s32s-agent/config.yaml")
         yield service
 

@@ -105,7 +105,10 @@ def files(debian: Path) -> set[str]:
 
 
 def test_the_package_installs_works_and_goes(package: Path, debian: Path) -> None:
-    """It installs without a network, runs, has its user and units, and after a purge only what it mirrored is left."""
+    """It installs without a network, runs, has its user and units, and after a purge only what it mirrored is left.
+
+    An instance that is enabled, or a user that cannot be removed yet, does not leave it half removed.
+    """
     before = files(debian)
     users = inside(debian, "cut -d: -f1 /etc/passwd /etc/group")
     shutil.copy(package, debian / "tmp" / "s32s-agent.deb")
@@ -130,7 +133,17 @@ def test_the_package_installs_works_and_goes(package: Path, debian: Path) -> Non
         debian,
         "echo 'role: slave' > /etc/s32s-agent/config.yaml; touch /etc/credstore/s32s-agent.aws",
     )
-    inside(debian, "touch /var/lib/s32s-agent/index.db; dpkg --purge s32s-agent")
+    inside(debian, "touch /var/lib/s32s-agent/index.db /etc/default/s32s-agent.web")
+    inside(debian, "systemctl enable s32s-agent.timer s32s-agent@web.timer")
+    inside(debian, "systemctl enable s32s-agent-reload@nginx.path")
+    inside(debian, "mkdir /etc/systemd/system/s32s-agent@web.service.d")
+    inside(debian, "dpkg --remove s32s-agent")
+    assert inside(debian, "find /etc/systemd -name '*s32s-agent*@*' -type l") == ""
+    # As on a machine where somebody is still logged in as the user.
+    stand_ins = "/usr/local/sbin/deluser /usr/local/sbin/userdel"
+    inside(debian, f"for each in {stand_ins}; do ln -s /bin/false $each; done")
+    inside(debian, "PATH=/usr/local/sbin:$PATH dpkg --purge s32s-agent")
+    inside(debian, f"rm {stand_ins}; userdel s32s-agent")
     parents = {str(each) for each in Path(KEPT).parents} | {"/etc/credstore"}
     assert files(debian) - before - parents == {KEPT}
     assert inside(debian, "cut -d: -f1 /etc/passwd /etc/group") == users

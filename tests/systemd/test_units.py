@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.readme import ROOT, section_of
 
+from s32s_agent import hooks, parallel, telling
+
 pytestmark = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd is not installed"
 )
@@ -145,6 +147,35 @@ def test_the_instances_are_as_the_service() -> None:
     assert {line.partition("=")[0] for line in one - many} <= {
         line.partition("=")[0] for line in many - one
     }
+
+
+@pytest.mark.parametrize("name", ["s32s-agent.service", "s32s-agent@.service"])
+def test_a_first_pass_with_many_events_has_them_all_in_the_journal(name: str) -> None:
+    """journald drops what a unit logs beyond 10,000 lines in half a minute, unless the unit says otherwise."""
+    assert "\nLogRateLimitIntervalSec=0\n" in (UNITS / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["s32s-agent.service", "s32s-agent@.service"])
+def test_a_pass_that_is_stopped_is_not_killed_before_it_has_told_so(name: str) -> None:
+    """All that may take its time after SIGTERM together takes less than systemd waits."""
+    (minutes,) = re.findall(
+        r"^TimeoutStopSec=(\d+)min$", (UNITS / name).read_text(), re.MULTILINE
+    )
+    # Time to end, TERM, KILL.
+    command = hooks.STOPPED_SECONDS + 2 * hooks.GRACE_SECONDS
+    last_hooks = 2 * command
+    told = telling.METRICS_SECONDS + telling.REPORT_SECONDS + telling.PING_SECONDS
+    needed = parallel.INTERRUPTED_SECONDS + 2 * hooks.GRACE_SECONDS + last_hooks + told
+
+    assert needed < int(minutes) * 60
+
+
+@pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_no_unit_fails_unheard(path: Path) -> None:
+    """Each service but the one that raises the alarm has it raised when it fails."""
+    raises = "\nOnFailure=s32s-agent-failure@%n.service\n" in path.read_text()
+
+    assert raises == ("failure" not in path.name)
 
 
 def test_a_pass_comes_every_five_minutes() -> None:

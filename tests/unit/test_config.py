@@ -28,7 +28,7 @@ from s32s_agent.settings import (
 
 SAMPLE = Path(__file__).parents[2] / "etc" / "config.yaml"
 NEEDED = "role: slave\nmaps: bucket/maps\nroots: [/srv/www]\n"
-COMMANDS = "a list of words such as [/bin/systemctl, reload, nginx], or a list of such lists"
+COMMANDS = "a list of words such as [/usr/bin/logger, changed], or a list of such lists"
 DEFAULTS = Settings(
     Role.SLAVE, MapsLocation(Location("bucket", "maps"), single=False), ("/srv/www",)
 )

@@ -7,22 +7,35 @@ from pathlib import Path
 import pytest
 from support.trees import snapshot, write
 
+from s32s_agent.agent import OWN_DIRECTORIES
 from s32s_agent.errors import DirectoryError
 from s32s_agent.files import make_directory, replace_file, sweep
 
 
 def test_what_a_killed_pass_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    """Temporary files go, in directories below too; what has another name, or lies behind a link, stays."""
+    """Temporary files go, in the agent's directories too; what has another name, or lies behind a link, stays."""
     state, outside = tmp_path / "state", tmp_path / "outside"
     kept = {"index.db": b"index", "maps/a.map": b"map", ".s32s-tmp": b"no temporary file"}
     write(state, {**kept, ".s32s-tmp.x": b"half", "maps/.s32s-tmp.y": b"half"})
     write(outside, {".s32s-tmp.theirs": b"precious"})
     (state / "link").symlink_to(outside)
 
-    sweep(state)
+    sweep(state, ("maps", "link", "missing"))
 
     assert {k: v for k, v in snapshot(state).items() if v and k != "link"} == kept
     assert snapshot(outside) == {".s32s-tmp.theirs": b"precious"}
+
+
+def test_a_pass_never_removes_the_unfinished_files_of_an_agent_whose_state_lies_below(
+    tmp_path: Path,
+) -> None:
+    """The instances of the service keep their state inside that of the single one, and may be at work now."""
+    theirs = {"web/.s32s-tmp.run": b"half", "web/maps/.s32s-tmp.map": b"half"}
+    write(tmp_path, {**theirs, "maps/.s32s-tmp.x": b"half"})
+
+    sweep(tmp_path, OWN_DIRECTORIES)
+
+    assert {k: v for k, v in snapshot(tmp_path).items() if v} == theirs
 
 
 def test_a_temporary_file_that_cannot_be_removed_stops_nothing(tmp_path: Path) -> None:
@@ -30,8 +43,8 @@ def test_a_temporary_file_that_cannot_be_removed_stops_nothing(tmp_path: Path) -
     (tmp_path / ".s32s-tmp.d").mkdir()
     write(tmp_path, {".s32s-tmp.f": b"half"})
 
-    sweep(tmp_path)
-    sweep(tmp_path / "missing")
+    sweep(tmp_path, ())
+    sweep(tmp_path / "missing", ("maps",))
 
     assert [each.name for each in tmp_path.iterdir()] == [".s32s-tmp.d"]
 

@@ -69,6 +69,15 @@ def test_an_installation_has_every_generated_file() -> None:
     assert [name for name in shared if not (ROOT / name).exists()] == []
 
 
+def test_the_manual_page_has_nothing_that_only_a_parser_or_a_browser_understands() -> None:
+    """Choices are words, without Python's brackets, and a row of links to sections is left out."""
+    page = of_the_command(Readme((ROOT / "README.md").read_text(encoding="utf-8")))
+
+    assert "instead of log.level: debug, info, warning, error\n" in page
+    assert "Exit status · Log" not in page
+    assert page.count(" · ") == 0
+
+
 # --- completions ---
 
 

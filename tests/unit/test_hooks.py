@@ -299,10 +299,33 @@ def test_secrets_of_the_environment_are_withheld() -> None:
         "MY_TOKEN": "s",
         "CREDENTIALS_DIRECTORY": "/run/credentials/x",
         "NOTIFY_SOCKET": "/run/systemd/notify",
+        "HTTPS_PROXY": "http://me:s@proxy.example.net:3128",
+        "https_proxy": "http://me:p/s@s@proxy.example.net:3128",
+        "ALL_PROXY": "me:s@proxy.example.net:3128",
+        "HTTP_PROXY": "http://proxy.example.net:3128",
+        "NO_PROXY": "169.254.169.254,.example.net",
     }
     actual = environment_for(inherited, {"S32S_RUN_ID": "r"})
 
-    assert actual == {"PATH": "/bin", "LANG": "C.UTF-8", "S32S_RUN_ID": "r"}
+    assert actual == {
+        "PATH": "/bin",
+        "LANG": "C.UTF-8",
+        "S32S_RUN_ID": "r",
+        "HTTPS_PROXY": "http://proxy.example.net:3128",
+        "https_proxy": "http://proxy.example.net:3128",
+        "ALL_PROXY": "proxy.example.net:3128",
+        "HTTP_PROXY": "http://proxy.example.net:3128",
+        "NO_PROXY": "169.254.169.254,.example.net",
+    }
+
+
+def test_a_command_that_never_falls_silent_is_no_stall_of_the_pass(rig: Rig) -> None:
+    """Systemd would end a pass whose hook prints several lines a second for a quarter of an hour."""
+    waits: list[float] = []
+    rig.hooks.waited = lambda: waits.append(time.monotonic())
+    rig.shell("echo one; echo two; echo three")
+
+    assert len(waits) >= 3
 
 
 def test_a_command_learns_what_it_is_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

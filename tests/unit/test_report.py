@@ -225,6 +225,17 @@ def test_the_first_errors_are_kept_and_no_more() -> None:
     assert errors[1] == {"mapping": "site", "key": "k0", "error": "e0", "remedy": ""}
 
 
+def test_the_first_reason_names_what_it_is_about() -> None:
+    """One line says mapping, key and error, as far as there are any."""
+    skipped = report(EntryError("no file can have this name"))
+
+    assert RunReport([skipped]).first_reason() == (
+        'mapping "site": k0: no file can have this name'
+    )
+    assert RunReport([skipped], TimeIsUp("late")).first_reason() == "late"
+    assert RunReport([MappingReport("site")]).first_reason() == ""
+
+
 def test_what_ended_a_mapping_is_in_its_document() -> None:
     """The error that ended a mapping is told with its remedy."""
     mapping = MappingReport.of(replace(MAPPING, location=Location("bucket")))

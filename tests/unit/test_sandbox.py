@@ -100,13 +100,19 @@ def test_a_missing_directory_is_made_before_it_is_listed() -> None:
             "3:cpu:/\n1:name=systemd:/system.slice/system-s32s\\x2dagent.slice/s32s-agent@web.service\n0::/\n",
             "s32s-agent@web.service",
         ),
+        ("0::/system.slice/run-u27.service\n", "s32s-agent.service"),
+        ("0::/system.slice/run-r0123456789abcdef.service\n", "s32s-agent.service"),
+        ("0::/system.slice/run-parts.service\n", "run-parts.service"),
         ("0::/user.slice/user-1000.slice/session-2.scope\n", None),
         ("0::/\n", None),
         ("", None),
     ],
 )
 def test_the_unit_is_found(cgroups: str, expected: str | None) -> None:
-    """The name of the unit is the last part of the control group, in every layout; a login has none."""
+    """The name of the unit is the last part of the control group, in every layout; a login has none.
+
+    What systemd-run has made stands for the service: a drop-in for it would be one for nothing.
+    """
     unit = running_unit(IN_UNIT, cgroups)
 
     assert (unit.name if unit else None) == expected

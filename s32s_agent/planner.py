@@ -428,7 +428,7 @@ def _make_way(
             if each.kind is Kind.DIRECTORY:
                 inside = (name for name in removable if name.startswith(each.key))
                 clears.update({name: removable[name] for name in inside})
-        copies.append(copy)
+        copies.append(copy._replace(blocked=True) if in_the_way else copy)
     return copies, clears, blocked
 
 

@@ -127,6 +127,8 @@ class LocalStore(LocalReader):
         last_batch: what the pass before installed at its end; None keeps no note of that.
     """
 
+    shows_at_once = False
+
     def __init__(
         self,
         tree: Tree,
@@ -145,6 +147,8 @@ class LocalStore(LocalReader):
         self._durable_directories: set[str] = set()
         self._kept: dict[str, str] = {}
         """What is left of interrupted downloads: by key, the name of the temporary file."""
+        self._aside: dict[str, str] = {}
+        """By key, the directory in which a blocked entry's temporary file waits, where it is not the entry's own."""
         self._scanned_ns = 0
         """When the last scan began: what changed later was not seen by it."""
 
@@ -176,12 +180,26 @@ class LocalStore(LocalReader):
             if copy.entry.kind is Kind.DIRECTORY:
                 with self._tree.directory(key, self._new_directories):
                     return Staged(copy, "", copy.entry.etag or "", None)
-            with self._tree.parent(key, self._new_directories) as (directory, _):
+            place = self._nearest(key) if copy.blocked else keys.parent(key)
+            make = None if copy.blocked else self._new_directories
+            with self._tree.directory(place, make) as directory:
                 token = self._write(directory, copy.entry, content)
                 self._forget_other(directory, key, token)
+            if place != keys.parent(key):
+                self._aside[key] = place
         except OSError as error:
             raise translated(error, key) from error
         return Staged(copy, content.verified, copy.entry.etag or "", None, token)
+
+    def _nearest(self, key: str) -> str:
+        """Give the innermost directory above a key that is there already."""
+        for place in reversed([*keys.ancestors(key)]):
+            with (
+                contextlib.suppress(FileNotFoundError, NotADirectoryError),
+                self._tree.directory(place),
+            ):
+                return place
+        return ""
 
     def _write(self, directory: int, entry: Entry, content: Content) -> str:
         """Write a temporary file; give its name."""
@@ -253,6 +271,12 @@ class LocalStore(LocalReader):
         except OSError as error:
             yield from (self._given_up(each, error) for each in files)
             files = []
+        for each in [each for each in files if each.copy.entry.key in self._aside]:
+            try:
+                self._bring_in(each)
+            except OSError as error:
+                yield self._given_up(each, error)
+                files.remove(each)
         self._last_batch.note({each.copy.entry.key: each.etag for each in files})
         inodes: dict[str, tuple[int, ...]] = {}
         for directory, group in itertools.groupby(files, key=_place):
@@ -269,6 +293,20 @@ class LocalStore(LocalReader):
         for directory, group in itertools.groupby(moved, key=_place):
             yield from self._stamp(directory, list(group), inodes)
 
+    def _bring_in(self, staged: Staged) -> None:
+        """Move a temporary file to its entry's directory, which may not have been one when it was written."""
+        key, name = staged.copy.entry.key, staged.token
+        with (
+            self._tree.directory(self._aside[key]) as aside,
+            self._tree.directory(keys.parent(key), self._new_directories) as directory,
+        ):
+            os.rename(name, name, src_dir_fd=aside, dst_dir_fd=directory)
+        del self._aside[key]
+
+    def _at(self, staged: Staged) -> str:
+        """Give the directory in which the temporary file of an entry is."""
+        return self._aside.get(staged.copy.entry.key, _place(staged))
+
     def _given_up(self, staged: Staged, error: OSError) -> Published:
         self._unlink(staged)
         return Published(staged, None, _translated(error, staged))
@@ -279,7 +317,7 @@ class LocalStore(LocalReader):
         if len(staged) > _FEW and sync_file_system(self._tree.fd):
             return
         for each in staged:
-            with self._tree.directory(_place(each)) as directory:
+            with self._tree.directory(self._at(each)) as directory:
                 fd = os.open(each.token, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
             try:
                 os.fsync(fd)
@@ -371,7 +409,7 @@ class LocalStore(LocalReader):
         if staged.token:
             with (
                 contextlib.suppress(OSError),
-                self._tree.parent(staged.copy.entry.key) as (directory, _),
+                self._tree.directory(self._at(staged)) as directory,
             ):
                 os.unlink(staged.token, dir_fd=directory)
 

@@ -124,6 +124,8 @@ class S3Target(S3Store):
         options: how objects are written.
     """
 
+    shows_at_once = True
+
     def __init__(
         self, connection: Connection, location: Location, options: UploadOptions
     ) -> None:

@@ -97,6 +97,15 @@ def test_small_copies_have_nothing_to_go_on_with() -> None:
     assert to_go_on_with([small, COPY]) == {f"d/{name_of(ENTRY)}": ENTRY.key}
 
 
+def test_what_came_of_a_blocked_entry_is_gone_on_with() -> None:
+    """While something is in its way, its bytes wait in the nearest directory that there is."""
+    name = name_of(ENTRY)
+
+    assert to_go_on_with([COPY._replace(blocked=True)]) == dict.fromkeys(
+        (name, f"d/{name}"), ENTRY.key
+    )
+
+
 @pytest.mark.parametrize(
     ("length", "kept"),
     [

@@ -732,6 +732,55 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
     assert leftovers(root) == [root / ".s32s-tmp.root"]
 
 
+# --- what is blocked ---
+
+
+@pytest.mark.parametrize(
+    ("key", "here", "aside"),
+    [
+        ("place", "place/in", ""),
+        ("place/deep/in", "place", ""),
+        ("d/place/deep/in", "d/place", "d"),
+    ],
+)
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_blocked_entry_waits_beside_what_is_in_its_way(
+    opened: Open, root: Path, key: str, here: str, aside: str, *, durable: bool
+) -> None:
+    """Its bytes come while all is as it was; when the way is free it goes in, and nothing is left aside."""
+    write(root, {here: b"precious"})
+    store = opened(durable=durable)
+    before = snapshot(root)
+    staged = store.put(copy_of(key, b"new")._replace(blocked=True), Bytes((b"new",)))
+
+    assert [each.parent for each in leftovers(root)] == [root / aside]
+    leftovers(root)[0].unlink(missing_ok=False)
+    assert snapshot(root) == before
+
+    staged = store.put(copy_of(key, b"new")._replace(blocked=True), Bytes((b"new",)))
+    (root / here).unlink()
+    if here.startswith(f"{key}/"):
+        (root / key).rmdir()
+    (shown,) = store.publish([staged])
+
+    assert shown.error is None
+    assert (root / key).read_bytes() == b"new"
+    assert leftovers(root) == []
+
+
+def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Path) -> None:
+    """Discarded, or with its way still blocked, its bytes go, and what is in the way stays."""
+    write(root, {"place": b"precious"})
+    store, copy = opened(), copy_of("place/in", b"new")._replace(blocked=True)
+
+    store.discard(store.put(copy, Bytes((b"new",))))
+    assert leftovers(root) == []
+    (shown,) = store.publish([store.put(copy, Bytes((b"new",)))])
+
+    assert "stands in the way" in str(shown.error)
+    assert snapshot(root) == {"place": b"precious"}
+
+
 # --- what is in the way ---
 
 

@@ -445,7 +445,12 @@ class S3Target(S3Store):
         count = 0
         places = self._connection.endpoint, self._bucket, self._prefix
         for note, upload in self._options.uploads.left_behind(*places):
-            if self._abort(upload):
+            try:
+                abort = partial(self._abort, upload)
+                is_gone = self._connection.waited_for(f'"{upload.key}"', abort)
+            except StoreUnavailable:
+                break  # it hangs, as the next ones would: a later pass tries again
+            if is_gone:
                 self._options.uploads.end(note)
                 count += 1
         return count

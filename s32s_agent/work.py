@@ -69,6 +69,8 @@ class Options:
     dry_run: bool = False
     verify: bool = False
     allow_deletes: bool = False
+    config: str = ""
+    """The config file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as Environment
 from pathlib import Path
 from typing import NamedTuple
 
+from s32s_agent.documents import capped
 from s32s_agent.errors import MapError
 from s32s_agent.locations import components, is_inside, is_system_directory
 from s32s_agent.model import Mapping
@@ -182,22 +183,27 @@ def _led_astray(directory: str, resolved: str) -> str:
 
 def refuse_hidden_overlaps(places: Sequence[tuple[Mapping, str]]) -> dict[str, MapError]:
     """Find mappings whose directories are one or nested once their links are resolved; give an error for each."""
-    errors = {}
-    for mapping, place in places:
-        others = _overlapping(mapping, place, places)
-        if others:
-            names = ", ".join(f'"{other}"' for other in others)
-            problem = f'"{place}" is the directory of {names}, or one is inside the other'
-            errors[mapping.name] = MapError(f'mapping "{mapping.name}"', [problem])
-    return errors
+    found: dict[str, list[str]] = {}
 
+    def note(mapping: Mapping, place: str, other: Mapping) -> None:
+        problem = f'"{place}" is the directory of "{other.name}", or one is inside the other'
+        found.setdefault(mapping.name, []).append(problem)
 
-def _overlapping(
-    mapping: Mapping, place: str, places: Iterable[tuple[Mapping, str]]
-) -> list[str]:
-    return [
-        other.name
-        for other, elsewhere in places
-        if other.name != mapping.name
-        and (is_inside(place, elsewhere) or is_inside(elsewhere, place))
-    ]
+    placed = sorted(
+        ((components(place), mapping, place) for mapping, place in places),
+        key=lambda each: (each[0], each[1].name),
+    )
+    around: list[tuple[tuple[str, ...], Mapping, str]] = []
+    # In this order whatever is inside a place follows it directly.
+    for parts, mapping, place in placed:
+        while around and parts[: len(around[-1][0])] != around[-1][0]:
+            around.pop()
+        if around:
+            _, outer, elsewhere = around[-1]
+            note(mapping, place, outer)
+            note(outer, elsewhere, mapping)
+        around.append((parts, mapping, place))
+    return {
+        name: MapError(f'mapping "{name}"', capped(problems))
+        for name, problems in found.items()
+    }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.calls import counted_calls
 
 from s32s_agent import config
 from s32s_agent.errors import MapError
@@ -295,8 +296,36 @@ def test_mappings_that_meet_behind_links_do_not_delete_each_other() -> None:
 
     assert sorted(errors) == ["a", "b", "c"]
     assert str(errors["c"]) == (
-        'mapping "c": "/srv/site/deep" is the directory of "a", "b", or one is inside the other'
+        'mapping "c": "/srv/site/deep" is the directory of "b", or one is inside the other'
     )
+    assert len(errors["b"].problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "refused"),
+    [
+        ("/srv/{}", 0),
+        ("/srv/same", 1),
+        ("/srv/{}/deep", 0),
+    ],
+)
+def test_many_mappings_cost_no_more_than_their_number(shape: str, refused: int) -> None:
+    """A map with very many mappings takes no pair of them apart: a few calls each, whatever they name."""
+    places = [(mapping("/x", str(each)), shape.format(each)) for each in range(2000)]
+    with counted_calls() as calls:
+        errors = refuse_hidden_overlaps(places)
+
+    assert len(errors) == refused * len(places)
+    assert calls.count < 100 * len(places)
+
+
+def test_a_place_with_many_inside_names_the_first_of_them() -> None:
+    """All are refused, and the message of the one around them stays short."""
+    inside = [(mapping("/x", str(each)), f"/srv/site/{each}") for each in range(10_000)]
+    errors = refuse_hidden_overlaps([(mapping("/x", "around"), "/srv/site"), *inside])
+
+    assert len(errors) == 10_001
+    assert len(str(errors["around"])) < 10_000
 
 
 def test_homes_are_those_of_people() -> None:

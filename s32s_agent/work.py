@@ -202,7 +202,7 @@ class Work:
 
             store = open_target(
                 self.place,
-                index.rows,
+                index,
                 sync,
                 self.tools.run_id,
                 trust_index=not options.verify,

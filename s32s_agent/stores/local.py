@@ -14,10 +14,11 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from s32s_agent import keys
 from s32s_agent.errors import (
@@ -30,7 +31,7 @@ from s32s_agent.errors import (
     Stopped,
     StoreUnavailable,
 )
-from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem
+from s32s_agent.model import Copy, Entry, IndexRow, Kind
 from s32s_agent.settings import SyncSettings
 from s32s_agent.stores import downloads
 from s32s_agent.stores.base import Attributes, Content, Published, RangedContent, Staged
@@ -73,9 +74,19 @@ class LocalOptions:
     owner: Owner = ANYBODY
 
 
+class Remembered(Protocol):
+    """What the index knows of a directory."""
+
+    def rows(self) -> Iterable[IndexRow]:
+        """Give every row in key order, anew at each call."""
+
+    def row(self, key: str) -> IndexRow | None:
+        """Give the row of a key."""
+
+
 def open_target(
     place: str,
-    rows: Callable[[], Iterable[IndexRow]],
+    index: Remembered,
     settings: SyncSettings,
     run_id: str,
     *,
@@ -86,7 +97,7 @@ def open_target(
 
     Args:
         place: the directory, its links resolved.
-        rows: gives the index's rows in key order, anew at each call.
+        index: what is known of it.
         settings: how it is written.
         run_id: the pass.
         trust_index: False makes every file one that nothing vouches for (`--verify`).
@@ -113,7 +124,7 @@ def open_target(
     except OSError as error:
         raise DirectoryError(f'"{place}": {error.strerror}') from error
     last_batch = LastBatch.of(place, notes) if notes else None
-    return LocalStore(tree, rows, options, trust_index=trust_index, last_batch=last_batch)
+    return LocalStore(tree, index, options, trust_index=trust_index, last_batch=last_batch)
 
 
 class LocalStore(LocalReader):
@@ -121,7 +132,7 @@ class LocalStore(LocalReader):
 
     Args:
         tree: the directory, held open; closed with the store.
-        rows: gives the index's rows in key order, anew at each call.
+        index: what is known of it.
         options: how it is written.
         trust_index: False makes every file one that nothing vouches for (`--verify`).
         last_batch: what the pass before installed at its end; None keeps no note of that.
@@ -132,13 +143,14 @@ class LocalStore(LocalReader):
     def __init__(
         self,
         tree: Tree,
-        rows: Callable[[], Iterable[IndexRow]],
+        index: Remembered,
         options: LocalOptions,
         *,
         trust_index: bool = True,
         last_batch: LastBatch | None = None,
     ) -> None:
-        super().__init__(tree, rows, trust_index=trust_index)
+        super().__init__(tree, index.rows, trust_index=trust_index)
+        self._index = index
         self._tree = tree
         self._last_batch = last_batch or LastBatch()
         self._options = options
@@ -149,8 +161,6 @@ class LocalStore(LocalReader):
         """What is left of interrupted downloads: by key, the name of the temporary file."""
         self._aside: dict[str, str] = {}
         """By key, the directory in which a blocked entry's temporary file waits, where it is not the entry's own."""
-        self._scanned_ns = 0
-        """When the last scan began: what changed later was not seen by it."""
 
     def claim(self) -> None:
         """Keep every other pass, whatever its config and state, out of this directory until `close`.
@@ -165,11 +175,6 @@ class LocalStore(LocalReader):
         except OSError:
             # Some network file systems cannot lock a directory; the lock on the state still holds.
             return
-
-    def scan(self) -> Iterator[Entry | Problem]:
-        """Yield what is there in key order, each file with the ETag that the index vouches for."""
-        self._scanned_ns = time.time_ns() - CLOCK_TICK_NS
-        return super().scan()
 
     # --- write ---
 
@@ -369,18 +374,21 @@ class LocalStore(LocalReader):
         return _lasting(status)
 
     def _is_our_own(self, directory: int, name: str, replaced: Entry | None) -> bool:
-        """Tell whether what is at a name is a version that the agent installed, and nobody touched since the scan."""
+        """Tell whether what is at a name is a version that the agent installed, and nobody touched since.
+
+        No clock is asked for that: one that is set back makes an edit look older than the scan.
+        """
         if replaced is None or replaced.kind is not Kind.FILE:
             return False
-        if replaced.etag is None and not self._last_batch.installed(
-            directory, name, replaced.key
-        ):
-            return False
+        if replaced.etag is None:
+            return self._last_batch.installed(directory, name, replaced.key)
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return True
-        return status.st_ctime_ns < self._scanned_ns
+        # The scan found the stamp of the index, or it would have given no ETag.
+        row = self._index.row(replaced.key)
+        return row is not None and row.stamp == stamp_of(status)
 
     def _stamp(
         self, place: str, staged: Sequence[Staged], inodes: dict[str, tuple[int, ...]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.contents import Bytes, copy_of
+from support.rows import Rows
 
 from s32s_agent.errors import (
     AccessDenied,
@@ -60,7 +61,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(root: Path) -> Iterator[LocalStore]:
     options = LocalOptions("20261122T204012Z-ab", durable=False)
-    with contextlib.closing(LocalStore(Tree(str(root)), tuple, options)) as opened:
+    with contextlib.closing(LocalStore(Tree(str(root)), Rows(), options)) as opened:
         yield opened
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from support.contents import Bytes, copy_of, entry_of
 from support.disks import or_skip, small_tmpfs
+from support.rows import Rows
 from support.trees import canary, snapshot, write
 
 from s32s_agent.errors import (
@@ -67,7 +68,7 @@ def opened(root: Path) -> Iterator[Open]:
             rows: list[IndexRow] | None = None, *, trust: bool = True, **options: object
         ) -> LocalStore:
             chosen = LocalOptions(**{"run_id": RUN, "durable": False, **options})  # type: ignore[arg-type]
-            store = LocalStore(Tree(str(root)), lambda: rows or [], chosen, trust_index=trust)
+            store = LocalStore(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
             stack.callback(store.close)
             return store
 
@@ -464,11 +465,6 @@ def test_what_was_made_durable_is_published_all_the_same(opened: Open, root: Pat
 # --- the trash ---
 
 
-def vouched(key: str, data: bytes) -> Entry:
-    """An entry that the agent installed itself."""
-    return entry_of(key, data)
-
-
 def edited(key: str, data: bytes) -> Entry:
     return Entry(key, len(data), None, edited=True)
 
@@ -514,21 +510,29 @@ def test_the_trash_does_not_fill_with_versions_of_the_agent_s_own(
 ) -> None:
     """A version that the agent installed and now replaces is in S3's history, not in the trash."""
     write(root, {"a": b"old"})
-    time.sleep(0.05)  # the scan must be able to tell that it came later
-    store = opened()
-    list(store.scan())
-    install(store, "a", b"new", vouched("a", b"old"))
+    store = opened([row_of(root / "a", "a")])
+    (found,) = scan(store)
+    install(store, "a", b"new", found)
 
     assert not (root / ".s32s").exists()
 
 
-def test_an_edit_made_while_the_pass_runs_is_kept(opened: Open, root: Path) -> None:
-    """What somebody wrote after the scan, over a version of the agent's own, is in the trash."""
-    write(root, {"a": b"old"})
-    store = opened()
-    list(store.scan())
-    write(root, {"a": b"mine"})
-    install(store, "a", b"new", vouched("a", b"old"))
+@pytest.mark.parametrize("seconds", [0, 60, 86_400])
+def test_an_edit_made_while_the_pass_runs_is_kept(
+    opened: Open, root: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """What somebody wrote after the scan is in the trash, whatever was done to the clock since: it was set back."""
+    write(root, {"a": b"olds"})
+    store = opened([row_of(root / "a", "a")])
+    clock = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: clock() + seconds * 1_000_000_000)
+        (found,) = scan(store)
+    assert found.etag is not None
+    status = (root / "a").stat()
+    (root / "a").write_bytes(b"mine")
+    os.utime(root / "a", ns=(status.st_atime_ns, status.st_mtime_ns))
+    install(store, "a", b"new", found)
 
     assert snapshot(root) == {"a": b"new"}
     assert trash(root) == {"a": b"mine"}
@@ -560,7 +564,7 @@ def test_a_link_put_on_the_way_after_resolving_leads_nowhere(tmp_path: Path) -> 
     with pytest.raises(DirectoryError):
         open_target(
             str(tmp_path / "site" / "html"),
-            lambda: (),
+            Rows(),
             SyncSettings(),
             "20261122T204012Z-abc123",
         )
@@ -569,14 +573,12 @@ def test_a_link_put_on_the_way_after_resolving_leads_nowhere(tmp_path: Path) -> 
 def test_a_missing_directory_is_made_and_a_missing_parent_is_not(tmp_path: Path) -> None:
     """Only the mapping's own directory is made; a parent that is missing may be a disk that is not mounted."""
     settings = SyncSettings(dir_mode=0o711)
-    open_target(
-        str(tmp_path / "site"), lambda: (), settings, "20261122T204012Z-abc123"
-    ).close()
+    open_target(str(tmp_path / "site"), Rows(), settings, "20261122T204012Z-abc123").close()
 
     assert stat.S_IMODE((tmp_path / "site").stat().st_mode) == 0o711
     with pytest.raises(DirectoryError, match="does not exist"):
         open_target(
-            str(tmp_path / "mnt" / "site"), lambda: (), settings, "20261122T204012Z-abc123"
+            str(tmp_path / "mnt" / "site"), Rows(), settings, "20261122T204012Z-abc123"
         )
     assert not (tmp_path / "mnt").exists()
 
@@ -714,10 +716,10 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
     root.chmod(0o777)
     (root / ".s32s-tmp.root").touch()
     script = (
-        "import os, sys; from s32s_agent.stores.local import *;"
+        "import os, sys, types; from s32s_agent.stores.local import *;"
         "tree = Tree(sys.argv[1]); os.fchdir(tree.fd);"
         "os.setegid(65534); os.seteuid(65534);"
-        "store = LocalStore(tree, tuple, LocalOptions('r'));"
+        "store = LocalStore(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
         "list(store.scan()); print(store.sweep())"
     )
@@ -929,7 +931,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
 def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
     """ENOSPC is said as such, before and while the bytes come; nothing lies about."""
     options = LocalOptions(RUN, durable=False)
-    with contextlib.closing(LocalStore(Tree(str(mount)), tuple, options)) as store:
+    with contextlib.closing(LocalStore(Tree(str(mount)), Rows(), options)) as store:
         for size in (2 << 20, 1 << 10):
             if size < 1 << 20:
                 with contextlib.suppress(OSError), (mount / "filler").open("wb", 0) as stream:
@@ -1017,7 +1019,7 @@ def test_two_passes_never_write_one_directory(opened: Open) -> None:
 
 def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
     """After the store is closed its descriptor cannot be somebody else's."""
-    store = LocalStore(Tree(str(root)), tuple, LocalOptions(RUN))
+    store = LocalStore(Tree(str(root)), Rows(), LocalOptions(RUN))
     store.close()
 
     with pytest.raises(DirectoryError):

@@ -429,8 +429,7 @@ class S3Target(S3Store):
 
     def delete(self, entry: Entry) -> bool:
         """Delete an object or a marker; on a versioned bucket its versions stay."""
-        if not {".", ".."}.isdisjoint(entry.key.split("/")):
-            # A proxy that tidies paths would delete another object, even in another bucket.
+        if _may_name_another(entry.key):
             raise EntryError(
                 f'"{entry.key}": no request can name this object safely; delete it by hand'
             )
@@ -464,6 +463,16 @@ class S3Target(S3Store):
 
     def tidy(self, now: datetime) -> None:
         """Have nothing to tidy."""
+
+
+def _may_name_another(key: str) -> bool:
+    """Tell whether a request for a key may be one for another, so that deleting it would be a risk.
+
+    A proxy or a store that tidies paths takes empty parts and dots for another object, even in another bucket, and one
+    that is written in C sees nothing behind NUL. What was listed as U+FFFD may have been any character.
+    """
+    parts = key.removesuffix("/").split("/")
+    return not {"", ".", ".."}.isdisjoint(parts) or "\0" in key or "\ufffd" in key
 
 
 def _metadata(attributes: Attributes) -> dict[str, str]:

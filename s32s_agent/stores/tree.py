@@ -151,7 +151,7 @@ class _OpenHow(ctypes.Structure):
 def _open_unmounted(fd: int, name: str) -> int:
     """Open a directory in another one, unless something is mounted on it.
 
-    An old kernel, or a sandbox, may not have the call; then only another file system is noticed, by its device.
+    An old kernel, or a sandbox, may not have the call; then what the descriptors are on is compared.
 
     Raises:
         OSError: EXDEV when something is mounted on it.
@@ -166,10 +166,21 @@ def _open_unmounted(fd: int, name: str) -> int:
         if number not in (errno.ENOSYS, errno.EPERM):
             raise OSError(number, os.strerror(number), name)
     inner = os.open(name, _DIRECTORY, dir_fd=fd)
-    if os.fstat(inner).st_dev != os.fstat(fd).st_dev:
+    if _mount_of(inner) != _mount_of(fd):
         os.close(inner)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
     return inner
+
+
+def _mount_of(fd: int) -> tuple[int, str]:
+    """Give what tells one mount from another: the device, and the kernel's number of it, where /proc is there."""
+    number = ""
+    with (
+        contextlib.suppress(OSError),
+        open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as told,
+    ):
+        number = next((line for line in told if line.startswith("mnt_id:")), "")
+    return os.fstat(fd).st_dev, number
 
 
 def _exchange(fd: int, inner: int) -> int:

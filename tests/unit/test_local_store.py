@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -32,6 +33,7 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.settings import SyncSettings
+from s32s_agent.stores import tree as tree_module
 from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import LocalOptions, LocalStore, open_target
 from s32s_agent.stores.tree import Owner, Tree, translated
@@ -73,6 +75,18 @@ def opened(root: Path) -> Iterator[Open]:
             return store
 
         yield make
+
+
+@pytest.fixture(params=["openat2", "an old kernel"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: as the kernel is, and as if it, or a sandbox, lacked the call that notices mounts."""
+
+    def refuse(*_arguments: object) -> int:
+        ctypes.set_errno(errno.ENOSYS)
+        return -1
+
+    if request.param != "openat2":
+        monkeypatch.setattr(tree_module._LIBC, "syscall", refuse)
 
 
 def scan(store: LocalStore) -> list[Entry]:
@@ -786,6 +800,7 @@ def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Pat
 # --- what is in the way ---
 
 
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("key", ["../outside/a", "..", "d/../../outside/a", ".", "d/.", "../"])
 def test_no_key_leaves_the_directory_whoever_lets_it_through(
     opened: Open, root: Path, outside: Path, key: str
@@ -806,6 +821,7 @@ def test_no_key_leaves_the_directory_whoever_lets_it_through(
     assert (canary(outside), canary(root)) == before
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_link_in_a_directory_s_place_is_never_followed(
     opened: Open, root: Path, outside: Path
 ) -> None:
@@ -883,6 +899,7 @@ def test_a_fifo_in_the_way_does_not_hang_the_agent(opened: Open, root: Path) -> 
     assert trash(root) == {"a": b"special"}
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_directory_that_got_a_file_meanwhile_stays(opened: Open, root: Path) -> None:
     """ENOTEMPTY is no error: the next pass looks again."""
     write(root, {"d/new": b"precious"})
@@ -899,6 +916,7 @@ def mount(root: Path) -> Iterator[Path]:
         yield place
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
     """What is mounted in the directory is a boundary: not listed, not written, not deleted."""
     before = canary(mount)
@@ -916,6 +934,33 @@ def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
     assert canary(mount) == before
 
 
+@pytest.mark.usefixtures("kernel")
+def test_what_is_bound_into_a_directory_is_never_entered(
+    opened: Open, root: Path, outside: Path
+) -> None:
+    """A directory of the same file system that is mounted in this one is a boundary as well."""
+    before, place = canary(outside), root / "bound"
+    place.mkdir()
+    done = subprocess.run(["mount", "--bind", outside, place], check=False)
+    if done.returncode:
+        pytest.skip("this machine cannot mount")
+    try:
+        store = opened()
+        found = scan(store)
+        for attempt in (
+            lambda: store.put(copy_of("bound/new"), Bytes((b"",))),
+            lambda: store.delete(Entry("bound/a")),
+        ):
+            with pytest.raises(EntryError, match="is mounted"):
+                attempt()
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+    assert found == [Entry("bound/", kind=Kind.MOUNT)]
+    assert canary(outside) == before
+
+
+@pytest.mark.usefixtures("kernel")
 def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) -> None:
     """Pruning the trash removes nothing that is on another file system."""
     run_id = named(timedelta(days=30))
@@ -971,6 +1016,7 @@ def swapping(one: Path, other: Path) -> Iterator[None]:
             swapper.kill()
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_directory_swapped_for_a_link_never_leads_out(
     opened: Open, root: Path, outside: Path
 ) -> None:

@@ -46,6 +46,7 @@ from s32s_agent.stores.tree import (
     Tree,
     create_file,
     owner_named,
+    refuse_dots,
     reserve,
     same_bytes,
     sync_directory,
@@ -185,6 +186,7 @@ class LocalStore(LocalReader):
             if copy.entry.kind is Kind.DIRECTORY:
                 with self._tree.directory(key, self._new_directories):
                     return Staged(copy, "", copy.entry.etag or "", None)
+            refuse_dots(key)
             place = self._nearest(key) if copy.blocked else keys.parent(key)
             make = None if copy.blocked else self._new_directories
             with self._tree.directory(place, make) as directory:

@@ -220,7 +220,7 @@ class Tree:
             OSError: ENOENT when it is absent and may not be made, ELOOP or ENOTDIR when something else is on the
                 way, EXDEV when a mount is.
         """
-        _refuse_dots(key)
+        refuse_dots(key)
         fd = os.dup(self.fd)
         try:
             for name in key.split("/"):
@@ -243,7 +243,7 @@ class Tree:
         self, key: str, create: NewDirectories | None = None
     ) -> Iterator[tuple[int, str]]:
         """Open the directory that holds a key; yield its descriptor and the key's last part."""
-        _refuse_dots(key)
+        refuse_dots(key)
         above, _, name = key.removesuffix("/").rpartition("/")
         with self.directory(above, create) as fd:
             yield fd, name
@@ -297,7 +297,7 @@ class _TreeLevel:
         os.close(self._fd)
 
 
-def _refuse_dots(key: str) -> None:
+def refuse_dots(key: str) -> None:
     """Hold the line where the disk is touched, whoever was to do so before."""
     if not {".", ".."}.isdisjoint(key.split("/")):
         raise EntryError(f'"{key}" would lead out of the directory')

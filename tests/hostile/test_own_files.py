@@ -20,7 +20,8 @@ def test_a_map_does_not_take_over_the_config(
 ) -> None:
     """A config, a profile or a hook below a root is out of every map's reach, and so is what is above it."""
     slave, agent = scripted_slave, scripted_slave.agent
-    home, files = agent.directory, {"bin/hook": b"#!/bin/sh\n", "etc/other": b"other"}
+    home, files = tmp_path / "home", {"bin/hook": b"#!/bin/sh\n", "etc/other": b"other"}
+    env: dict[str, str | None] = {"HOME": str(home)}
     write(home, files)
     (home / "bin/hook").chmod(0o700)
     agent.config_file = home / "etc/config.yaml"
@@ -30,22 +31,22 @@ def test_a_map_does_not_take_over_the_config(
         s3={"endpoint_url": scripted.endpoint_url},
         hooks={"after": [[str(home / "bin/hook")]]},
     )
-    places = {"etc": home / "etc", "profile": home / ".aws", "bin": home / "bin", "top": home}
-    evil = [slave.mapping(name, slave=str(place)) for name, place in places.items()]
-    slave.publish_map(slave.mapping(), *evil)
     slave.publish(EVIL)
     before = snapshot(home)
+    for places in ({name: home / name for name in ("etc", ".aws", "bin")}, {"top": home}):
+        evil = [slave.mapping(name, slave=str(place)) for name, place in places.items()]
+        slave.publish_map(slave.mapping(), *evil)
 
-    run = slave.once()
+        run = slave.once(env=env)
 
-    errors = {each["mapping"]: each["error"] for each in run.named("mapping.failed")}
-    assert (run.exit_code, errors.keys()) == (DATAERR, places.keys())
-    assert all("which the agent believes or runs" in error for error in errors.values())
-    after = snapshot(home)
-    assert {name: after[name] for name in before} == before
-    assert not (home / ".aws").exists()
-    assert slave.tree() == EVIL
-    assert "believes or runs" in agent.run("--check").stdout
+        errors = {each["mapping"]: each["error"] for each in run.named("mapping.failed")}
+        assert (run.exit_code, errors.keys()) == (DATAERR, places.keys())
+        assert all("which the agent believes or runs" in error for error in errors.values())
+        after = snapshot(home)
+        assert {name: after[name] for name in before} == before
+        assert not (home / ".aws").exists()
+        assert slave.tree() == EVIL
+        assert "believes or runs" in agent.run("--check", env=env).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")

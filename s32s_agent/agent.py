@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import secrets
 import sys
 import time
@@ -32,7 +33,7 @@ from s32s_agent.means import Throttle
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
 from s32s_agent.pending import PENDING, Change, Pending
-from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
+from s32s_agent.places import check_place, homes_of_people, own_of, refuse_hidden_overlaps
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
 from s32s_agent.settings import Command, Settings
@@ -166,12 +167,13 @@ class Pass:
     def _places(self, mappings: Collection[Mapping]) -> Iterator[tuple[str, str]]:
         """Resolve the mappings' directories; yield those that may be mirrored, by mapping."""
         homes = homes_of_people()
+        own = own_of(self.settings, self.options.config, os.environ)
         places: list[tuple[Mapping, str]] = []
         failures: dict[str, MapError] = {}
         for mapping in mappings:
             try:
-                roots, state = self.settings.roots, self.settings.state_dir
-                places.append((mapping, check_place(mapping, roots, state, homes)))
+                place = check_place(mapping, self.settings.roots, homes, own)
+                places.append((mapping, place))
             except MapError as error:
                 failures[mapping.name] = error
         failures |= refuse_hidden_overlaps(places)

@@ -17,7 +17,13 @@ from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryEr
 from s32s_agent.mapfiles import MapCache, fetch_maps
 from s32s_agent.maps import Maps, read_maps
 from s32s_agent.model import Location, Mapping, Role
-from s32s_agent.places import check_place, homes_of_people, refuse_hidden_overlaps
+from s32s_agent.places import (
+    Own,
+    check_place,
+    homes_of_people,
+    own_of,
+    refuse_hidden_overlaps,
+)
 from s32s_agent.settings import HookSettings, OnChange, Settings
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.listing import decoded_keys
@@ -38,8 +44,12 @@ class Finding(NamedTuple):
     """Nothing is wrong with it, but S32Server took it in another way."""
 
 
-def findings(settings: Settings) -> Iterator[Finding]:
+def findings(settings: Settings, config: str) -> Iterator[Finding]:
     """Try the credentials, the maps, and both sides of every mapping; yield what was found.
+
+    Args:
+        settings: the config's.
+        config: its file.
 
     Raises:
         AgentError: what stops every mapping.
@@ -59,11 +69,11 @@ def findings(settings: Settings) -> Iterator[Finding]:
     for failure in maps.failures:
         yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
     yield from _unknown(settings.hooks.on_change, maps)
-    places = []
+    places, own = [], own_of(settings, config, os.environ)
     for mapping in maps.mappings:
         subject = f'mapping "{mapping.name}"'
         try:
-            places.append((mapping, _try_place(mapping, settings)))
+            places.append((mapping, _try_place(mapping, settings, own)))
             listed = _try_listing(connection, mapping)
         except AgentError as error:
             sandbox.advise(error, mapping.directory)
@@ -146,8 +156,8 @@ def _unknown(on_change: OnChange, maps: Maps) -> Iterator[Finding]:
             yield Finding("config", detail, warning=True)
 
 
-def _try_place(mapping: Mapping, settings: Settings) -> str:
-    place = check_place(mapping, settings.roots, settings.state_dir, homes_of_people())
+def _try_place(mapping: Mapping, settings: Settings, own: Own) -> str:
+    place = check_place(mapping, settings.roots, homes_of_people(), own)
     needed, tried = os.R_OK | os.X_OK, Path(place)
     try:
         if settings.role is Role.SLAVE:

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None, patience: Patience | None = Non
         settings = _settings(options)
         _demand_trust(options.config, settings)
         if options.check:
-            return _check(settings)
+            return _check(settings, options.config)
         return _once(settings, options, patience)
     except AgentError as error:
         _complain(error)
@@ -211,11 +211,11 @@ def _complain(error: AgentError) -> None:
 # --- --check ---
 
 
-def _check(settings: Settings) -> int:
+def _check(settings: Settings, config: str) -> int:
     from s32s_agent.check import findings  # noqa: PLC0415 (imports boto3)
 
     codes: set[int] = set()
-    for finding in findings(settings):
+    for finding in findings(settings, config):
         if finding.error is None:
             verdict = (
                 "warning" if finding.warning else "note   " if finding.note else "ok     "

@@ -16,6 +16,7 @@
     ├── EntryError                1          one entry could not be mirrored
     │   ├── IntegrityError                   bytes that are not what the ETag or length promised
     │   ├── SourceChanged                    another version than the listed one
+    │   ├── Blocked                          what is in its place stays; the status of what that is due to
     │   └── EntryUnreadable                  there, but not to be had (archived, special file)
     └── Stopped                   1          the pass ended early
         ├── Interrupted           130, 143   SIGINT, SIGTERM
@@ -162,6 +163,21 @@ class SourceChanged(EntryError):
     """The source holds another version than the listed one, or none."""
 
     remedy = "the next pass takes the new version"
+
+
+class Blocked(EntryError):
+    """What stands in the entry's way was to go, and stays.
+
+    Args:
+        key: the entry's.
+        reason: why, as a half sentence.
+        because: what this is a consequence of; it gives status and cause.
+    """
+
+    def __init__(self, key: str, reason: str, because: Exception) -> None:
+        super().__init__(f'"{key}": what stands in its way stays, since {reason}')
+        if isinstance(because, AgentError):
+            self.exit_status, self.cause = because.exit_status, because.cause
 
 
 class EntryUnreadable(EntryError):

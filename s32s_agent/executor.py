@@ -1,4 +1,4 @@
-"""Carry out a plan: clear the way, copy, and only then delete.
+"""Carry out a plan: copy, clear the way for what is blocked, and only then delete.
 
 Workers do one thing each and return a value; the caller's thread publishes, writes the index and reports. Nothing is
 decided here but whether to go on.
@@ -10,13 +10,17 @@ import contextlib
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from s32s_agent import keys
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
+    Blocked,
+    DeletesRefused,
     DirectoryError,
     DiskFull,
     EntryError,
@@ -41,7 +45,7 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
-from s32s_agent.parallel import Spare, in_parallel, in_parallel_or_idle, patiently
+from s32s_agent.parallel import Spare, Stop, in_parallel, in_parallel_or_idle, patiently
 from s32s_agent.planner import count_deletes
 from s32s_agent.stores.base import Attributes, Content, Published, Staged, Target
 
@@ -60,6 +64,8 @@ ATTEMPTS = 3
 HOPELESS = 24
 """So many failures in a row, all of them the store's or the directory's, end the mapping."""
 _HOPELESS = (StoreUnavailable, AccessDenied, DirectoryError)
+_SKIPPED = "what was to take their place was skipped"
+_INCOMPLETE = 'the source was not listed completely: "{}" exists'
 
 
 # --- the entries that may be alike already ---
@@ -121,27 +127,47 @@ def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
     """
     means.target.sweep(plan.copies)
     means.index.forget(plan.forgotten)
+    if present := _still_there(plan.clears, means):
+        raise ListingInconsistent(_INCOMPLETE.format(present))
+    failures = _Failures()
+    yield from failures.counted(_copy(plan, means))
     if plan.clears:
-        present = _still_there(plan.clears, means)
-        if present:
-            raise ListingInconsistent(
-                f'the source was not listed completely: "{present}" exists'
-            )
-        yield from _delete(plan.clears, means)
-    failed = 0
-    for outcome in _copy(plan.copies, means):
-        failed += outcome.status is Status.FAILED
-        yield outcome
+        yield from _copy_blocked(plan, means, failures)
     if not plan.deletes:
         return
-    count = count_deletes(each.entry.key for each in plan.deletes)
-    if failed:
-        reason = f"{failed} entries could not be copied"
-        yield Withheld(count, reason, is_consequence=True)
+    if failures.count:
+        yield _withheld(plan.deletes, failures.reason, is_consequence=True)
     elif present := _still_there(plan.deletes, means):
-        yield Withheld(count, f'the source was not listed completely: "{present}" exists')
+        yield _withheld(plan.deletes, _INCOMPLETE.format(present))
     else:
         yield from _delete(plan.deletes, means)
+
+
+@dataclass(slots=True)
+class _Failures:
+    """The copies that failed so far."""
+
+    count: int = 0
+    last: Exception | None = None
+
+    def counted(self, outcomes: Iterable[Outcome | Withheld]) -> Iterator[Outcome | Withheld]:
+        """Pass outcomes on."""
+        for each in outcomes:
+            if isinstance(each, Outcome) and each.status is Status.FAILED:
+                self.count += 1
+                self.last = each.error
+            yield each
+
+    @property
+    def reason(self) -> str:
+        return f"{self.count} entries could not be copied"
+
+
+def _withheld(
+    deletes: Iterable[Delete], reason: str, *, is_consequence: bool = False
+) -> Withheld:
+    count = count_deletes(each.entry.key for each in deletes)
+    return Withheld(count, reason, is_consequence)
 
 
 def _still_there(deletes: Iterable[Delete], means: Means) -> str:
@@ -197,7 +223,9 @@ def _deleted(key: str, removed: object, gone: list[str]) -> Iterator[Outcome]:
 class _Batch:
     """Staged entries that wait to be published together."""
 
-    staged: list[tuple[Staged, float]] = field(default_factory=list)
+    held: bool = False
+    """It takes any number, since nothing may be published yet."""
+    staged: deque[tuple[Staged, float]] = field(default_factory=deque)
     unpublished: dict[str, Staged] = field(default_factory=dict)
     """By key, whatever has been staged and not published, also what the workers have not handed over yet."""
     bytes: int = 0
@@ -209,20 +237,125 @@ class _Batch:
         self.staged.append((staged, seconds))
         self.bytes += staged.copy.entry.size
 
+    def take(self) -> list[tuple[Staged, float]]:
+        self.bytes = 0
+        return [self.staged.popleft() for _ in range(min(BATCH_ENTRIES, len(self.staged)))]
+
     @property
     def full(self) -> bool:
         waited = time.monotonic() - self.since
-        return bool(self.staged) and (
+        return bool(self.staged and not self.held) and (
             len(self.staged) >= BATCH_ENTRIES
             or self.bytes >= BATCH_BYTES
             or waited >= BATCH_SECONDS
         )
 
 
-def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
-    batch, room = _Batch(), _Room(means.target)
-    hopeless = 0
+def _copy(plan: Plan, means: Means) -> Iterator[Outcome]:
+    """Copy what nothing stands in the way of."""
+    batch = _Batch()
+    with _discarded_at_last(batch, means):
+        free = [copy for copy in plan.copies if not copy.blocked]
+        yield from _stage_all(free, batch, means)
+        yield from _publish(batch, means)
+    means.stop.check()
 
+
+def _copy_blocked(
+    plan: Plan, means: Means, failures: _Failures
+) -> Iterator[Outcome | Withheld]:
+    """Copy what something stands in the way of. That goes when the bytes are here and proven, and not before.
+
+    When any copy of the mapping failed, it stays. A store that shows at once can take the bytes only after it has gone.
+    """
+    ready = [copy for copy in plan.copies if copy.blocked]
+    early = [copy for copy in ready if not _must_be_late(copy, means)]
+    late = [copy for copy in ready if _must_be_late(copy, means)]
+    batch = _Batch(held=True)
+    with _discarded_at_last(batch, means):
+        if not failures.count:
+            yield from failures.counted(_stage_all(early, batch, means))
+            means.stop.check()
+            ready = [*(staged.copy for staged, _ in batch.staged), *late]
+        if failures.count:
+            yield from _held_back(ready, plan.clears, failures.reason, failures.last)
+            return
+        clears, others = _split(plan.clears, ready)
+        if others:
+            yield _withheld(others, _SKIPPED, is_consequence=True)
+        if present := _still_there(clears, means):
+            yield from _held_back(ready, clears, _INCOMPLETE.format(present))
+            return
+        yield from _clear(clears, means)
+        while batch.staged:
+            yield from failures.counted(_publish(batch, means))
+        yield from failures.counted(_stage_all(late, batch, means))
+        while batch.staged:
+            yield from failures.counted(_publish(batch, means))
+    means.stop.check()
+
+
+def _must_be_late(copy: Copy, means: Means) -> bool:
+    return means.target.shows_at_once or copy.entry.kind is Kind.DIRECTORY
+
+
+def _split(
+    clears: Iterable[Delete], copies: Iterable[Copy]
+) -> tuple[list[Delete], list[Delete]]:
+    """Tell what stands in the way of these copies from what does not."""
+    places = {copy.entry.key.removesuffix("/") for copy in copies}
+    above = {name[:-1] for copy in copies for name in keys.ancestors(copy.entry.key)}
+    needed: list[Delete] = []
+    others: list[Delete] = []
+    for each in clears:
+        key = each.entry.key
+        parts = [name[:-1] for name in keys.ancestors(key)] + [key.removesuffix("/")]
+        is_needed = key in above or not places.isdisjoint(parts)
+        (needed if is_needed else others).append(each)
+    return needed, others
+
+
+def _held_back(
+    copies: Iterable[Copy],
+    clears: Iterable[Delete],
+    reason: str,
+    because: Exception | None = None,
+) -> Iterator[Outcome | Withheld]:
+    """Say of blocked copies that what is in their place stays.
+
+    Args:
+        copies: they are not made.
+        clears: they stay.
+        reason: why, as a half sentence.
+        because: the failure that this is a consequence of; None when a guard holds them back.
+    """
+    for copy in copies:
+        error = Blocked(copy.entry.key, reason, because or DeletesRefused(reason))
+        yield Outcome(Status.SKIPPED, copy.entry.key, why=copy.why, error=error)
+    yield _withheld(clears, reason, is_consequence=because is not None)
+
+
+def _clear(clears: Sequence[Delete], means: Means) -> Iterator[Outcome]:
+    """Remove what stands in the way, to the last of it, since what takes its place is here already."""
+    if not means.target.shows_at_once:
+        means.target.make_durable()
+        means = replace(means, stop=Stop())
+    yield from _delete(clears, means)
+
+
+@contextlib.contextmanager
+def _discarded_at_last(batch: _Batch, means: Means) -> Iterator[None]:
+    """Have the target forget, when this is left, what was staged and not published."""
+    try:
+        yield
+    finally:
+        for staged in list(batch.unpublished.values()):
+            means.target.discard(staged)
+
+
+def _stage_all(copies: Sequence[Copy], batch: _Batch, means: Means) -> Iterator[Outcome]:
+    """Stage copies side by side, and publish the batch whenever it is full."""
+    room, hopeless = _Room(means.target), 0
     large = threading.BoundedSemaphore(means.workers)
 
     def stage(copy: Copy) -> tuple[Staged, float]:
@@ -244,28 +377,22 @@ def _copy(copies: Sequence[Copy], means: Means) -> Iterator[Outcome]:
     most = max(means.workers, min(means.workers * SMALL_AT_ONCE, MOST_THREADS))
     spare = Spare(min(most, len(copies)))
     results = in_parallel_or_idle(stage, copies, workers, means.stop, spare)
-    try:
-        with contextlib.closing(results):
-            for each in results:
-                if each is None:
-                    means.draw()
-                elif isinstance(result := each[1], Stopped):
-                    continue
-                elif isinstance(result, Exception):
-                    hopeless = hopeless + 1 if isinstance(result, _HOPELESS) else 0
-                    yield _failure(each[0], result)
-                    if hopeless >= HOPELESS or isinstance(result, DiskFull):
-                        raise result
-                else:
-                    hopeless = 0
-                    batch.add(*result)
-                if batch.full:
-                    yield from _publish(batch, means)
-            yield from _publish(batch, means)
-    finally:
-        for staged in list(batch.unpublished.values()):
-            means.target.discard(staged)
-    means.stop.check()
+    with contextlib.closing(results):
+        for each in results:
+            if each is None:
+                means.draw()
+            elif isinstance(result := each[1], Stopped):
+                continue
+            elif isinstance(result, Exception):
+                hopeless = hopeless + 1 if isinstance(result, _HOPELESS) else 0
+                yield _failure(each[0], result)
+                if hopeless >= HOPELESS or isinstance(result, DiskFull):
+                    raise result
+            else:
+                hopeless = 0
+                batch.add(*result)
+            if batch.full:
+                yield from _publish(batch, means)
 
 
 def _failure(copy: Copy, error: Exception) -> Outcome:
@@ -277,7 +404,7 @@ def _failure(copy: Copy, error: Exception) -> Outcome:
 
 
 def _publish(batch: _Batch, means: Means) -> Iterator[Outcome]:
-    taken, batch.staged, batch.bytes = batch.staged, [], 0
+    taken = batch.take()
     for staged, _ in taken:
         del batch.unpublished[staged.copy.entry.key]
     seconds = {staged.copy.entry.key: each for staged, each in taken}

@@ -125,11 +125,19 @@ class MappingIndex:
         query = f"{_ENTRIES} WHERE mapping = ? ORDER BY key"
         try:
             for row in self._connection.execute(query, [self._number]):
-                if tuple(map(type, row)) == _TYPES:
-                    key, etag, size, mtime_ns, ctime_ns, inode = row
-                    yield IndexRow(key, etag, Stamp(size, mtime_ns, ctime_ns, inode))
+                if found := _index_row(row):
+                    yield found
         except sqlite3.DatabaseError as error:
             raise _unreadable(error) from error
+
+    def row(self, key: str) -> IndexRow | None:
+        """Give the row of a key, one that a damaged file holds excepted."""
+        query = f"{_ENTRIES} WHERE mapping = ? AND key = ?"
+        try:
+            row = self._connection.execute(query, [self._number, key]).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(error) from error
+        return _index_row(row) if row is not None else None
 
     def remember(self, rows: Iterable[IndexRow]) -> None:
         """Write rows, all of them or none, durably."""
@@ -190,6 +198,14 @@ class MappingIndex:
         except sqlite3.DatabaseError as error:
             raise _unreadable(error) from error
         return row[0] if row else None
+
+
+def _index_row(row: tuple[Any, ...]) -> IndexRow | None:
+    """Make a row's value; None when it is damaged."""
+    if tuple(map(type, row)) != _TYPES:
+        return None
+    key, etag, size, mtime_ns, ctime_ns, inode = row
+    return IndexRow(key, etag, Stamp(size, mtime_ns, ctime_ns, inode))
 
 
 def _failed(error: Exception) -> DirectoryError:

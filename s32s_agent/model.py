@@ -104,6 +104,8 @@ class Copy(NamedTuple):
     why: Why
     replaces: Entry | None = None
     """What the target holds at that key now."""
+    blocked: bool = False
+    """Something must be cleared before the target can show it."""
 
 
 class Check(NamedTuple):
@@ -139,7 +141,7 @@ class Plan:
     """Every action of one mapping, in the order in which they are carried out."""
 
     clears: tuple[Delete, ...] = ()
-    """What stands in a copy's way."""
+    """What stands in the way of the copies that are blocked."""
     copies: tuple[Copy, ...] = ()
     """In key order; a directory before what is in it."""
     deletes: tuple[Delete, ...] = ()

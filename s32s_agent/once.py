@@ -80,7 +80,13 @@ def _new_pass(
     run_id = new_run_id(datetime.now(UTC))
     return Pass(
         settings,
-        Options(tuple(options.map), options.dry_run, options.verify, options.allow_deletes),
+        Options(
+            tuple(options.map),
+            options.dry_run,
+            options.verify,
+            options.allow_deletes,
+            options.config,
+        ),
         run_id,
         logs.bind(run_id),
         progress,

@@ -9,6 +9,7 @@ since a hole in a listing looks like a deletion.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -148,6 +149,8 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
     ignored = keys.matcher(mapping.ignore)
     files: list[str] = []
     """The files whose names begin the current key: `a`, `a-b`, `a-b.c`."""
+    clashing: set[str] = set()
+    """The files that something is below."""
     for entry in _entries(scan, mapping, found.problems):
         key = entry.key
         if mapping.files is not None and key not in mapping.files:
@@ -163,7 +166,8 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
             yield entry
             continue
         if file := next((file for file in files if key.startswith(file + "/")), None):
-            _note_clash(file, key, found.problems)
+            found.problems += _clash(file, key, is_known=file in clashing)
+            clashing.add(file)
             continue
         if not key.endswith("/"):
             files.append(key)
@@ -185,12 +189,11 @@ def _objection(entry: Entry) -> Problem | None:
     return None
 
 
-def _note_clash(file: str, key: str, problems: list[Problem]) -> None:
+def _clash(file: str, key: str, *, is_known: bool) -> Iterator[Problem]:
     """Report a file and an entry below it: no directory holds both, so what is here stays."""
-    inner = Problem(key, f'"{file}" is a file, so nothing can be below it', scope=key)
-    if not any(problem.key == file for problem in problems):
-        problems.append(Problem(file, "it is a file and a directory at once", scope=file))
-    problems.append(inner)
+    if not is_known:
+        yield Problem(file, "it is a file and a directory at once", scope=file)
+    yield Problem(key, f'"{file}" is a file, so nothing can be below it', scope=key)
 
 
 class _Comparison:
@@ -413,10 +416,10 @@ def _make_way(
     copies: list[Copy] = []
     clears: dict[str, Entry] = {}
     blocked: list[Problem] = []
-    implied = {above for key in found.removals for above in keys.ancestors(key)}
+    removals = _Sorted(found.removals)
     for copy in wanted:
         key = copy.entry.key
-        in_the_way = _in_the_way(key, found, implied)
+        in_the_way = _in_the_way(key, found, removals)
         obstacle = next((each for each in in_the_way if not _may_clear(each, removable)), None)
         if obstacle is not None:
             reason = f'{obstacle.kind.value} "{obstacle.key}" stands in the way and stays'
@@ -426,19 +429,32 @@ def _make_way(
         for each in in_the_way:
             clears[each.key] = each
             if each.kind is Kind.DIRECTORY:
-                inside = (name for name in removable if name.startswith(each.key))
+                inside = (name for name in removals.below(each.key) if name in removable)
                 clears.update({name: removable[name] for name in inside})
-        copies.append(copy)
+        copies.append(copy._replace(blocked=True) if in_the_way else copy)
     return copies, clears, blocked
 
 
-def _in_the_way(key: str, found: Difference, implied: Collection[str]) -> list[Entry]:
+class _Sorted:
+    """Keys in order, since a listing can have as many copies that something is in the way of as removals."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = sorted(names)
+
+    def below(self, directory: str) -> list[str]:
+        """Give a directory's key and every key below it."""
+        first = bisect.bisect_left(self._names, directory)
+        behind = f"{directory[:-1]}0"  # the character after the slash
+        return self._names[first : bisect.bisect_left(self._names, behind)]
+
+
+def _in_the_way(key: str, found: Difference, removals: _Sorted) -> list[Entry]:
     """List what the target has where a copy's directories must go, or its file.
 
     Args:
         key: the copy's.
         found: what the scans differ in.
-        implied: the directories above what is to be removed; S3 has them without listing them.
+        removals: the keys of what is to be removed; S3 has the directories above them without listing them.
     """
 
     def held(name: str) -> Entry | None:
@@ -454,9 +470,8 @@ def _in_the_way(key: str, found: Difference, implied: Collection[str]) -> list[E
         blocking.append(directory)
     elif at_its_place in found.staying:
         blocking.append(Entry(at_its_place, kind=Kind.DIRECTORY))
-    elif at_its_place in implied:
-        removals = found.removals.items()
-        blocking += [each for name, each in removals if name.startswith(at_its_place)]
+    else:
+        blocking += [found.removals[name] for name in removals.below(at_its_place)]
     return blocking
 
 

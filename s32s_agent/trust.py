@@ -6,22 +6,20 @@ rules are those of sshd and sudo. Only looks, changes nothing. POSIX only.
 
 from __future__ import annotations
 
-import errno
 import grp
 import os
 import pwd
 import shlex
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from s32s_agent.documents import printable
 from s32s_agent.errors import ConfigError, DirectoryError
+from s32s_agent.places import aws_files, steps
 
 _ROOT = 0
-_MAX_LINKS = 40
-"""As many as Linux follows on one path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +54,7 @@ def demand_aws_files(ca_bundle: str | None, environ: Mapping[str, str]) -> None:
     Raises:
         ConfigError: there is such a file.
     """
-    files = [
-        environ.get("AWS_CONFIG_FILE") or "~/.aws/config",
-        environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials",
-        ca_bundle or environ.get("AWS_CA_BUNDLE"),
-    ]
-    for file in filter(None, files):
-        path = os.path.expanduser(file)  # noqa: PTH111 (as botocore does, which leaves `~nobody` alone)
+    for path in aws_files(ca_bundle, environ):
         if os.path.isfile(path):  # noqa: PTH113 (False, and no error, where this user may not look)
             demand_config(path)
 
@@ -89,7 +81,7 @@ def doubt_about(path: str, *, directory: bool = False) -> Doubt | None:
     """
     end = os.lstat("/")
     try:
-        for place, end in _steps(os.path.join(os.getcwd(), path)):  # noqa: PTH109, PTH118 (texts)
+        for place, end in steps(os.path.join(os.getcwd(), path)):  # noqa: PTH109, PTH118 (texts)
             doubt = _doubt_of(place, end, sticky_will_do=True)
             if doubt:
                 return doubt
@@ -102,31 +94,6 @@ def doubt_about(path: str, *, directory: bool = False) -> Doubt | None:
     if not stat.S_ISREG(end.st_mode):
         return Doubt(path, "is no regular file", "name a file")
     return None
-
-
-def _steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every directory and every link on a way, and its end."""
-    here, links = "/", 0
-    yield here, os.lstat(here)
-    waiting = path.split("/")[::-1]
-    while waiting:
-        part = waiting.pop()
-        if part == "..":
-            here = os.path.dirname(here)  # noqa: PTH120 (no link is left in it)
-        if part in ("", ".", ".."):
-            continue
-        there = os.path.join(here, part)  # noqa: PTH118
-        status = os.lstat(there)
-        yield there, status
-        if not stat.S_ISLNK(status.st_mode):
-            here = there
-            continue
-        links += 1
-        if links > _MAX_LINKS:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        target = os.readlink(there)  # noqa: PTH115
-        here = "/" if target.startswith("/") else here
-        waiting += target.split("/")[::-1]
 
 
 def _doubt_inside(state: Path, own: Collection[str]) -> Doubt | None:

@@ -69,6 +69,8 @@ class Options:
     dry_run: bool = False
     verify: bool = False
     allow_deletes: bool = False
+    config: str = ""
+    """The config file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ class Work:
 
             store = open_target(
                 self.place,
-                index.rows,
+                index,
                 sync,
                 self.tools.run_id,
                 trust_index=not options.verify,

@@ -139,6 +139,9 @@ class Source(Protocol):
 class Target(Protocol):
     """The store that is made equal to the source."""
 
+    shows_at_once: bool
+    """Whether `put` shows an entry already, so that what blocks it must go before."""
+
     def scan(self) -> Iterator[Entry | Problem]:
         """Yield every entry, as a source does."""
 
@@ -148,7 +151,8 @@ class Target(Protocol):
         Except, out of sight, of a large entry that was interrupted: what came of it, for a later attempt.
 
         The whole entry shows after `publish`; a store whose writes are whole by nature may show it at once. A
-        directory has no bytes, and its content is not read.
+        directory has no bytes, and its content is not read. The bytes of a blocked copy are taken while what blocks
+        it is still there, unless the store shows at once; `publish` is called when it is gone.
 
         Raises:
             DiskFull: there is no room; `make_room` may help.

@@ -61,6 +61,9 @@ _AWS = (".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu", ".api.aws")
 _NO_CREDENTIALS = (
     "no credentials were found: set s3.profile, the AWS_* variables, or an instance role"
 )
+_WHO_GIVES_CREDENTIALS = (
+    "see what hangs: the credential_process of the profile, or the service that hands them out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ class Connection:
 
     Raises:
         AccessDenied: there are no credentials.
+        StoreUnavailable: what is asked for credentials does not answer.
+        Stopped: the pass is to end.
         ConfigError: the profile or the endpoint cannot be used.
     """
 
@@ -124,7 +129,7 @@ class Connection:
             for name in ("profile", "region"):
                 if value := getattr(settings, name):
                     self._session.set_config_variable(name, value)
-            if self._session.get_credentials() is None:
+            if self._found_credentials() is None:
                 raise AccessDenied(_NO_CREDENTIALS)
             where = address(
                 settings.endpoint_url, settings.addressing_style, self._session, os.environ
@@ -134,6 +139,15 @@ class Connection:
             self.endpoint = plain_endpoint or str(self._client().meta.endpoint_url)
             """The endpoint's URL."""
             self.custom_endpoint = self._check_endpoint()
+
+    def _found_credentials(self) -> object:
+        """Have botocore look for credentials, for which it may run a program, or ask a service."""
+        seconds = self.patience.request_seconds
+        try:
+            return in_background(self._session.get_credentials, self.stop, seconds)
+        except TimeoutError as error:
+            message = f"the credentials: nothing came within {seconds:g} seconds"
+            raise StoreUnavailable(message, remedy=_WHO_GIVES_CREDENTIALS) from error
 
     def _plain_requests(self, where: Address) -> PlainRequests:
         settings, patience = self._settings, self.patience
@@ -230,7 +244,7 @@ class Connection:
         """
         for attempt in range(_TRIES):
             request = partial(self._list, bucket, parameters, plainly=not attempt)
-            answer = self._waited_for(f'listing "{bucket}"', request)
+            answer = self.waited_for(f'listing "{bucket}"', request)
             try:
                 if not isinstance(answer.body, bytes) or answer.status != _OK:
                     code = answer.status
@@ -269,7 +283,7 @@ class Connection:
             common["x-amz-expected-bucket-owner"] = self._settings.expected_bucket_owner
         return self._plain.get(bucket, key, query, common, limit)
 
-    def _waited_for(self, subject: str, request: Callable[[], R]) -> R:
+    def waited_for(self, subject: str, request: Callable[[], R]) -> R:
         """Make a request that the pass itself waits for.
 
         Raises:
@@ -305,7 +319,7 @@ class Connection:
             wanted = bucket, key, limit, known_etag
             request = partial(self._fetch, *wanted, plainly=not attempt)
             try:
-                return self._waited_for(f'"{bucket}/{key}"', request)
+                return self.waited_for(f'"{bucket}/{key}"', request)
             except NotModified:
                 return None
             except TornAnswer as error:

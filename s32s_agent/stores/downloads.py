@@ -32,10 +32,17 @@ def is_one(name: str) -> bool:
 def to_go_on_with(copies: Iterable[Copy]) -> dict[str, str]:
     """Give the copies that may have been begun before: their keys, by the keys of their temporary files."""
     return {
-        keys.parent(copy.entry.key) + name_of(copy.entry): copy.entry.key
+        place + name_of(copy.entry): copy.entry.key
         for copy in copies
         if copy.entry.size >= RANGED_FROM
+        for place in _places(copy)
     }
+
+
+def _places(copy: Copy) -> tuple[str, ...]:
+    """Give the directories in which the temporary file of a copy may be; a blocked one's is in the nearest."""
+    key = copy.entry.key
+    return ("", *keys.ancestors(key)) if copy.blocked else (keys.parent(key),)
 
 
 def open_again(

@@ -14,10 +14,11 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from s32s_agent import keys
 from s32s_agent.errors import (
@@ -30,7 +31,7 @@ from s32s_agent.errors import (
     Stopped,
     StoreUnavailable,
 )
-from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem
+from s32s_agent.model import Copy, Entry, IndexRow, Kind
 from s32s_agent.settings import SyncSettings
 from s32s_agent.stores import downloads
 from s32s_agent.stores.base import Attributes, Content, Published, RangedContent, Staged
@@ -45,6 +46,7 @@ from s32s_agent.stores.tree import (
     Tree,
     create_file,
     owner_named,
+    refuse_dots,
     reserve,
     same_bytes,
     sync_directory,
@@ -73,9 +75,19 @@ class LocalOptions:
     owner: Owner = ANYBODY
 
 
+class Remembered(Protocol):
+    """What the index knows of a directory."""
+
+    def rows(self) -> Iterable[IndexRow]:
+        """Give every row in key order, anew at each call."""
+
+    def row(self, key: str) -> IndexRow | None:
+        """Give the row of a key."""
+
+
 def open_target(
     place: str,
-    rows: Callable[[], Iterable[IndexRow]],
+    index: Remembered,
     settings: SyncSettings,
     run_id: str,
     *,
@@ -86,7 +98,7 @@ def open_target(
 
     Args:
         place: the directory, its links resolved.
-        rows: gives the index's rows in key order, anew at each call.
+        index: what is known of it.
         settings: how it is written.
         run_id: the pass.
         trust_index: False makes every file one that nothing vouches for (`--verify`).
@@ -113,7 +125,7 @@ def open_target(
     except OSError as error:
         raise DirectoryError(f'"{place}": {error.strerror}') from error
     last_batch = LastBatch.of(place, notes) if notes else None
-    return LocalStore(tree, rows, options, trust_index=trust_index, last_batch=last_batch)
+    return LocalStore(tree, index, options, trust_index=trust_index, last_batch=last_batch)
 
 
 class LocalStore(LocalReader):
@@ -121,22 +133,25 @@ class LocalStore(LocalReader):
 
     Args:
         tree: the directory, held open; closed with the store.
-        rows: gives the index's rows in key order, anew at each call.
+        index: what is known of it.
         options: how it is written.
         trust_index: False makes every file one that nothing vouches for (`--verify`).
         last_batch: what the pass before installed at its end; None keeps no note of that.
     """
 
+    shows_at_once = False
+
     def __init__(
         self,
         tree: Tree,
-        rows: Callable[[], Iterable[IndexRow]],
+        index: Remembered,
         options: LocalOptions,
         *,
         trust_index: bool = True,
         last_batch: LastBatch | None = None,
     ) -> None:
-        super().__init__(tree, rows, trust_index=trust_index)
+        super().__init__(tree, index.rows, trust_index=trust_index)
+        self._index = index
         self._tree = tree
         self._last_batch = last_batch or LastBatch()
         self._options = options
@@ -145,8 +160,8 @@ class LocalStore(LocalReader):
         self._durable_directories: set[str] = set()
         self._kept: dict[str, str] = {}
         """What is left of interrupted downloads: by key, the name of the temporary file."""
-        self._scanned_ns = 0
-        """When the last scan began: what changed later was not seen by it."""
+        self._aside: dict[str, str] = {}
+        """By key, the directory in which a blocked entry's temporary file waits, where it is not the entry's own."""
 
     def claim(self) -> None:
         """Keep every other pass, whatever its config and state, out of this directory until `close`.
@@ -162,11 +177,6 @@ class LocalStore(LocalReader):
             # Some network file systems cannot lock a directory; the lock on the state still holds.
             return
 
-    def scan(self) -> Iterator[Entry | Problem]:
-        """Yield what is there in key order, each file with the ETag that the index vouches for."""
-        self._scanned_ns = time.time_ns() - CLOCK_TICK_NS
-        return super().scan()
-
     # --- write ---
 
     def put(self, copy: Copy, content: Content) -> Staged:
@@ -176,12 +186,27 @@ class LocalStore(LocalReader):
             if copy.entry.kind is Kind.DIRECTORY:
                 with self._tree.directory(key, self._new_directories):
                     return Staged(copy, "", copy.entry.etag or "", None)
-            with self._tree.parent(key, self._new_directories) as (directory, _):
+            refuse_dots(key)
+            place = self._nearest(key) if copy.blocked else keys.parent(key)
+            make = None if copy.blocked else self._new_directories
+            with self._tree.directory(place, make) as directory:
                 token = self._write(directory, copy.entry, content)
                 self._forget_other(directory, key, token)
+            if place != keys.parent(key):
+                self._aside[key] = place
         except OSError as error:
             raise translated(error, key) from error
         return Staged(copy, content.verified, copy.entry.etag or "", None, token)
+
+    def _nearest(self, key: str) -> str:
+        """Give the innermost directory above a key that is there already."""
+        for place in reversed([*keys.ancestors(key)]):
+            with (
+                contextlib.suppress(FileNotFoundError, NotADirectoryError),
+                self._tree.directory(place),
+            ):
+                return place
+        return ""
 
     def _write(self, directory: int, entry: Entry, content: Content) -> str:
         """Write a temporary file; give its name."""
@@ -253,6 +278,12 @@ class LocalStore(LocalReader):
         except OSError as error:
             yield from (self._given_up(each, error) for each in files)
             files = []
+        for each in [each for each in files if each.copy.entry.key in self._aside]:
+            try:
+                self._bring_in(each)
+            except OSError as error:
+                yield self._given_up(each, error)
+                files.remove(each)
         self._last_batch.note({each.copy.entry.key: each.etag for each in files})
         inodes: dict[str, tuple[int, ...]] = {}
         for directory, group in itertools.groupby(files, key=_place):
@@ -269,6 +300,20 @@ class LocalStore(LocalReader):
         for directory, group in itertools.groupby(moved, key=_place):
             yield from self._stamp(directory, list(group), inodes)
 
+    def _bring_in(self, staged: Staged) -> None:
+        """Move a temporary file to its entry's directory, which may not have been one when it was written."""
+        key, name = staged.copy.entry.key, staged.token
+        with (
+            self._tree.directory(self._aside[key]) as aside,
+            self._tree.directory(keys.parent(key), self._new_directories) as directory,
+        ):
+            os.rename(name, name, src_dir_fd=aside, dst_dir_fd=directory)
+        del self._aside[key]
+
+    def _at(self, staged: Staged) -> str:
+        """Give the directory in which the temporary file of an entry is."""
+        return self._aside.get(staged.copy.entry.key, _place(staged))
+
     def _given_up(self, staged: Staged, error: OSError) -> Published:
         self._unlink(staged)
         return Published(staged, None, _translated(error, staged))
@@ -279,7 +324,7 @@ class LocalStore(LocalReader):
         if len(staged) > _FEW and sync_file_system(self._tree.fd):
             return
         for each in staged:
-            with self._tree.directory(_place(each)) as directory:
+            with self._tree.directory(self._at(each)) as directory:
                 fd = os.open(each.token, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
             try:
                 os.fsync(fd)
@@ -331,18 +376,21 @@ class LocalStore(LocalReader):
         return _lasting(status)
 
     def _is_our_own(self, directory: int, name: str, replaced: Entry | None) -> bool:
-        """Tell whether what is at a name is a version that the agent installed, and nobody touched since the scan."""
+        """Tell whether what is at a name is a version that the agent installed, and nobody touched since.
+
+        No clock is asked for that: one that is set back makes an edit look older than the scan.
+        """
         if replaced is None or replaced.kind is not Kind.FILE:
             return False
-        if replaced.etag is None and not self._last_batch.installed(
-            directory, name, replaced.key
-        ):
-            return False
+        if replaced.etag is None:
+            return self._last_batch.installed(directory, name, replaced.key)
         try:
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except FileNotFoundError:
             return True
-        return status.st_ctime_ns < self._scanned_ns
+        # The scan found the stamp of the index, or it would have given no ETag.
+        row = self._index.row(replaced.key)
+        return row is not None and row.stamp == stamp_of(status)
 
     def _stamp(
         self, place: str, staged: Sequence[Staged], inodes: dict[str, tuple[int, ...]]
@@ -371,7 +419,7 @@ class LocalStore(LocalReader):
         if staged.token:
             with (
                 contextlib.suppress(OSError),
-                self._tree.parent(staged.copy.entry.key) as (directory, _),
+                self._tree.directory(self._at(staged)) as directory,
             ):
                 os.unlink(staged.token, dir_fd=directory)
 

@@ -22,6 +22,8 @@ class MemoryStore:
         entries: bytes by key; a key that ends in `/` is a directory.
     """
 
+    shows_at_once = False
+
     def __init__(self, entries: dict[str, bytes] | None = None) -> None:
         self.entries = dict(entries or {})
         self._staged: dict[str, bytes] = {}

@@ -124,6 +124,8 @@ class S3Target(S3Store):
         options: how objects are written.
     """
 
+    shows_at_once = True
+
     def __init__(
         self, connection: Connection, location: Location, options: UploadOptions
     ) -> None:
@@ -427,8 +429,7 @@ class S3Target(S3Store):
 
     def delete(self, entry: Entry) -> bool:
         """Delete an object or a marker; on a versioned bucket its versions stay."""
-        if not {".", ".."}.isdisjoint(entry.key.split("/")):
-            # A proxy that tidies paths would delete another object, even in another bucket.
+        if _may_name_another(entry.key):
             raise EntryError(
                 f'"{entry.key}": no request can name this object safely; delete it by hand'
             )
@@ -443,7 +444,12 @@ class S3Target(S3Store):
         count = 0
         places = self._connection.endpoint, self._bucket, self._prefix
         for note, upload in self._options.uploads.left_behind(*places):
-            if self._abort(upload):
+            try:
+                abort = partial(self._abort, upload)
+                is_gone = self._connection.waited_for(f'"{upload.key}"', abort)
+            except StoreUnavailable:
+                break  # it hangs, as the next ones would: a later pass tries again
+            if is_gone:
                 self._options.uploads.end(note)
                 count += 1
         return count
@@ -457,6 +463,16 @@ class S3Target(S3Store):
 
     def tidy(self, now: datetime) -> None:
         """Have nothing to tidy."""
+
+
+def _may_name_another(key: str) -> bool:
+    """Tell whether a request for a key may be one for another, so that deleting it would be a risk.
+
+    A proxy or a store that tidies paths takes empty parts and dots for another object, even in another bucket, and one
+    that is written in C sees nothing behind NUL. What was listed as U+FFFD may have been any character.
+    """
+    parts = key.removesuffix("/").split("/")
+    return not {"", ".", ".."}.isdisjoint(parts) or "\0" in key or "\ufffd" in key
 
 
 def _metadata(attributes: Attributes) -> dict[str, str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from s32s_agent.errors import ListingInconsistent
+from s32s_agent.errors import DirectoryError, DiskFull, ListingInconsistent
 from s32s_agent.model import Entry, Kind, Problem
 
 _KINDS = {kind.value: kind for kind in Kind}
 _NAMES = {kind: kind.value for kind in Kind}
+_WHERE = "in SQLITE_TMPDIR, else TMPDIR, else /var/tmp"
+_NO_ROOM = f"the store lists out of order, so its listing is sorted {_WHERE}: free space there, or name another place"
+_NO_PLACE = f"the store lists out of order, so its listing is sorted {_WHERE}: name a place that the agent can write"
 
 
 def in_key_order(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
@@ -17,20 +21,35 @@ def in_key_order(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
 
     Raises:
         ListingInconsistent: one key was listed twice.
+        DiskFull: there is no room to sort it.
+        DirectoryError: there is no place to sort it.
     """
-    database = sqlite3.connect("", isolation_level=None)  # "" is a file without a name
-    try:
-        database.execute(
-            "CREATE TABLE entry (key TEXT PRIMARY KEY, size INTEGER, etag TEXT, kind TEXT, raw_etag TEXT)"
-            " WITHOUT ROWID"
-        )
-        database.execute("BEGIN")
+    with _disk_trouble(), contextlib.closing(_new_database()) as database:
         yield from _fill(database, scan)
         query = "SELECT key, size, etag, kind, raw_etag FROM entry ORDER BY key"
         for key, size, etag, kind, raw_etag in database.execute(query):
             yield Entry(key, size, etag, _KINDS[kind], raw_etag=raw_etag)
-    finally:
-        database.close()
+
+
+@contextlib.contextmanager
+def _disk_trouble() -> Iterator[None]:
+    """Translate what SQLite says of the temporary file."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        kind, remedy = (DiskFull, _NO_ROOM) if full else (DirectoryError, _NO_PLACE)
+        raise kind(f"the temporary file of a listing: {error}", remedy=remedy) from error
+
+
+def _new_database() -> sqlite3.Connection:
+    database = sqlite3.connect("", isolation_level=None)  # "" is a file without a name
+    database.execute(
+        "CREATE TABLE entry (key TEXT PRIMARY KEY, size INTEGER, etag TEXT, kind TEXT, raw_etag TEXT)"
+        " WITHOUT ROWID"
+    )
+    database.execute("BEGIN")
+    return database
 
 
 def _fill(database: sqlite3.Connection, scan: Iterable[Entry | Problem]) -> list[Problem]:

@@ -151,7 +151,7 @@ class _OpenHow(ctypes.Structure):
 def _open_unmounted(fd: int, name: str) -> int:
     """Open a directory in another one, unless something is mounted on it.
 
-    An old kernel, or a sandbox, may not have the call; then only another file system is noticed, by its device.
+    An old kernel, or a sandbox, may not have the call; then what the descriptors are on is compared.
 
     Raises:
         OSError: EXDEV when something is mounted on it.
@@ -166,10 +166,21 @@ def _open_unmounted(fd: int, name: str) -> int:
         if number not in (errno.ENOSYS, errno.EPERM):
             raise OSError(number, os.strerror(number), name)
     inner = os.open(name, _DIRECTORY, dir_fd=fd)
-    if os.fstat(inner).st_dev != os.fstat(fd).st_dev:
+    if _mount_of(inner) != _mount_of(fd):
         os.close(inner)
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), name)
     return inner
+
+
+def _mount_of(fd: int) -> tuple[int, str]:
+    """Give what tells one mount from another: the device, and the kernel's number of it, where /proc is there."""
+    number = ""
+    with (
+        contextlib.suppress(OSError),
+        open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as told,
+    ):
+        number = next((line for line in told if line.startswith("mnt_id:")), "")
+    return os.fstat(fd).st_dev, number
 
 
 def _exchange(fd: int, inner: int) -> int:
@@ -209,7 +220,7 @@ class Tree:
             OSError: ENOENT when it is absent and may not be made, ELOOP or ENOTDIR when something else is on the
                 way, EXDEV when a mount is.
         """
-        _refuse_dots(key)
+        refuse_dots(key)
         fd = os.dup(self.fd)
         try:
             for name in key.split("/"):
@@ -232,7 +243,7 @@ class Tree:
         self, key: str, create: NewDirectories | None = None
     ) -> Iterator[tuple[int, str]]:
         """Open the directory that holds a key; yield its descriptor and the key's last part."""
-        _refuse_dots(key)
+        refuse_dots(key)
         above, _, name = key.removesuffix("/").rpartition("/")
         with self.directory(above, create) as fd:
             yield fd, name
@@ -286,7 +297,7 @@ class _TreeLevel:
         os.close(self._fd)
 
 
-def _refuse_dots(key: str) -> None:
+def refuse_dots(key: str) -> None:
     """Hold the line where the disk is touched, whoever was to do so before."""
     if not {".", ".."}.isdisjoint(key.split("/")):
         raise EntryError(f'"{key}" would lead out of the directory')

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from support.buckets import Bucket
 from support.contents import Bytes, copy_of, md5
+from support.rows import Rows
 
 from s32s_agent.errors import IntegrityError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Problem, Why
@@ -139,7 +140,7 @@ def local_parts(makers: Makers) -> dict[str, Any]:
 def local(makers: Makers) -> Rig:
     parts = local_parts(makers)
     options = LocalOptions("20261122T000000Z-000000")
-    store = LocalStore(Tree(str(makers.directory / "tree")), tuple, options)
+    store = LocalStore(Tree(str(makers.directory / "tree")), Rows(), options)
     return Rig(store, **parts, pins=False, has_fresh=False)
 
 

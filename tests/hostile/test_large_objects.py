@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.contents import copy_of, md5
+from support.rows import Rows
 from support.scripted import (
     HTTP_WHEN,
     Reply,
@@ -62,7 +63,7 @@ class Slave:
     def run(self, copy: Copy) -> list[Outcome]:
         """Scan what is there, and carry out a plan of one copy."""
         store = LocalStore(
-            Tree(str(self.root)), tuple, LocalOptions("20261122T204012Z-ab", durable=False)
+            Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
         stop = Sleepless()
         source = S3Store(self.connection, Location(self.server.bucket, "data"))

@@ -174,7 +174,7 @@ class World:
     def store(self, failing: dict[str, str] | None = None) -> Iterator[FlakyTarget]:
         self.passes += 1
         options = LocalOptions(f"20261122T204012Z-{self.passes:06x}", durable=False)
-        store = FlakyTarget(Tree(str(self.root)), self.index.rows, options)
+        store = FlakyTarget(Tree(str(self.root)), self.index, options)
         store.failing = failing or {}
         with contextlib.closing(store):
             yield store

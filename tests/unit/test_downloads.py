@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.contents import Bytes, copy_of
+from support.rows import Rows
 
 from s32s_agent.errors import (
     AccessDenied,
@@ -60,7 +61,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(root: Path) -> Iterator[LocalStore]:
     options = LocalOptions("20261122T204012Z-ab", durable=False)
-    with contextlib.closing(LocalStore(Tree(str(root)), tuple, options)) as opened:
+    with contextlib.closing(LocalStore(Tree(str(root)), Rows(), options)) as opened:
         yield opened
 
 
@@ -95,6 +96,15 @@ def test_small_copies_have_nothing_to_go_on_with() -> None:
     small = copy_of("small", b"")._replace(entry=ENTRY._replace(size=RANGED_FROM - 1))
 
     assert to_go_on_with([small, COPY]) == {f"d/{name_of(ENTRY)}": ENTRY.key}
+
+
+def test_what_came_of_a_blocked_entry_is_gone_on_with() -> None:
+    """While something is in its way, its bytes wait in the nearest directory that there is."""
+    name = name_of(ENTRY)
+
+    assert to_go_on_with([COPY._replace(blocked=True)]) == dict.fromkeys(
+        (name, f"d/{name}"), ENTRY.key
+    )
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,11 @@ def copies(source: MemoryStore, *names: str) -> tuple[Copy, ...]:
     return tuple(copy_of(name, source.entries[name]) for name in names)
 
 
+def blocked(source: MemoryStore, *names: str) -> tuple[Copy, ...]:
+    """Make copies in whose way something stands."""
+    return tuple(each._replace(blocked=True) for each in copies(source, *names))
+
+
 def deletes(*names: str) -> tuple[Delete, ...]:
     return tuple(Delete(entry_of(name)) for name in names)
 
@@ -216,11 +221,12 @@ def brief(found: Sequence[Outcome | Withheld]) -> dict[str, str]:
 
 
 def test_the_whole_of_a_plan(bench: Bench) -> None:
-    """Way is made, entries are copied and shown, and only then is anything deleted, directories last."""
+    """Entries are copied; then way is made for those that are here already; then the rest goes, directories last."""
     bench.workers = 1
+    bench.target.entries["b/in"] = b""
     plan = Plan(
-        clears=deletes("x"),
-        copies=copies(bench.source, "a", "d/"),
+        clears=deletes("b/in"),
+        copies=(*copies(bench.source, "a", "d/"), *blocked(bench.source, "b")),
         deletes=deletes("old", "e/"),
         forgotten=("unknown",),
     )
@@ -228,24 +234,27 @@ def test_the_whole_of_a_plan(bench: Bench) -> None:
 
     assert bench.target.log == [
         "sweep",
-        "delete x",
         "put a",
         "put d/",
         "show a",
         "show d/",
+        "put b",
+        "delete b/in",
+        "show b",
         "delete old",
         "delete e/",
     ]
     assert brief(found) == {
-        "x": "deleted",
         "a": "copied",
         "d/": "copied",
+        "b/in": "deleted",
+        "b": "copied",
         "old": "deleted",
         "e/": "deleted",
     }
-    assert bench.target.entries == {"a": b"aaaa", "d/": b""}
-    assert bench.known() == ["a", "d/"]
-    assert bench.source.asked == ["x", "old"]
+    assert bench.target.entries == {"a": b"aaaa", "b": b"bbbb", "d/": b"", "x": b""}
+    assert bench.known() == ["a", "b", "d/", "x"]
+    assert bench.source.asked == ["b/in", "b/in", "old"]
 
 
 def test_a_copy_is_told_with_what_proved_it(bench: Bench) -> None:
@@ -261,7 +270,11 @@ def test_a_copy_is_told_with_what_proved_it(bench: Bench) -> None:
 
 def test_progress(bench: Bench) -> None:
     """Every entry counts once, and every byte that passes."""
-    bench.run(Plan(clears=deletes("x"), copies=copies(bench.source, "a", "b")))
+    plan = Plan(
+        clears=deletes("b/in"),
+        copies=(*copies(bench.source, "a"), *blocked(bench.source, "b")),
+    )
+    bench.run(plan)
 
     assert sum(entries for entries, _ in bench.progress) == 3
     assert sum(size for _, size in bench.progress) == 8
@@ -382,6 +395,106 @@ def test_a_stop_between_deletes_leaves_the_index_right(bench: Bench) -> None:
 
     assert "x" not in bench.known()
     assert set(bench.known()) == set(bench.target.entries) & {"x", "old"}
+
+
+# --- what stands in the way ---
+
+
+@pytest.fixture
+def in_the_way(bench: Bench) -> Plan:
+    """A local `b/in` where the object `b` is to go; `a` goes where nothing is."""
+    bench.workers = 1
+    bench.target.entries["b/in"] = b"precious"
+    return Plan(
+        clears=deletes("b/in"),
+        copies=(*copies(bench.source, "a"), *blocked(bench.source, "b")),
+    )
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_failed_copy_clears_nothing_away(bench: Bench, in_the_way: Plan, name: str) -> None:
+    """What stands in the way is as dear as any file: it stays when anything could not be brought."""
+    bench.source.failures[name] = [AccessDenied("x")] * ATTEMPTS
+    found = bench.run(in_the_way)
+
+    assert bench.target.entries["b/in"] == b"precious"
+    reason = "1 entries could not be copied"
+    assert found[-1] == Withheld(1, reason, is_consequence=True)
+    assert brief(found) == (
+        {"a": "failed", "b": "skipped"} if name == "a" else {"a": "copied", "b": "failed"}
+    )
+    errors = [each.error for each in found if isinstance(each, Outcome) and each.error]
+    assert {error.exit_status for error in errors if isinstance(error, AgentError)} == {77}
+    if name == "a":
+        assert str(errors[1]) == f'"b": what stands in its way stays, since {reason}'
+
+
+def test_an_archived_object_clears_nothing_away(bench: Bench, in_the_way: Plan) -> None:
+    """What cannot be had takes nobody's place; what others wait for goes all the same."""
+    bench.source.entries["c"] = b"cccc"
+    bench.target.entries |= {"c/": b"", "c/d/in": b"in the way too"}
+    bench.source.failures["b"] = [EntryUnreadable("archived")]
+    plan = replace(
+        in_the_way,
+        clears=deletes("c/d/in", "c/", "b/in"),
+        copies=(*in_the_way.copies, *blocked(bench.source, "c")),
+    )
+    found = bench.run(plan)
+
+    assert brief(found) == {
+        "a": "copied",
+        "b": "skipped",
+        "c": "copied",
+        "c/d/in": "deleted",
+        "c/": "deleted",
+    }
+    assert (
+        Withheld(1, "what was to take their place was skipped", is_consequence=True) in found
+    )
+    assert bench.target.entries["b/in"] == b"precious"
+
+
+def test_a_file_gives_way_to_what_goes_below_it(bench: Bench) -> None:
+    """A file stands in the way of every key below its name, and of none beside."""
+    bench.source.entries["x/y/z"] = b"zzzz"
+    bench.target.entries["x/y"] = b"gone"
+    plan = Plan(clears=deletes("x/y"), copies=blocked(bench.source, "x/y/z"))
+
+    assert brief(bench.run(plan)) == {"x/y": "deleted", "x/y/z": "copied"}
+
+
+def test_what_came_back_meanwhile_is_not_cleared_away(bench: Bench, in_the_way: Plan) -> None:
+    """Copies take hours: right before something goes, the source is asked again."""
+    bench.target.when_put = lambda _key: bench.source.missed.add("b/in")
+    found = bench.run(in_the_way)
+
+    reason = 'the source was not listed completely: "b/in" exists'
+    assert brief(found) == {"a": "copied", "b": "skipped"}
+    assert found[-1] == Withheld(1, reason)
+    assert bench.target.entries["b/in"] == b"precious"
+    assert bench.target.discarded == ["b"]
+
+
+def test_a_stop_never_leaves_a_place_empty(bench: Bench, in_the_way: Plan) -> None:
+    """Once something has gone for it, an entry that is here already shows, whoever asks to stop."""
+    delete = bench.target.delete
+
+    def stop_then_delete(entry: Entry) -> bool:
+        bench.stop.set()
+        return delete(entry)
+
+    bench.target.delete = stop_then_delete  # type: ignore[method-assign]
+    bench.run_to_its_end(in_the_way, Stopped)
+
+    assert bench.target.entries["b"] == b"bbbb"
+
+
+def test_a_store_that_shows_at_once_is_cleared_first(bench: Bench, in_the_way: Plan) -> None:
+    """S3 takes the bytes only when the place is free, and that is after all other copies."""
+    bench.target.shows_at_once = True
+    bench.run(in_the_way)
+
+    assert bench.target.log[-4:] == ["show a", "delete b/in", "put b", "show b"]
 
 
 # --- trying again ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 from support.contents import Bytes, copy_of, entry_of
 from support.disks import or_skip, small_tmpfs
+from support.rows import Rows
 from support.trees import canary, snapshot, write
 
 from s32s_agent.errors import (
@@ -31,7 +33,7 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.settings import SyncSettings
-from s32s_agent.stores import tree
+from s32s_agent.stores import tree as tree_module
 from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import LocalOptions, LocalStore, open_target
 from s32s_agent.stores.tree import OpenFile, Owner, Tree, translated
@@ -68,11 +70,23 @@ def opened(root: Path) -> Iterator[Open]:
             rows: list[IndexRow] | None = None, *, trust: bool = True, **options: object
         ) -> LocalStore:
             chosen = LocalOptions(**{"run_id": RUN, "durable": False, **options})  # type: ignore[arg-type]
-            store = LocalStore(Tree(str(root)), lambda: rows or [], chosen, trust_index=trust)
+            store = LocalStore(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
             stack.callback(store.close)
             return store
 
         yield make
+
+
+@pytest.fixture(params=["openat2", "an old kernel"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test twice: as the kernel is, and as if it, or a sandbox, lacked the call that notices mounts."""
+
+    def refuse(*_arguments: object) -> int:
+        ctypes.set_errno(errno.ENOSYS)
+        return -1
+
+    if request.param != "openat2":
+        monkeypatch.setattr(tree_module._LIBC, "syscall", refuse)
 
 
 def scan(store: LocalStore) -> list[Entry]:
@@ -465,11 +479,6 @@ def test_what_was_made_durable_is_published_all_the_same(opened: Open, root: Pat
 # --- the trash ---
 
 
-def vouched(key: str, data: bytes) -> Entry:
-    """An entry that the agent installed itself."""
-    return entry_of(key, data)
-
-
 def edited(key: str, data: bytes) -> Entry:
     return Entry(key, len(data), None, edited=True)
 
@@ -515,21 +524,29 @@ def test_the_trash_does_not_fill_with_versions_of_the_agent_s_own(
 ) -> None:
     """A version that the agent installed and now replaces is in S3's history, not in the trash."""
     write(root, {"a": b"old"})
-    time.sleep(0.05)  # the scan must be able to tell that it came later
-    store = opened()
-    list(store.scan())
-    install(store, "a", b"new", vouched("a", b"old"))
+    store = opened([row_of(root / "a", "a")])
+    (found,) = scan(store)
+    install(store, "a", b"new", found)
 
     assert not (root / ".s32s").exists()
 
 
-def test_an_edit_made_while_the_pass_runs_is_kept(opened: Open, root: Path) -> None:
-    """What somebody wrote after the scan, over a version of the agent's own, is in the trash."""
-    write(root, {"a": b"old"})
-    store = opened()
-    list(store.scan())
-    write(root, {"a": b"mine"})
-    install(store, "a", b"new", vouched("a", b"old"))
+@pytest.mark.parametrize("seconds", [0, 60, 86_400])
+def test_an_edit_made_while_the_pass_runs_is_kept(
+    opened: Open, root: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """What somebody wrote after the scan is in the trash, whatever was done to the clock since: it was set back."""
+    write(root, {"a": b"olds"})
+    store = opened([row_of(root / "a", "a")])
+    clock = time.time_ns
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: clock() + seconds * 1_000_000_000)
+        (found,) = scan(store)
+    assert found.etag is not None
+    status = (root / "a").stat()
+    (root / "a").write_bytes(b"mine")
+    os.utime(root / "a", ns=(status.st_atime_ns, status.st_mtime_ns))
+    install(store, "a", b"new", found)
 
     assert snapshot(root) == {"a": b"new"}
     assert trash(root) == {"a": b"mine"}
@@ -561,7 +578,7 @@ def test_a_link_put_on_the_way_after_resolving_leads_nowhere(tmp_path: Path) -> 
     with pytest.raises(DirectoryError):
         open_target(
             str(tmp_path / "site" / "html"),
-            lambda: (),
+            Rows(),
             SyncSettings(),
             "20261122T204012Z-abc123",
         )
@@ -570,14 +587,12 @@ def test_a_link_put_on_the_way_after_resolving_leads_nowhere(tmp_path: Path) -> 
 def test_a_missing_directory_is_made_and_a_missing_parent_is_not(tmp_path: Path) -> None:
     """Only the mapping's own directory is made; a parent that is missing may be a disk that is not mounted."""
     settings = SyncSettings(dir_mode=0o711)
-    open_target(
-        str(tmp_path / "site"), lambda: (), settings, "20261122T204012Z-abc123"
-    ).close()
+    open_target(str(tmp_path / "site"), Rows(), settings, "20261122T204012Z-abc123").close()
 
     assert stat.S_IMODE((tmp_path / "site").stat().st_mode) == 0o711
     with pytest.raises(DirectoryError, match="does not exist"):
         open_target(
-            str(tmp_path / "mnt" / "site"), lambda: (), settings, "20261122T204012Z-abc123"
+            str(tmp_path / "mnt" / "site"), Rows(), settings, "20261122T204012Z-abc123"
         )
     assert not (tmp_path / "mnt").exists()
 
@@ -715,10 +730,10 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
     root.chmod(0o777)
     (root / ".s32s-tmp.root").touch()
     script = (
-        "import os, sys; from s32s_agent.stores.local import *;"
+        "import os, sys, types; from s32s_agent.stores.local import *;"
         "tree = Tree(sys.argv[1]); os.fchdir(tree.fd);"
         "os.setegid(65534); os.seteuid(65534);"
-        "store = LocalStore(tree, tuple, LocalOptions('r'));"
+        "store = LocalStore(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
         "list(store.scan()); print(store.sweep())"
     )
@@ -733,9 +748,59 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
     assert leftovers(root) == [root / ".s32s-tmp.root"]
 
 
+# --- what is blocked ---
+
+
+@pytest.mark.parametrize(
+    ("key", "here", "aside"),
+    [
+        ("place", "place/in", ""),
+        ("place/deep/in", "place", ""),
+        ("d/place/deep/in", "d/place", "d"),
+    ],
+)
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_blocked_entry_waits_beside_what_is_in_its_way(
+    opened: Open, root: Path, key: str, here: str, aside: str, *, durable: bool
+) -> None:
+    """Its bytes come while all is as it was; when the way is free it goes in, and nothing is left aside."""
+    write(root, {here: b"precious"})
+    store = opened(durable=durable)
+    before = snapshot(root)
+    staged = store.put(copy_of(key, b"new")._replace(blocked=True), Bytes((b"new",)))
+
+    assert [each.parent for each in leftovers(root)] == [root / aside]
+    leftovers(root)[0].unlink(missing_ok=False)
+    assert snapshot(root) == before
+
+    staged = store.put(copy_of(key, b"new")._replace(blocked=True), Bytes((b"new",)))
+    (root / here).unlink()
+    if here.startswith(f"{key}/"):
+        (root / key).rmdir()
+    (shown,) = store.publish([staged])
+
+    assert shown.error is None
+    assert (root / key).read_bytes() == b"new"
+    assert leftovers(root) == []
+
+
+def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Path) -> None:
+    """Discarded, or with its way still blocked, its bytes go, and what is in the way stays."""
+    write(root, {"place": b"precious"})
+    store, copy = opened(), copy_of("place/in", b"new")._replace(blocked=True)
+
+    store.discard(store.put(copy, Bytes((b"new",))))
+    assert leftovers(root) == []
+    (shown,) = store.publish([store.put(copy, Bytes((b"new",)))])
+
+    assert "stands in the way" in str(shown.error)
+    assert snapshot(root) == {"place": b"precious"}
+
+
 # --- what is in the way ---
 
 
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("key", ["../outside/a", "..", "d/../../outside/a", ".", "d/.", "../"])
 def test_no_key_leaves_the_directory_whoever_lets_it_through(
     opened: Open, root: Path, outside: Path, key: str
@@ -756,6 +821,7 @@ def test_no_key_leaves_the_directory_whoever_lets_it_through(
     assert (canary(outside), canary(root)) == before
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_link_in_a_directory_s_place_is_never_followed(
     opened: Open, root: Path, outside: Path
 ) -> None:
@@ -833,6 +899,7 @@ def test_a_fifo_in_the_way_does_not_hang_the_agent(opened: Open, root: Path) -> 
     assert trash(root) == {"a": b"special"}
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_directory_that_got_a_file_meanwhile_stays(opened: Open, root: Path) -> None:
     """ENOTEMPTY is no error: the next pass looks again."""
     write(root, {"d/new": b"precious"})
@@ -849,6 +916,7 @@ def mount(root: Path) -> Iterator[Path]:
         yield place
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
     """What is mounted in the directory is a boundary: not listed, not written, not deleted."""
     before = canary(mount)
@@ -866,6 +934,33 @@ def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
     assert canary(mount) == before
 
 
+@pytest.mark.usefixtures("kernel")
+def test_what_is_bound_into_a_directory_is_never_entered(
+    opened: Open, root: Path, outside: Path
+) -> None:
+    """A directory of the same file system that is mounted in this one is a boundary as well."""
+    before, place = canary(outside), root / "bound"
+    place.mkdir()
+    done = subprocess.run(["mount", "--bind", outside, place], check=False)
+    if done.returncode:
+        pytest.skip("this machine cannot mount")
+    try:
+        store = opened()
+        found = scan(store)
+        for attempt in (
+            lambda: store.put(copy_of("bound/new"), Bytes((b"",))),
+            lambda: store.delete(Entry("bound/a")),
+        ):
+            with pytest.raises(EntryError, match="is mounted"):
+                attempt()
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+    assert found == [Entry("bound/", kind=Kind.MOUNT)]
+    assert canary(outside) == before
+
+
+@pytest.mark.usefixtures("kernel")
 def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) -> None:
     """Pruning the trash removes nothing that is on another file system."""
     run_id = named(timedelta(days=30))
@@ -881,7 +976,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
 def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
     """ENOSPC is said as such, before and while the bytes come; nothing lies about."""
     options = LocalOptions(RUN, durable=False)
-    with contextlib.closing(LocalStore(Tree(str(mount)), tuple, options)) as store:
+    with contextlib.closing(LocalStore(Tree(str(mount)), Rows(), options)) as store:
         for size in (2 << 20, 1 << 10):
             if size < 1 << 20:
                 with contextlib.suppress(OSError), (mount / "filler").open("wb", 0) as stream:
@@ -921,6 +1016,7 @@ def swapping(one: Path, other: Path) -> Iterator[None]:
             swapper.kill()
 
 
+@pytest.mark.usefixtures("kernel")
 def test_a_directory_swapped_for_a_link_never_leads_out(
     opened: Open, root: Path, outside: Path
 ) -> None:
@@ -969,7 +1065,7 @@ def test_two_passes_never_write_one_directory(opened: Open) -> None:
 
 def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
     """After the store is closed its descriptor cannot be somebody else's."""
-    store = LocalStore(Tree(str(root)), tuple, LocalOptions(RUN))
+    store = LocalStore(Tree(str(root)), Rows(), LocalOptions(RUN))
     store.close()
 
     with pytest.raises(DirectoryError):
@@ -1030,7 +1126,7 @@ def test_the_disk_begins_with_a_large_file_before_its_end(
     """In whatever order the ranges come; and only where a sync will wait for it."""
     begun: list[range] = []
     monkeypatch.setattr(
-        tree,
+        tree_module,
         "start_writing",
         lambda _, position, size: begun.append(range(position, position + size)),
     )

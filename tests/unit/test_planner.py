@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import pytest
+from support.calls import counted_calls
 
 from s32s_agent import planner
 from s32s_agent.errors import (
@@ -735,6 +736,30 @@ def test_the_bytes_of_a_plan() -> None:
     plan = plan_of([file("a", 3), file("b", 4), file("c", 5)], [file("b", 4)])
 
     assert plan.bytes == 8
+
+
+def test_many_clashes_cost_no_more_than_their_number() -> None:
+    """A listing full of files that are directories too is not gone through anew for each of them."""
+    names = [name for each in range(2000) for name in (f"{each:04}", f"{each:04}/x")]
+    with counted_calls() as calls:
+        plan = plan_of(tree(" ".join(names)), [])
+
+    assert [problem.key for problem in plan.skipped] == names
+    assert calls.count < 200 * len(names)
+
+
+@pytest.mark.parametrize("shape", ["{}/x", "{}/ {}/x"])
+def test_many_directories_in_the_way_cost_no_more_than_their_number(shape: str) -> None:
+    """Copies in the place of directories do not each go through all that is to be removed."""
+    places = [f"{each:04}" for each in range(2000)]
+    source = tree(" ".join(places))
+    target = tree(" ".join(shape.format(each, each) for each in places))
+    with counted_calls() as calls:
+        plan = plan_of(source, target)
+
+    assert len(plan.copies) == len(places)
+    assert len(plan.clears) == len(target)
+    assert calls.count < 200 * len(places)
 
 
 def test_the_difference_streams() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.disks import or_skip, small_tmpfs
 
-from s32s_agent.errors import ListingInconsistent, StoreUnavailable
+from s32s_agent.errors import DirectoryError, ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Kind, Problem
 from s32s_agent.stores.spool import in_key_order
 
@@ -51,3 +57,51 @@ def test_a_listing_that_breaks_off_gives_nothing() -> None:
 
     with pytest.raises(StoreUnavailable, match="page 2"):
         next(in_key_order(broken()))
+
+
+SORTS = """
+import sys
+from s32s_agent.errors import AgentError
+from s32s_agent.model import Entry
+from s32s_agent.stores.spool import in_key_order
+
+try:
+    print(sum(1 for _ in in_key_order(Entry(f"{each:0500}", 1, "e") for each in range(20_000))))
+except AgentError as error:
+    print(type(error).__name__, error.exit_status, error.remedy)
+"""
+"""SQLite looks once in a process where its temporary files go."""
+
+
+def sort_in(place: Path) -> str:
+    """Sort a listing of 10 MB with its temporary file in a directory; tell what came of it."""
+    command = [sys.executable, "-c", SORTS]
+    environment = {**os.environ, "SQLITE_TMPDIR": str(place)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+def test_a_full_temporary_directory_is_no_bug(tmp_path: Path) -> None:
+    """No room to sort a listing is status 73, and the remedy names the variable; nothing came out by then."""
+    with or_skip(), small_tmpfs(tmp_path / "small", "size=1m") as place:
+        told = sort_in(place)
+    with or_skip(), small_tmpfs(tmp_path / "large", "size=64m") as place:
+        assert sort_in(place) == "20000\n"
+
+    assert told.startswith("DiskFull 73 ")
+    assert "TMPDIR" in told
+
+
+def test_what_sqlite_says_of_its_file_is_no_bug() -> None:
+    """Any other trouble around the file is status 73 as well."""
+
+    def broken() -> Iterator[Entry]:
+        yield Entry("a")
+        raise sqlite3.OperationalError("unable to open database file")
+
+    with pytest.raises(DirectoryError) as caught:
+        list(in_key_order(broken()))
+
+    assert str(caught.value) == "the temporary file of a listing: unable to open database file"
+    assert "TMPDIR" in caught.value.remedy

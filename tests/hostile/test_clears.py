@@ -1,0 +1,84 @@
+"""What stands in the way of an object goes only when the object is here, whole and proven."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from support.forked import Forks
+from support.scripted import Reply, ScriptedS3, is_get
+from support.slaves import Slave
+from support.trees import snapshot, write
+
+NEW = b"new version"
+ETAG = {"etag": f'"{hashlib.md5(NEW).hexdigest()}"'}
+PATIENCE = {"attempts": 1, "pause_seconds": 0.01}
+
+ANSWERS = {
+    "an error": Reply(500),
+    "other bytes": Reply(200, NEW[::-1], ETAG),
+    "a torn body": Reply(200, NEW, ETAG, close_early=3),
+}
+CASES = {
+    "a file where directories were": (
+        {"place": NEW},
+        {"place/in": b"precious", "place/deep/in": b"precious too"},
+    ),
+    "directories where a file was": ({"place/deep/in": NEW}, {"place": b"precious"}),
+}
+
+
+@pytest.fixture
+def trashless(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
+    """A slave that keeps no trash: what goes is gone."""
+    scripted_slave.publish_map(scripted_slave.mapping())
+    s3 = {"endpoint_url": scripted.endpoint_url}
+    scripted_slave.configure("maps/site.json", s3=s3, sync={"trash_days": 0})
+    return scripted_slave
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("case", CASES)
+def test_what_stands_in_the_way_outlives_an_object_that_never_comes(
+    trashless: Slave, scripted: ScriptedS3, case: str, answer: str
+) -> None:
+    """Whatever answers in the object's place, all that was here stays, to the last byte; later it gives way."""
+    slave, (objects, files) = trashless, CASES[case]
+    slave.publish(objects)
+    write(slave.target, files)
+    before = snapshot(slave.target)
+    for key in objects:
+        scripted.on(is_get(f"data/{key}"), ANSWERS[answer])
+
+    with Forks() as forks:
+        run = forks.once(slave.agent, patience=PATIENCE)
+
+        assert (run.exit_code != 0, slave.tree()) == (True, before)
+        assert slave.temporaries() == []
+        assert run.named("entry.deleted") == []
+        assert [each["count"] for each in run.named("deletes.withheld")] == [len(files)]
+
+        scripted.forget_rules()
+        run = forks.once(slave.agent, patience=PATIENCE)
+
+    assert run.exit_code == 0
+    assert {key: data for key, data in slave.tree().items() if data is not None} == objects
+    assert slave.temporaries() == []
+
+
+def test_what_stands_in_the_way_outlives_another_object_that_never_comes(
+    trashless: Slave, scripted: ScriptedS3
+) -> None:
+    """One object that fails is enough, wherever it was to go: the pass says of the others why they wait."""
+    slave = trashless
+    slave.publish({"place": NEW, "zz": NEW})
+    write(slave.target, {"place/in": b"precious"})
+    scripted.on(is_get("data/zz"), Reply(500))
+
+    with Forks() as forks:
+        run = forks.once(slave.agent, patience=PATIENCE)
+
+    assert (run.exit_code, slave.tree()) == (69, {"place": None, "place/in": b"precious"})
+    (skipped,) = run.named("entry.skipped")
+    assert skipped["key"] == "place"
+    assert "what stands in its way stays" in skipped["reason"]

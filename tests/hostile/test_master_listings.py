@@ -1,0 +1,79 @@
+"""A master deletes in S3 what it no longer has, and nothing because of a listing or a key that cannot be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support.forked import Forks
+from support.hostile_cases import AFTER, BEFORE, HOSTILE_KEYS, LISTINGS, Case, World
+from support.masters import Master
+from support.scripted import ScriptedS3
+from support.trees import snapshot
+
+PARTIAL = 1
+IMPATIENT = {"connect_seconds": 2, "read_seconds": 2, "attempts": 2, "pause_seconds": 0.05}
+MORE_KEYS = ("data//x", "/", "//", "d//", "a//", "./", "d/\0/x", "d/\ufffd", "\ufffd")
+UNSAFE = {
+    *("../escaped", "a/../../escaped", "..", ".", "a/./b", "a//b", "/tmp/s32s-agent-escaped"),
+    *("dir/../../../escaped", "../data2/escaped", "nul\0l", *MORE_KEYS),
+}
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def master(scripted_master: Master) -> Master:
+    scripted_master.write(AFTER)
+    return scripted_master
+
+
+@pytest.mark.parametrize("case", LISTINGS, ids=lambda case: case.name)
+def test_no_listing_that_is_broken_deletes_in_s3(
+    master: Master, scripted: ScriptedS3, forks: Forks, case: Case
+) -> None:
+    """What a slave does not believe, a master does not either: no object goes, and no file here is touched.
+
+    A listing in which only a name is odd is believed, so that the object goes that is gone here; none goes that is not.
+    """
+    world = World(scripted)
+    world.publish(BEFORE)
+    case.arrange(world)
+    before = snapshot(master.source)
+
+    run = forks.once(master.agent, "--allow-deletes", patience=IMPATIENT)
+
+    deleted = set(scripted.asked("DELETE"))
+    if case.status in {0, PARTIAL}:
+        assert "data/dir/extra.txt" in deleted
+        assert deleted.isdisjoint(f"data/{key}" for key in AFTER)
+        assert not any("\ufffd" in key for key in deleted)
+    else:
+        assert (run.exit_code, deleted) == (case.status, set()), run.stderr
+    assert snapshot(master.source) == before
+
+
+def test_no_key_makes_a_master_delete_another_object(
+    master: Master, scripted: ScriptedS3, forks: Forks
+) -> None:
+    """Extras go under exactly their names; whatever a proxy or a store may read as another name stays, and is told."""
+    World(scripted).publish(AFTER)
+    extras = {*HOSTILE_KEYS, *MORE_KEYS}
+    for key in extras:
+        scripted.put(f"data/{key}", b"" if key.endswith("/") else b"extra")
+    before = snapshot(master.source)
+
+    run = forks.once(master.agent, "--allow-deletes", patience=IMPATIENT)
+
+    assert run.exit_code == PARTIAL
+    assert set(scripted.asked("DELETE")) == {f"data/{key}" for key in extras - UNSAFE}
+    assert {each["key"] for each in run.named("entry.failed")} == {
+        key.encode("unicode_escape").decode() if "\0" in key else key for key in UNSAFE
+    }
+    assert all("by hand" in each["error"] for each in run.named("entry.failed"))
+    assert World(scripted).published().keys() == {*AFTER, *UNSAFE}
+    assert snapshot(master.source) == before

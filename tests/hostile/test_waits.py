@@ -1,0 +1,105 @@
+"""Nothing that a pass itself waits for can keep it: neither who hands out credentials, nor who ends an upload."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.forked import Forks
+from support.masters import Master
+from support.rough import Fault, RoughNetwork
+from support.scripted import ScriptedS3
+from support.slaves import Slave
+
+from s32s_agent.stores.uploads import Upload, Uploads
+
+SOON_SECONDS = 30
+PARTIAL, UNAVAILABLE = 1, 69
+ABORT = b"DELETE /bucket/data/begun?uploadId"
+
+
+@pytest.fixture
+def forks() -> Iterator[Forks]:
+    with Forks() as forks:
+        yield forks
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
+    """The environment of a pass that is to ask a program for credentials which never ends."""
+    note, config = tmp_path / "pid", tmp_path / "aws-config"
+    command = f"sh -c 'echo $$ > {note}; exec sleep 600'"
+    config.touch(mode=0o600)
+    config.write_text(f"[default]\ncredential_process = {command}\n")
+    gone = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    yield {**gone, "AWS_CONFIG_FILE": str(config)}
+    os.kill(int(note.read_text()), signal.SIGKILL)
+
+
+def test_a_deadline_holds_while_credentials_are_looked_for(
+    scripted_slave: Slave, scripted: ScriptedS3, hanging: dict[str, str | None]
+) -> None:
+    """`run_timeout` ends a pass whose `credential_process` hangs."""
+    s3 = {"endpoint_url": scripted.endpoint_url}
+    scripted_slave.configure("maps/site.json", s3=s3, sync={"run_timeout": "2s"})
+    started = time.monotonic()
+
+    run = scripted_slave.once(env=hanging)
+
+    assert time.monotonic() - started < SOON_SECONDS
+    assert run.exit_code == PARTIAL
+    assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]
+
+
+def test_credentials_that_never_come_end_the_pass(
+    scripted_slave: Slave, forks: Forks, hanging: dict[str, str | None]
+) -> None:
+    """Without a deadline, too, the wait has an end, and the message says who hangs."""
+    run = forks.once(scripted_slave.agent, env=hanging, patience={"request_seconds": 2})
+
+    (failed,) = run.named("run.failed")
+    assert run.exit_code == UNAVAILABLE
+    assert failed["error"] == "the credentials: nothing came within 2 seconds"
+    assert "credential_process" in failed["remedy"]
+
+
+@pytest.fixture
+def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
+    """A master with a file to send, whose killed pass left an upload that cannot be aborted: answers trickle."""
+    master = scripted_master
+    master.write({"x": b"data"})
+    scripted.uploads["left"] = "data/begun", {1: b"part"}
+    with RoughNetwork(scripted.endpoint_url) as network:
+        network.on(ABORT, Fault(rate=2))
+        notes = Uploads(master.agent.state_dir / "uploads")
+        master.agent.state_dir.mkdir(mode=0o750)
+        notes.begin(Upload(network.endpoint_url, "bucket", "data/begun", "left"))
+        master.configure("maps/site.json", s3={"endpoint_url": network.endpoint_url})
+        yield master
+
+
+def test_a_deadline_holds_while_an_upload_is_aborted(leaving: Master, forks: Forks) -> None:
+    """`run_timeout` ends a pass that waits for an abort which never comes to its end."""
+    config = leaving.agent.config_file
+    config.write_text(config.read_text() + "sync: {run_timeout: 2s}\n")
+    started = time.monotonic()
+
+    run = forks.once(leaving.agent)
+
+    assert time.monotonic() - started < SOON_SECONDS
+    assert run.exit_code == PARTIAL
+    assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]
+
+
+def test_an_abort_that_hangs_keeps_nothing_back(
+    leaving: Master, forks: Forks, scripted: ScriptedS3
+) -> None:
+    """It is left to a later pass: what is to be sent goes all the same."""
+    run = forks.once(leaving.agent, patience={"request_seconds": 2})
+
+    assert (run.exit_code, scripted.objects["data/x"].data) == (0, b"data")
+    assert len(list((leaving.agent.state_dir / "uploads").iterdir())) == 1

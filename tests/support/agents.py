@@ -58,6 +58,8 @@ class Agent:
     directory: Path
     server: S3Server
     config_file: Path = field(init=False)
+    given: set[str] = field(init=False, default_factory=set)
+    """The credentials that its processes had in their environment."""
 
     def __post_init__(self) -> None:
         self.config_file = self.directory / "config.yaml"
@@ -65,8 +67,13 @@ class Agent:
 
     @property
     def secrets(self) -> set[str]:
-        """The credentials of everybody whom the server knows."""
-        return {identity.secret_key for identity in self.server.identities.values()}
+        """The credentials of everybody whom the server knows, and those that it was given itself."""
+        known = {identity.secret_key for identity in self.server.identities.values()}
+        return secrets_of({}, known | self.given)
+
+    def refuse_secrets(self, output: bytes) -> None:
+        """Fail the test when a process of this agent told a credential."""
+        refuse_secrets(self.secrets, output, "what an agent said")
 
     @property
     def state_dir(self) -> Path:
@@ -127,7 +134,9 @@ class Agent:
             "AWS_EC2_METADATA_DISABLED": "true",
             **(changes or {}),
         }
-        return {name: value for name, value in variables.items() if value is not None}
+        given = {name: value for name, value in variables.items() if value is not None}
+        self.given |= secrets_of(given)
+        return given
 
     def run(
         self,
@@ -150,8 +159,7 @@ class Agent:
             timeout=timeout,
             check=False,
         )
-        secrets = secrets_of(self.environment(env), self.secrets)
-        refuse_secrets(secrets, done.stdout + done.stderr, "what an agent said")
+        self.refuse_secrets(done.stdout + done.stderr)
         stderr = done.stderr.decode("utf-8", errors="backslashreplace")
         prose = done.returncode == USAGE_STATUS or "--log-format" in arguments
         return AgentRun(

@@ -32,13 +32,18 @@ TESTS = Path(__file__).parent.parent
 class Running:
     """An agent that was started."""
 
-    directory: Path
+    agent: Agent
+
+    @property
+    def directory(self) -> Path:
+        """Where it notes how it ends."""
+        return self.agent.directory
 
     def wait(self) -> AgentRun:
         """Wait for its end; one that hangs is killed.
 
         Raises:
-            AssertionError: it hung.
+            AssertionError: it hung, or told a credential.
         """
         code = self.directory / "exit-status"
         end = time.monotonic() + TIMEOUT_SECONDS
@@ -47,10 +52,9 @@ class Running:
                 os.kill(int((self.directory / "pid").read_text()), signal.SIGKILL)
                 raise AssertionError(f"no end after {TIMEOUT_SECONDS} seconds")
             time.sleep(0.01)
-        texts = [
-            (self.directory / name).read_bytes().decode("utf-8", errors="backslashreplace")
-            for name in ("stdout", "stderr")
-        ]
+        streams = [(self.directory / name).read_bytes() for name in ("stdout", "stderr")]
+        self.agent.refuse_secrets(b"".join(streams))
+        texts = [each.decode("utf-8", errors="backslashreplace") for each in streams]
         return AgentRun(int(code.read_text()), parse_events(texts[1]), *texts)
 
 
@@ -100,7 +104,7 @@ class Forks(AbstractContextManager["Forks"]):
         }
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
-        return Running(agent.directory)
+        return Running(agent)
 
     def once(
         self,

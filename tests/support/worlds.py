@@ -36,6 +36,7 @@ from support.invariants import (
 )
 from support.masters import Master
 from support.scripted import ScriptedS3
+from support.secrecy import files_with_secrets, holds_secrets
 from support.slaves import Slave
 from support.tracing import GO, KILL, Call, Deed, Followed, follow
 from support.trees import RESERVED, snapshot, write
@@ -164,9 +165,15 @@ class World:
         if killed:
             notes = "".join(map(Path.read_text, self.agent.state_dir.glob("uploads/*.json")))
             self.orphans |= {each for each in self.server.uploads if each not in notes}
-        found = self.wrong_now(run)
+        found = self.told(followed.stderr) + self.wrong_now(run)
         self.then(self)
         return found + self.wrong_later()
+
+    def told(self, log: str) -> list[str]:
+        """List where a pass told a credential, if only to the disk."""
+        secrets, files = self.agent.secrets, self.agent.directory
+        found = [f"a credential was told in {each}" for each in files_with_secrets(secrets, files)]
+        return found + ["a credential was told"] * holds_secrets(secrets, log.encode())
 
     def wrong_later(self) -> list[str]:
         """List what is wrong after two passes without a fault."""
@@ -286,7 +293,8 @@ def new_world(scenario: Scenario, directory: Path, once: Once = as_process) -> I
 
 def _as_server(server: ScriptedS3) -> S3Server:
     keys: dict[str, Identity] = {}
-    return S3Server(server.endpoint_url, "key", "secret", os.getpid(), Path(), keys)
+    secret = "long-enough-to-be-looked-for"
+    return S3Server(server.endpoint_url, "key", secret, os.getpid(), Path(), keys)
 
 
 # --- the scenarios ---

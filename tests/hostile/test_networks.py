@@ -20,7 +20,6 @@ from support.invariants import (
     Tree,
     before_a_pass,
     check_after,
-    check_output,
     check_recovery,
     versions_of,
 )

@@ -37,6 +37,6 @@ def files_with_secrets(secrets: Iterable[str], directory: Path) -> Iterator[str]
     known = list(secrets)
     state, beside = directory / "state", (*directory.glob("*"), *directory.parent.glob("*"))
     for path in (*state.rglob("*"), *beside):
-        if path.is_file() and not path.is_symlink() and path.name != "credentials":
-            if holds_secrets(known, path.read_bytes()):
-                yield path.name
+        looked_at = path.is_file() and not path.is_symlink() and path.name != "credentials"
+        if looked_at and holds_secrets(known, path.read_bytes()):
+            yield path.name

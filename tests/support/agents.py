@@ -47,6 +47,22 @@ class AgentRun:
         return event
 
 
+FAILURES = ("run.failed", "run.crashed", "mapping.failed", "entry.failed")
+
+
+def what_is_wrong_with(run: AgentRun) -> list[str]:
+    """List what no run may show or log, whatever happened to it: raw characters, a status that is not what it says."""
+    raw = {each for each in run.stdout + run.stderr if each != "\n" and not each.isprintable()}
+    problems = [f"raw characters are shown: {sorted(raw)!a}"] if raw else []
+    told = [each["exit_code"] for each in run.named("run.finished")]
+    if told not in ([], [run.exit_code]):
+        problems.append(f"it logs exit status {told}, and exits with {run.exit_code}")
+    failed = {each for each in FAILURES if run.named(each)}
+    if run.exit_code == 0 and failed:
+        problems.append(f"exit status 0 after {sorted(failed)}")
+    return problems
+
+
 AGENTS: list[Agent] = []
 """Those of the test that runs; when it ends, what they keep is searched for credentials."""
 
@@ -147,8 +163,8 @@ class Agent:
         """Run the agent to its end.
 
         Raises:
-            AssertionError: a line on stderr is not a JSON object. Not checked where the command line
-                was refused, or the test asked for another log format.
+            AssertionError: a line on stderr is not a JSON object, which is not checked where the command line
+                was refused, or the test asked for another log format; or it told what no run may tell.
         """
         done = subprocess.run(
             self.command(*arguments),
@@ -162,12 +178,15 @@ class Agent:
         self.refuse_secrets(done.stdout + done.stderr)
         stderr = done.stderr.decode("utf-8", errors="backslashreplace")
         prose = done.returncode == USAGE_STATUS or "--log-format" in arguments
-        return AgentRun(
+        run = AgentRun(
             exit_code=done.returncode,
             events=[] if prose else parse_events(stderr),
             stdout=done.stdout.decode("utf-8", errors="backslashreplace"),
             stderr=stderr,
         )
+        wrong = what_is_wrong_with(run)
+        assert not wrong, f"{wrong}, in:\n{run.stdout}{run.stderr}"
+        return run
 
     @contextmanager
     def started(self, *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from s32s_agent import cli
 from s32s_agent.stores.connection import Patience
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events, what_is_wrong_with
 
 TESTS = Path(__file__).parent.parent
 
@@ -43,7 +43,7 @@ class Running:
         """Wait for its end; one that hangs is killed.
 
         Raises:
-            AssertionError: it hung, or told a credential.
+            AssertionError: it hung, or told a credential, or what else no run may tell.
         """
         code = self.directory / "exit-status"
         end = time.monotonic() + TIMEOUT_SECONDS
@@ -55,7 +55,10 @@ class Running:
         streams = [(self.directory / name).read_bytes() for name in ("stdout", "stderr")]
         self.agent.refuse_secrets(b"".join(streams))
         texts = [each.decode("utf-8", errors="backslashreplace") for each in streams]
-        return AgentRun(int(code.read_text()), parse_events(texts[1]), *texts)
+        run = AgentRun(int(code.read_text()), parse_events(texts[1]), *texts)
+        wrong = what_is_wrong_with(run)
+        assert not wrong, f"{wrong}, in:\n{run.stdout}{run.stderr}"
+        return run
 
 
 class Forks(AbstractContextManager["Forks"]):

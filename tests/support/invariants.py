@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s32s_agent.etags import Digest, candidate_part_sizes, is_md5, part_count
-from support.agents import AgentRun, what_is_wrong_with
+from support.agents import FAILURES, AgentRun, what_is_wrong_with
 from support.trees import canary, snapshot
 
 Versions = Mapping[str, Collection[bytes]]
@@ -248,6 +248,13 @@ def check_output(run: AgentRun, secrets: Collection[str] = ()) -> list[str]:
     """List what a pass wrote that nobody may see, and where its status is not the one that it logged."""
     text = run.stdout + run.stderr
     problems = [f"a secret is shown: {secret[:4]}..." for secret in secrets if secret in text]
+    silent = [
+        each["error"]
+        for name in FAILURES
+        for each in run.named(name)
+        if not each.get("remedy")
+    ]
+    problems += [f"no remedy is told for {each!r}" for each in silent]
     return problems + what_is_wrong_with(run)
 
 

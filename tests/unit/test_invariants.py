@@ -28,7 +28,7 @@ VERSIONS = versions_of({"a": b"one", "dir/b": b"two"}, {"a": b"ONE"})
 GOOD = AgentRun(
     0, [{"event": "run.finished", "exit_code": 0, "copied": 0, "deleted": 0}], "", ""
 )
-FAILED = AgentRun(69, [{"event": "mapping.failed"}], "", "")
+FAILED = AgentRun(69, [{"event": "mapping.failed", "error": "x", "remedy": "y"}], "", "")
 
 
 @pytest.fixture
@@ -103,14 +103,15 @@ def test_what_nobody_may_see(before: Invariants, text: str) -> None:
     ("code", "events"),
     [
         (0, [{"event": "run.finished", "exit_code": 1}]),
-        (0, [{"event": "entry.failed", "key": "a"}]),
-        (0, [{"event": "mapping.failed"}]),
+        (0, [{"event": "entry.failed", "key": "a", "error": "x", "remedy": "y"}]),
+        (0, [{"event": "mapping.failed", "error": "x", "remedy": "y"}]),
+        (1, [{"event": "mapping.failed", "error": "x"}]),
     ],
 )
 def test_a_status_that_is_not_what_the_log_says(
     code: int, events: list[dict[str, Any]]
 ) -> None:
-    """Another number, or 0 after a failure."""
+    """Another number, 0 after a failure, or a failure without a remedy."""
     assert len(check_output(AgentRun(code, events, "", ""))) == 1
 
 

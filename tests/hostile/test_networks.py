@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 from support.agents import Agent, AgentRun
+from support.buckets import Bucket
 from support.forked import Forks
 from support.invariants import (
     Invariants,
     Tree,
     before_a_pass,
     check_after,
+    check_output,
     check_recovery,
+    check_status,
     versions_of,
 )
 from support.masters import Master, new_master
@@ -298,6 +301,7 @@ def test_a_deadline_holds_whatever_hangs(lines: list[Line], forks: Forks, fault:
 
     for line, run in zip(lines, runs, strict=True):
         assert (line.name, run.exit_code) == (line.name, PARTIAL), run.stderr
+        assert run.finished["seconds"] < 60
         assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]
         assert problems(line, run) == []
 
@@ -313,3 +317,32 @@ def test_what_is_sent_slowly_arrives(lines: list[Line], forks: Forks) -> None:
 
     assert [(run.exit_code, run.named("entry.failed")) for run in runs] == [(0, [])]
     assert hashlib.md5(lines[0].published()["large"]).digest() == hashlib.md5(LARGE).digest()
+
+
+@pytest.mark.parametrize("request_of", ["small", "part"])
+def test_a_byte_turned_over_in_what_is_sent_is_never_called_mirrored(
+    master: Master, bucket: Bucket, forks: Forks, request_of: str
+) -> None:
+    """A real store is sent damaged bytes: they are sent again, or the pass says so and the next one mends it."""
+    files = {"small": LARGE[:100_000], "large": LARGE}
+    begins = {"small": b"data/small", "part": b"partNumber=2"}[request_of]
+    master.write(files)
+    with RoughNetwork(bucket.server.endpoint_url) as network:
+        network.on(begins, Fault(corrupt_upload=50_000), 1)
+        master.configure(s3={"endpoint_url": network.endpoint_url})
+
+        run = forks.once(master.agent, patience=PATIENT)
+
+        assert network.met[begins] >= 1
+        sent = {
+            key: bucket.get(f"data/{key}") for key in files if f"data/{key}" in bucket.keys()
+        }
+        whole = sent == files
+        assert check_output(run) + check_status(run, sent, files) == []
+        copied = {each["key"] for each in run.named("entry.copied")}
+        assert [key for key in copied if sent.get(key) != files[key]] == []
+        assert whole or run.named("entry.failed")
+        again = forks.once(master.agent, patience=PATIENT)
+
+    assert again.exit_code == 0
+    assert {key: bucket.get(f"data/{key}") for key in files} == files

@@ -138,7 +138,7 @@ class RoughNetwork:
                 fault = connection.fault or Fault()
                 connection.asked += len(data)
                 start = connection.asked - len(data)
-                data = _corrupted(data, start, fault.corrupt_upload)  # noqa: PLW2901
+                data = _corrupted(data, start, fault.corrupt_upload)
                 await asyncio.sleep(fault.latency)
                 if fault.upload_rate:
                     await asyncio.sleep(len(data) / fault.upload_rate)

@@ -24,6 +24,7 @@ from support.secrecy import refuse_secrets, secrets_of
 TIMEOUT_SECONDS = 120.0
 USAGE_STATUS = 2
 PACKAGE_ROOT = Path(s32s_agent.__file__).parent.parent
+TESTS = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ class Agent:
 
     directory: Path
     server: S3Server
+    small_ranges: bool = False
+    """Large objects begin early; see `support.small_ranges`."""
     config_file: Path = field(init=False)
     given: set[str] = field(init=False, default_factory=set)
     """The credentials that its processes had in their environment."""
@@ -131,7 +134,8 @@ class Agent:
 
     def command(self, *arguments: str) -> list[str]:
         """Give the full command line; the config file and JSON logs unless the arguments say otherwise."""
-        command = [sys.executable, "-m", "s32s_agent", *arguments]
+        module = "support.small_ranges" if self.small_ranges else "s32s_agent"
+        command = [sys.executable, "-m", module, *arguments]
         if "--config" not in arguments and self.config_file.exists():
             command += ["--config", str(self.config_file)]
         if "--log-format" not in arguments:
@@ -143,7 +147,9 @@ class Agent:
         variables: dict[str, str | None] = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.directory),
-            "PYTHONPATH": str(PACKAGE_ROOT),
+            "PYTHONPATH": f"{PACKAGE_ROOT}:{TESTS}"
+            if self.small_ranges
+            else str(PACKAGE_ROOT),
             "AWS_ACCESS_KEY_ID": self.server.access_key,
             "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
             # Without keys the AWS chain would ask the network for some, and wait.

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from s32s_agent import cli
 from s32s_agent.stores.connection import Patience
+from support import small_ranges
 from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events, what_is_wrong_with
 
 TESTS = Path(__file__).parent.parent
@@ -104,6 +105,7 @@ class Forks(AbstractContextManager["Forks"]):
             "environment": agent.environment(env),
             "directory": str(agent.directory),
             "patience": dict(patience or {}),
+            "small_ranges": agent.small_ranges,
         }
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
@@ -150,6 +152,8 @@ def _keep(request: Mapping[str, Any]) -> None:
     pid = os.fork()
     if pid == 0:
         _become(request)
+        if request["small_ranges"]:
+            small_ranges.shrink()
         sys.exit(cli.main(request["arguments"], Patience(**request["patience"])))
     (directory / "pid").write_text(str(pid))
     _, ended = os.waitpid(pid, 0)

@@ -104,7 +104,7 @@ def test_the_bundle_of_the_environment_holds(
 def test_an_endpoint_cannot_have_another_server_answer(
     scripted_slave: Slave, forks: Forks, scripted: ScriptedS3, match: Match, status: int
 ) -> None:
-    """Listings are taken from nobody else. Bytes may be, as the library has it: they are proven, and nothing signed."""
+    """Listings are taken from nobody else. Bytes may be, as the library has it: here proven, and nothing signed."""
     before = publish(scripted_slave, scripted)
     with ScriptedS3() as elsewhere:
         elsewhere.put("data/a", b"evil", etag=scripted.objects["data/a"].etag)
@@ -119,6 +119,27 @@ def test_an_endpoint_cannot_have_another_server_answer(
     assert run.exit_code in (PARTIAL, UNAVAILABLE), run.stderr
     assert judge(scripted_slave, before, run) == []
     assert match is not is_list or elsewhere.requests == []
+    assert not any("authorization" in each.headers for each in elsewhere.requests)
+
+
+def test_bytes_from_elsewhere_that_no_etag_can_prove(
+    scripted_slave: Slave, forks: Forks, scripted: ScriptedS3
+) -> None:
+    """What a redirect brings for an object whose ETag is no digest is believed by its length; no signature went."""
+    publish(scripted_slave, scripted)
+    encrypted = {"x_amz_server_side_encryption": "aws:kms"}
+    scripted.put("data/a", b"new", etag='"opaque"', **encrypted)
+    with ScriptedS3() as elsewhere:
+        elsewhere.put("data/a", b"bad", etag='"opaque"', **encrypted)
+        headers = {"location": f"{elsewhere.endpoint_url}/bucket/data/a"}
+        scripted.on(is_get("data/a"), Reply(307, headers=headers))
+        env = {"AWS_SESSION_TOKEN": "the-session-token-of-a-role"}
+
+        run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+
+    assert (run.exit_code, scripted_slave.tree()) == (0, {"a": b"bad"})
+    assert [each["verified"] for each in run.named("entry.copied")] == ["length"]
+    assert elsewhere.requests != []
     assert not any("authorization" in each.headers for each in elsewhere.requests)
 
 

@@ -97,12 +97,6 @@ def test_a_disk_that_fails_anywhere_costs_no_file(fault: str, tmp_path: Path) ->
     assert trials("change", [fault], FAILURES, tmp_path / "world") == []
 
 
-def test_a_disk_that_fails_under_a_download_in_ranges_costs_no_file(tmp_path: Path) -> None:
-    """What was kept of it before, the false part too, is gone on with or given up."""
-
-    assert trials("ranged", ["ENOSPC", "EIO"], 4, tmp_path / "world") == []
-
-
 def test_a_master_s_state_that_fails_anywhere_costs_no_object(tmp_path: Path) -> None:
     """What S3 shows is whole, whatever happens to the state directory of the master."""
 

@@ -88,6 +88,7 @@ class MapError(InvalidInput):
 
     exit_status = 65
     cause = "dataerr"
+    remedy = "correct the map; `s32s-agent --check` tells what else is wrong with it"
 
 
 class ConfigError(InvalidInput):
@@ -110,6 +111,7 @@ class DirectoryError(AgentError):
 
     exit_status = 73
     cause = "cantcreat"
+    remedy = "check the place, its file system, and the rights of the agent's user"
 
 
 class DiskFull(DirectoryError):
@@ -131,6 +133,7 @@ class LockHeld(AgentError):
 
     exit_status = 75
     cause = "tempfail"
+    remedy = "the next pass tries again"
 
 
 class AccessDenied(AgentError):
@@ -149,6 +152,8 @@ class HookError(AgentError):
 
 class EntryError(AgentError):
     """One entry could not be mirrored; the others go on."""
+
+    remedy = "put it right, or leave it out with `ignore`; no other entry is held up"
 
 
 class IntegrityError(EntryError):
@@ -188,6 +193,7 @@ class Stopped(AgentError):
     """The pass ended before its work did; what was done is whole, and the next pass goes on."""
 
     cause = "stopped"
+    remedy = "the next pass goes on where this one ended"
 
 
 class Interrupted(Stopped):

@@ -14,7 +14,7 @@ from support.buckets import IDENTITIES, Bucket, open_client_as
 from support.counting import CountingProxy
 from support.masters import Master, new_master
 from support.scripted import ScriptedS3
-from support.secrecy import refuse_secrets_in_files, secrets_of
+from support.secrecy import refuse_secrets_in_files
 from support.slaves import Slave
 
 from s32s_agent.seaweedfs import S3Server, seaweedfs
@@ -36,14 +36,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 item.add_marker(pytest.mark.skip(reason="slow: asked for with --slow"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _agents_of_a_module() -> Iterator[None]:
+    """Forget what agents the tests of a module shared."""
+    yield
+    AGENTS.clear()
+
+
 @pytest.fixture(autouse=True)
 def _no_credential_is_kept() -> Iterator[None]:
-    """No agent of any test leaves a credential in its state or in a log."""
-    AGENTS.clear()
+    """No agent of any test, or of its module, leaves a credential in its state or in a log."""
+    shared = AGENTS.copy()
     yield
     for agent in AGENTS:
-        refuse_secrets_in_files(secrets_of({}, agent.secrets), agent.directory)
-    AGENTS.clear()
+        refuse_secrets_in_files(agent.secrets, agent.directory)
+    AGENTS[:] = shared
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ def _cut(options: argparse.Namespace) -> int:
     print("scenario | disk | a foreign sync | cuts | states | with problems", flush=True)
     print("--- | --- | --- | --- | --- | ---", flush=True)
     problems = 0
-    scenarios = options.scenario or ["first", "change", "repair"]
+    scenarios = options.scenario or ["first", "change", "repair", "ranged"]
     for scenario, disk, commits in product(scenarios, options.power_cut, (False, True)):
         with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
             how = Cutting(commits, mend_every=8)

@@ -43,6 +43,20 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _PIECE = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+_REMEDIES = {
+    errno.EROFS: "the file system is mounted read-only",
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        "give the agent's user the right to it; an immutable file needs chattr -i",
+    ),
+    errno.EIO: "look at the disk; the kernel's log has its errors",
+    errno.ESTALE: "mount the network file system anew",
+    **dict.fromkeys(
+        (errno.EMFILE, errno.ENFILE),
+        "raise the limit of open files (LimitNOFILE= in a unit), or lower sync.workers",
+    ),
+}
+"""By error number, what helps where the general remedy of the error says too little."""
 
 
 class Owner(NamedTuple):
@@ -96,16 +110,16 @@ def _meaning(error: OSError, key: str) -> AgentError:
     if error.errno in _FULL:
         return DiskFull(f'"{key}": {reason}')
     if error.errno in _IN_THE_WAY:
-        return EntryError(f'"{key}": a link, file or directory of that name stands in the way')
+        fact = "a link, file or directory of that name stands in the way"
+        return EntryError(
+            f'"{key}": {fact}', remedy="remove it, or leave it out with `ignore`"
+        )
     if error.errno == errno.EXDEV:
-        return EntryError(f'"{key}": another file system is mounted on the way to it')
-    if error.errno == errno.EROFS:
-        remedy = "the file system is mounted read-only"
-        return DirectoryError(f'"{key}": {reason}', remedy=remedy)
-    if error.errno in (errno.EACCES, errno.EPERM):
-        remedy = "give the agent's user the right to it; an immutable file needs chattr -i"
-        return DirectoryError(f'"{key}": {reason}', remedy=remedy)
-    return DirectoryError(f'"{key}": {reason}')
+        fact = "another file system is mounted on the way to it"
+        return EntryError(
+            f'"{key}": {fact}', remedy="unmount it, or leave it out with `ignore`"
+        )
+    return DirectoryError(f'"{key}": {reason}', remedy=_REMEDIES.get(error.errno or 0, ""))
 
 
 def _open_top(path: str, create: NewDirectories | None) -> int:

@@ -103,7 +103,7 @@ def test_a_map(data: bytes, suffix: str, rules: MapRules) -> None:
 @given(spoilt("page"), st.booleans())
 @PROFILE
 def test_a_page(data: bytes, strictly_ordered: bool) -> None:  # noqa: FBT001 (drawn)
-    """Entries and problems, or one of the two errors of a listing; what comes is below the prefix."""
+    """Entries and problems, or one of the two errors of a listing; what is mapped lies below the directory."""
     listing = Listing("bucket", "p/", strictly_ordered=strictly_ordered)
     try:
         page = parse_page(data)
@@ -113,7 +113,12 @@ def test_a_page(data: bytes, strictly_ordered: bool) -> None:  # noqa: FBT001 (d
         return
     for each in found:
         assert isinstance(each, (Entry, Problem))
-        keys.unmappable(each.key)
+        if keys.unmappable(each.key) is None:
+            place = f"/t/{each.key}".removesuffix("/")
+            assert os.path.normpath(place) == place
+            assert "\0" not in place
+            assert f"{place}/".startswith("/t/")
+            assert not f"{place}/".startswith("/t/.s32s/")
 
 
 @given(st.one_of(st.text(), st.from_regex(r'(W/)?"?[0-9a-fA-F]{32}(-[0-9]{1,7})?"?')))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from support.contents import md5
+from support.forked import forked_once
 from support.scripted import (
     HTTP_WHEN,
     Reply,
@@ -193,6 +195,49 @@ def test_an_answer_that_goes_on_with_another_version_is_no_mixture(
     run = scripted_slave.once()
 
     assert (run.exit_code, scripted_slave.tree()) == (0, {"large": LARGE})
+
+
+OTHER = LARGE[::-1]
+
+
+def of_other(start: int, status: int, **headers: str) -> Reply:
+    """Answer with another version of the same length, from a byte on."""
+    whole = f"bytes {start}-{len(OTHER) - 1}/{len(OTHER)}"
+    named = {"last-modified": HTTP_WHEN, **headers}
+    if status == 206:
+        named["content-range"] = whole
+    return Reply(status, OTHER[start:] if status == 206 else OTHER, named)
+
+
+RESUMED: dict[str, Callable[[int], Reply]] = {
+    "206 with another ETag": lambda start: of_other(start, 206, etag='"another"'),
+    "206 without an ETag": lambda start: of_other(start, 206),
+    "200 with all of another version": lambda start: of_other(start, 200, etag='"another"'),
+    "200 with all of it, without an ETag": lambda start: of_other(start, 200),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.parametrize("etag", ['"opaque"', f'"{"0" * 32}-3"'])
+def test_where_no_digest_helps_two_versions_are_not_mixed(
+    scripted_slave: Slave, scripted: ScriptedS3, name: str, etag: str
+) -> None:
+    """An encrypted object is cut in the middle, and a store that keeps no condition goes on with another version."""
+    encrypted = {"x_amz_server_side_encryption": "aws:kms"}
+    scripted.put("data/large", LARGE, etag=etag, **encrypted)
+    cut = replace(of_large(LARGE, scripted), close_early=6 << 20)
+    scripted.on(is_get("data/large"), cut, times=1)
+
+    def resume(request: Request) -> Reply | None:
+        start = re.match(r"bytes=(\d+)-", request.headers.get("range", ""))
+        return RESUMED[name](int(start[1])) if start else None
+
+    scripted.on(is_get("data/large"), resume)
+
+    run = forked_once(scripted_slave.agent)
+
+    assert (run.exit_code, scripted_slave.tree() == {"large": LARGE}) == (0, True), run.stderr
+    assert [each["verified"] for each in run.named("entry.copied")] == ["length"]
 
 
 def test_equal_files_do_not_fill_the_trash(

@@ -67,13 +67,14 @@ def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
             slave.agent.command("--once", *arguments),
             env=slave.agent.environment(),
             check=False,
-            text=True,
             stdout=writer if stream == "stdout" else subprocess.PIPE,
             stderr=writer if stream == "stderr" else subprocess.PIPE,
         )
     finally:
         os.close(writer)
-    return done.returncode, (done.stderr if stream == "stdout" else done.stdout)
+    said: bytes = done.stderr if stream == "stdout" else done.stdout
+    slave.agent.refuse_secrets(said)
+    return done.returncode, said.decode()
 
 
 def test_nobody_reads_the_log(slave: Slave) -> None:

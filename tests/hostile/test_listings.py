@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 from support.broken_listings import HONEST, broken
-from support.scripted import Reply, ScriptedS3, is_head, is_list
+from support.forked import Forks
+from support.invariants import check_output, check_status
+from support.scripted import Reply, Request, ScriptedS3, is_head, is_list
 from support.slaves import Slave
+
+from s32s_agent.errors import ListingInconsistent, StoreUnavailable
+from s32s_agent.model import Entry, Problem
+from s32s_agent.stores.listing import Listing, decoded_keys, parse_page
 
 FILES = {"a.txt": b"alpha", "b/c.txt": b"beta", "d.txt": b"delta"}
 TREE = {**FILES, "b": None}
@@ -166,3 +175,48 @@ def test_a_head_that_does_not_say_absent_deletes_nothing(
     run = mirrored.once()
 
     assert (run.exit_code, mirrored.tree()) == (exit_code, TREE)
+
+
+def spoilt(page: bytes) -> Iterator[bytes]:
+    """Turn over each bit of a page, and each byte."""
+    for number, byte in enumerate(page):
+        for mask in (0xFF, *(1 << bit for bit in range(8))):
+            yield page[:number] + bytes([byte ^ mask]) + page[number + 1 :]
+
+
+def believed(page: bytes) -> list[Entry | Problem] | None:
+    """Read the one page of a listing as the agent does; None when it is refused."""
+    listing = Listing("bucket", "data/", strictly_ordered=False)
+    try:
+        parsed = parse_page(page)
+        found = list(listing.take(parsed, decoded_keys(parsed)))
+        more = listing.next_token(parsed)
+    except (ListingInconsistent, StoreUnavailable):
+        return None
+    return None if more else found
+
+
+def test_a_bit_turned_over_in_a_listing_deletes_nothing_and_makes_no_file(
+    mirrored: Slave, scripted: ScriptedS3
+) -> None:
+    """Plain HTTP has no checksum of a page: keys, sizes and ETags that are another's are believed, and do no harm."""
+    asked = Request(
+        "GET", "/bucket", {"list-type": "2", "prefix": "data/", "encoding-type": "url"}, {}
+    )
+    honest = scripted.page(asked).reply()
+    true = believed(honest.body)
+    pages = [page for page in spoilt(honest.body) if believed(page) not in (None, true)]
+    lacking = [
+        page for page in pages if {each.key for each in believed(page) or ()} != set(FILES)
+    ]
+    others = [page for page in pages if page not in set(lacking)]
+    assert (bool(lacking), bool(others)) == (True, True)
+    with Forks() as forks:
+        for page in lacking[:: len(lacking) // 12] + others[:: len(others) // 8]:
+            scripted.forget_rules()
+            scripted.on(is_list, replace(honest, body=page))
+
+            run = forks.once(mirrored.agent, patience={"attempts": 2, "pause_seconds": 0.01})
+
+            assert (mirrored.tree(), mirrored.trash()) == (TREE, {}), page
+            assert check_output(run) + check_status(run, mirrored.tree(), TREE) == []

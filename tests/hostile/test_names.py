@@ -108,10 +108,9 @@ HARMLESS = (
 
 
 def asked_for(scripted: ScriptedS3) -> set[str]:
-    """Give the keys below the prefix that any request named."""
-    paths = {request.path for request in scripted.requests}
-    start = f"/{scripted.bucket}/{PREFIX}/"
-    return {path.removeprefix(start) for path in paths if path.startswith(start)}
+    """Give the keys that any request named, below the prefix or anywhere; none is "", as of a listing."""
+    assert {request.bucket for request in scripted.requests} == {scripted.bucket}
+    return {request.key for request in scripted.requests}
 
 
 def every_file(directory: Path) -> dict[str, bytes | None]:
@@ -122,11 +121,14 @@ def every_file(directory: Path) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def outside(scripted_slave: Slave, tmp_path: Path) -> list[Path]:
-    """Trees that names may lead to."""
-    places = [tmp_path / "up", scripted_slave.root / "site-evil", scripted_slave.root / "up"]
-    for place in places:
-        write(place, {"x": b"precious", "abs": b"precious"})
-    return places
+    """Files and trees that names may lead to."""
+    tree, root = scripted_slave.root / "site-evil", scripted_slave.root
+    write(tree, {"x": b"precious", "abs": b"precious"})
+    # Files, since one that is to be written in the place of a directory would only fail.
+    files = [tmp_path / "up", root / "up"]
+    for file in files:
+        file.write_bytes(b"precious")
+    return [tree, *files]
 
 
 def test_no_name_leads_out_and_none_is_asked_for(
@@ -137,14 +139,18 @@ def test_no_name_leads_out_and_none_is_asked_for(
     slave.publish(good)
     slave.publish(dict.fromkeys(HOSTILE, b"evil"))
     before = before_a_pass(slave.target, slave.agent.state_dir, outside)
+    around = set(slave.root.iterdir()) | {slave.target}
 
     run = slave.once()
 
     assert run.exit_code == PARTIAL
     assert len(run.named("entry.skipped")) == len(HOSTILE)
+    assert set(slave.root.iterdir()) == around
+    assert not Path("/abs").exists()
     assert check_after(before, versions_of(good), run) == []
     assert every_file(slave.target) == good
-    assert asked_for(scripted) == good.keys()
+    asked = {"", "maps/site.json", *(f"{PREFIX}/{key}" for key in good)}
+    assert asked_for(scripted) == asked
     again = slave.once()
     assert (again.exit_code, again.finished["copied"], again.finished["deleted"]) == (1, 0, 0)
     for key in HOSTILE:

@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 from support.agents import Agent, AgentRun
+from support.buckets import Bucket
 from support.forked import Forks
 from support.invariants import (
+    Invariants,
     Tree,
     before_a_pass,
     check_after,
     check_output,
     check_recovery,
+    check_status,
     versions_of,
 )
 from support.masters import Master, new_master
@@ -75,6 +78,7 @@ class Line:
     server: ScriptedS3
     network: RoughNetwork
     user: Slave | Master
+    before: Invariants
 
     @property
     def agent(self) -> Agent:
@@ -153,7 +157,11 @@ def _line(directory: Path, name: str, stack: ExitStack, keys: S3Server) -> Line:
         user.write(_of_interest(name, NEW))
         for key, data in _of_interest(name, OLD).items():
             server.put(f"data/{key}", data)
-    line = Line(name, server, network, user)
+    # A master writes to no directory: its source must stay as it is.
+    place = user.target if isinstance(user, Slave) else directory / "nowhere"
+    outside = [] if isinstance(user, Slave) else [user.source]
+    before = before_a_pass(place, agent.state_dir, outside)
+    line = Line(name, server, network, user, before)
     line.configure()
     return line
 
@@ -166,16 +174,32 @@ def passes(lines: list[Line], forks: Forks, patience: Mapping[str, float]) -> li
 
 def problems(line: Line, run: AgentRun) -> list[str]:
     """Give what the pass did that it must not do; the target holds whole versions, and only a whole pass deletes."""
-    if isinstance(line.user, Slave):
-        before = before_a_pass(line.user.target, line.agent.state_dir)
-        found = check_after(before, versions_of(OLD, NEW), run)
-    else:
-        found = check_output(run)
-        versions = versions_of(OLD, NEW)
-        found += [key for key, data in line.published().items() if data not in versions[key]]
+    versions = versions_of(OLD, NEW)
+    found = check_after(line.before, versions, run, current=line.new)
+    if isinstance(line.user, Master):
+        shown = line.published()
+        found += [key for key, data in shown.items() if data not in versions[key]]
+        found += [f"{key} is gone" for key in line.new.keys() & line.old.keys() - shown.keys()]
     if run.exit_code != 0 and "DELETE" not in line.name and "extra" not in line.target():
         found.append("deleted, though there was an error")
     return [f"{line.name}: {each}" for each in found]
+
+
+def test_a_file_torn_or_gone_after_a_pass_is_a_problem(
+    lines: list[Line], forks: Forks
+) -> None:
+    """What all tests here rely on: the target is compared with what it held before the pass."""
+    slave, master = (each for each in lines if each.name in ("slave: LIST", "master: LIST"))
+    assert isinstance(slave.user, Slave)
+    runs = passes([slave, master], forks, PATIENT)
+    assert [problems(slave, runs[0]), problems(master, runs[1])] == [[], []]
+
+    (slave.user.target / "small").write_bytes(b"new new to")
+    assert len(problems(slave, runs[0])) == 1
+    (slave.user.target / "small").unlink()
+    assert len(problems(slave, runs[0])) == 1
+    del master.server.objects["data/small"]
+    assert len(problems(master, runs[1])) == 1
 
 
 def recovery(line: Line, forks: Forks) -> list[str]:
@@ -277,6 +301,7 @@ def test_a_deadline_holds_whatever_hangs(lines: list[Line], forks: Forks, fault:
 
     for line, run in zip(lines, runs, strict=True):
         assert (line.name, run.exit_code) == (line.name, PARTIAL), run.stderr
+        assert run.finished["seconds"] < 60
         assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]
         assert problems(line, run) == []
 
@@ -292,3 +317,31 @@ def test_what_is_sent_slowly_arrives(lines: list[Line], forks: Forks) -> None:
 
     assert [(run.exit_code, run.named("entry.failed")) for run in runs] == [(0, [])]
     assert hashlib.md5(lines[0].published()["large"]).digest() == hashlib.md5(LARGE).digest()
+
+
+@pytest.mark.parametrize("request_of", ["small", "part"])
+def test_a_byte_turned_over_in_what_is_sent_is_never_called_mirrored(
+    master: Master, bucket: Bucket, forks: Forks, request_of: str
+) -> None:
+    """A real store is sent damaged bytes: they are sent again, or the pass says so and the next one mends it."""
+    files = {"small": LARGE[:100_000], "large": LARGE}
+    begins = {"small": b"data/small", "part": b"partNumber=2"}[request_of]
+    master.write(files)
+    with RoughNetwork(bucket.server.endpoint_url) as network:
+        network.on(begins, Fault(corrupt_upload=50_000), 1)
+        master.configure(s3={"endpoint_url": network.endpoint_url})
+
+        run = forks.once(master.agent, patience=PATIENT)
+
+        assert network.met[begins] >= 1
+        kept = set(bucket.keys())
+        sent = {key: bucket.get(f"data/{key}") for key in files if f"data/{key}" in kept}
+        whole = sent == files
+        assert check_output(run) + check_status(run, sent, files) == []
+        copied = {each["key"] for each in run.named("entry.copied")}
+        assert [key for key in copied if sent.get(key) != files[key]] == []
+        assert whole or run.named("entry.failed")
+        again = forks.once(master.agent, patience=PATIENT)
+
+    assert again.exit_code == 0
+    assert {key: bucket.get(f"data/{key}") for key in files} == files

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -26,9 +27,8 @@ from support.trees import canary, snapshot, write
 PARTIAL, CANNOT_CREATE = 1, 73
 OLD = {"a": b"old", "d/b": b"old", "d/d/c": b"old", "gone/x": b"gone", "same": b"same"}
 NEW = {"a": b"new", "d/b": b"new", "d/d/c": b"new", "new/n": b"new", "same": b"same"}
-ROUNDS = 12
-SWAPPED = 6
-"""So many directories are swapped for links, side by side."""
+ROUNDS = 150
+"""At most so many passes while something is swapped."""
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
 
@@ -341,31 +341,36 @@ def test_a_target_that_is_no_directory(
 # --- races ---
 
 SWAP = """
-import ctypes, os, random, signal, sys, time
+import contextlib, ctypes, os, random, signal, sys, time
 libc, here, exchange, count = ctypes.CDLL(None), -100, 2, 0
-names = [os.fsencode(path) for path in sys.argv[1:]]
+leads_to, *names = [os.fsencode(path) for path in sys.argv[1:]]
 pairs = list(zip(names[::2], names[1::2]))
 stopped = []
 signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 print("begun", flush=True)
 while not stopped:
     for one, other in pairs:
+        if not os.path.islink(one) and not os.path.islink(other):
+            with contextlib.suppress(OSError):
+                os.unlink(other)
+            with contextlib.suppress(OSError):
+                os.symlink(leads_to, other)
         count += libc.renameat2(here, one, here, other, exchange) == 0
     time.sleep(random.random() / 250)
 print(count, flush=True)
 """
-"""Lets pairs of names change places, each time in one step, and tells how often.
+"""Lets pairs of names change places, each time in one step, and tells how often; a link that was replaced comes again.
 
 It rests in between, so that some passes get as far as to copy and delete.
 """
 
 
 class Swapper:
-    """Swaps directories for links, and back, while the block runs."""
+    """Swaps files or directories for links, and back, while the block runs."""
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+    def __init__(self, leads_to: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
         names = [str(each) for pair in pairs for each in pair]
-        command = [sys.executable, "-c", SWAP, *names]
+        command = [sys.executable, "-c", SWAP, str(leads_to), *names]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.count = 0
 
@@ -379,45 +384,88 @@ class Swapper:
         self.count = int(self._process.communicate()[0])
 
 
-def test_a_directory_swapped_for_a_link_all_the_time_leads_nowhere(
+def _failures(run: AgentRun, _slave: Slave) -> int:
+    return len(run.named("entry.failed")) + len(run.named("entry.skipped"))
+
+
+def _refusals(run: AgentRun, _slave: Slave) -> int:
+    return len(run.named("mapping.failed"))
+
+
+def _links_replaced(run: AgentRun, slave: Slave) -> int:
+    """Count the links that this pass found in the places of files, since they are in its trash."""
+    trash = slave.target / ".s32s/trash" / run.events[0]["run_id"]
+    return sum(path.is_symlink() for path in trash.rglob("*"))
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """What is swapped for links."""
+
+    places: tuple[str, ...]
+    """In the target."""
+    leads_to: str
+    """In the tree that nobody may touch."""
+    hits: Callable[[AgentRun, Slave], int]
+    """Counts what of this a pass has met."""
+    wanted: int
+    """So many hits are a test."""
+
+
+INNER = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
+NAMES = [f"d{each}/{name}" for each in range(6) for name in INNER]
+SWAPPED = {
+    "directories": Swapped(tuple(f"d{each}" for each in range(6)), "", _failures, 100),
+    "files": Swapped(tuple(NAMES), "precious", _links_replaced, 100),
+    "the trash": Swapped((".s32s/trash",), "", _failures, 5),
+    "what holds the trash": Swapped((".s32s",), "", _failures, 5),
+    "the target": Swapped(("",), "", _refusals, 5),
+}
+
+
+@pytest.mark.parametrize("name", SWAPPED)
+def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
     scripted_slave: Slave,
     scripted: ScriptedS3,
     outside: Path,
     record_property: Callable[..., None],
+    name: str,
 ) -> None:
-    """Whole passes, copies and deletions, while directory and link change places: nothing outside is ever touched."""
-    slave = scripted_slave
+    """Whole passes, copies and deletions, while it and a link change places: nothing outside is ever touched."""
+    slave, swapped, hits = scripted_slave, SWAPPED[name], 0
+    aside = slave.root.parent / "aside"
+    aside.mkdir()
+    write(outside, dict.fromkeys(INNER, b"precious"))
+    leads_to = outside / swapped.leads_to
+    write(slave.target, dict.fromkeys(NAMES, b"before"))
     pairs = [
-        (slave.target / f"d{each}", slave.target / f"link{each}") for each in range(SWAPPED)
+        (slave.target / place, aside / f"{number}")
+        for number, place in enumerate(swapped.places)
     ]
-    inner = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
-    names = [f"d{each}/{name}" for each in range(SWAPPED) for name in inner]
-    write(outside, dict.fromkeys(inner, b"precious"))
+    for _, link in pairs:
+        link.symlink_to(leads_to)
     before = canary(outside)
-    for directory, link in pairs:
-        (directory / "d").mkdir(parents=True)
-        link.symlink_to(outside)
-    hits = 0
-    with Swapper(pairs) as swapper:
-        for number in range(10 * ROUNDS):
-            slave.publish(dict.fromkeys(names[number % 2 :: 2], b"%d" % number))
-            for name in names[1 - number % 2 :: 2]:
-                scripted.objects.pop(f"{PREFIX}/{name}", None)
+    with Swapper(leads_to, pairs) as swapper:
+        for number in range(ROUNDS):
+            slave.publish(dict.fromkeys(NAMES[number % 2 :: 2], b"%d" % number))
+            for each in NAMES[1 - number % 2 :: 2]:
+                scripted.objects.pop(f"{PREFIX}/{each}", None)
             slave.publish({"always": b"%d" % number})
             run = forked_once(slave.agent)
-            hits += len(run.named("entry.failed")) + len(run.named("entry.skipped"))
+            hits += swapped.hits(run, slave)
 
             assert canary(outside) == before
             assert run.exit_code != 70
-            if number >= ROUNDS and hits:
+            if number >= 5 and hits >= swapped.wanted:
                 break
 
     record_property("races", swapper.count)
-    assert swapper.count > 100 * ROUNDS
-    assert hits
-    for swapped in (path for pair in pairs for path in pair):
-        if swapped.is_symlink():
-            swapped.unlink()
+    record_property("hits", hits)
+    assert hits >= swapped.wanted
+    for place, other in pairs:
+        if place.is_symlink():
+            place.unlink()
+            other.rename(place)
     wanted = {k.removeprefix(f"{PREFIX}/"): v.data for k, v in scripted.objects.items()}
     del wanted["maps/site.json"]
     found = check_recovery(

@@ -14,7 +14,7 @@ import pytest
 from support.agents import AgentRun
 from support.certificates import DAY, Authority
 from support.forked import Forks
-from support.invariants import before_a_pass, check_after, versions_of
+from support.invariants import Invariants, before_a_pass, check_after, versions_of
 from support.scripted import Match, Reply, Request, ScriptedS3, is_get, is_list
 from support.slaves import Slave
 
@@ -36,8 +36,8 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def publish(slave: Slave, server: ScriptedS3, **s3: str) -> None:
-    """Have the slave hold the old files, and the server the new ones."""
+def publish(slave: Slave, server: ScriptedS3, **s3: str) -> Invariants:
+    """Have the slave hold the old files, and the server the new ones; give how things are then."""
     slave.put = server.put
     slave.publish_map(slave.mapping())
     slave.publish(NEW)
@@ -45,12 +45,13 @@ def publish(slave: Slave, server: ScriptedS3, **s3: str) -> None:
     slave.target.mkdir()
     for key, data in OLD.items():
         (slave.target / key).write_bytes(data)
+    return before_a_pass(slave.target, slave.agent.state_dir)
 
 
-def judge(slave: Slave, run: AgentRun) -> list[str]:
+def judge(slave: Slave, before: Invariants, run: AgentRun) -> list[str]:
     """Give what a pass did that it must not do; one that failed changed nothing."""
-    before = before_a_pass(slave.target, slave.agent.state_dir)
-    found = check_after(before, versions_of(OLD, NEW), run, secrets=[PASSWORD])
+    versions, secrets = versions_of(OLD, NEW), {PASSWORD, *slave.agent.secrets}
+    found = check_after(before, versions, run, current=NEW, secrets=secrets)
     wanted = NEW if run.exit_code == 0 else OLD
     return found + [f"the tree is {slave.tree()}"] * (slave.tree() != wanted)
 
@@ -73,11 +74,11 @@ def test_a_certificate_that_does_not_hold(
     address, valid, known, status = CERTIFICATES[name]
     with ScriptedS3(tls=authority.context(address, valid)) as server:
         bundle = {"ca_bundle": str(authority.bundle)} if known else {}
-        publish(scripted_slave, server, **bundle)
+        before = publish(scripted_slave, server, **bundle)
 
         run = forks.once(scripted_slave.agent, patience=IMPATIENT)
 
-        assert (run.exit_code, judge(scripted_slave, run)) == (status, []), run.stderr
+        assert (run.exit_code, judge(scripted_slave, before, run)) == (status, []), run.stderr
         assert status == 0 or "s3.ca_bundle" in run.named("run.failed")[0]["remedy"]
         assert status == 0 or server.requests == []
 
@@ -87,12 +88,12 @@ def test_the_bundle_of_the_environment_holds(
 ) -> None:
     """`AWS_CA_BUNDLE` counts for all that is sent."""
     with ScriptedS3(tls=authority.context()) as server:
-        publish(scripted_slave, server)
+        before = publish(scripted_slave, server)
         env = {"AWS_CA_BUNDLE": str(authority.bundle)}
 
         run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
 
-        assert (run.exit_code, judge(scripted_slave, run)) == (0, []), run.stderr
+        assert (run.exit_code, judge(scripted_slave, before, run)) == (0, []), run.stderr
 
 
 # --- redirects ---
@@ -103,8 +104,8 @@ def test_the_bundle_of_the_environment_holds(
 def test_an_endpoint_cannot_have_another_server_answer(
     scripted_slave: Slave, forks: Forks, scripted: ScriptedS3, match: Match, status: int
 ) -> None:
-    """Listings are taken from nobody else. Bytes may be, as the library has it: they are proven, and nothing signed."""
-    publish(scripted_slave, scripted)
+    """Listings are taken from nobody else. Bytes may be, as the library has it: here proven, and nothing signed."""
+    before = publish(scripted_slave, scripted)
     with ScriptedS3() as elsewhere:
         elsewhere.put("data/a", b"evil", etag=scripted.objects["data/a"].etag)
 
@@ -116,8 +117,29 @@ def test_an_endpoint_cannot_have_another_server_answer(
         run = forks.once(scripted_slave.agent, patience=IMPATIENT)
 
     assert run.exit_code in (PARTIAL, UNAVAILABLE), run.stderr
-    assert judge(scripted_slave, run) == []
+    assert judge(scripted_slave, before, run) == []
     assert match is not is_list or elsewhere.requests == []
+    assert not any("authorization" in each.headers for each in elsewhere.requests)
+
+
+def test_bytes_from_elsewhere_that_no_etag_can_prove(
+    scripted_slave: Slave, forks: Forks, scripted: ScriptedS3
+) -> None:
+    """What a redirect brings for an object whose ETag is no digest is believed by its length; no signature went."""
+    publish(scripted_slave, scripted)
+    encrypted = {"x_amz_server_side_encryption": "aws:kms"}
+    scripted.put("data/a", b"new", etag='"opaque"', **encrypted)
+    with ScriptedS3() as elsewhere:
+        elsewhere.put("data/a", b"bad", etag='"opaque"', **encrypted)
+        headers = {"location": f"{elsewhere.endpoint_url}/bucket/data/a"}
+        scripted.on(is_get("data/a"), Reply(307, headers=headers))
+        env = {"AWS_SESSION_TOKEN": "the-session-token-of-a-role"}
+
+        run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+
+    assert (run.exit_code, scripted_slave.tree()) == (0, {"a": b"bad"})
+    assert [each["verified"] for each in run.named("entry.copied")] == ["length"]
+    assert elsewhere.requests != []
     assert not any("authorization" in each.headers for each in elsewhere.requests)
 
 
@@ -174,12 +196,12 @@ def test_a_proxy_that_asks_for_a_login(
     scheme, login = way
     status, tls = LOGINS[login], authority.context() if scheme == "https" else None
     with ScriptedS3(tls=tls) as server:
-        publish(scripted_slave, server, ca_bundle=str(authority.bundle))
+        before = publish(scripted_slave, server, ca_bundle=str(authority.bundle))
         env: dict[str, str | None] = {f"{scheme.upper()}_PROXY": f"http://{login}{proxy}"}
 
         run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
 
-        assert (run.exit_code, judge(scripted_slave, run)) == (status, []), run.stderr
+        assert (run.exit_code, judge(scripted_slave, before, run)) == (status, []), run.stderr
         assert "looking-glass" not in run.stderr
         assert status == 0 or "PROXY" in run.named("run.failed")[0]["remedy"]
         assert bool(server.requests) == (status == 0)
@@ -189,11 +211,11 @@ def test_a_proxy_that_is_down(
     scripted_slave: Slave, forks: Forks, scripted: ScriptedS3
 ) -> None:
     """Nobody goes around a proxy, and its password is not shown."""
-    publish(scripted_slave, scripted)
+    before = publish(scripted_slave, scripted)
     env: dict[str, str | None] = {"HTTP_PROXY": f"http://{LOGIN}@127.0.0.1:9"}
 
     run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
 
-    assert (run.exit_code, judge(scripted_slave, run)) == (UNAVAILABLE, []), run.stderr
+    assert (run.exit_code, judge(scripted_slave, before, run)) == (UNAVAILABLE, []), run.stderr
     assert "PROXY" in run.named("run.failed")[0]["remedy"]
     assert scripted.requests == []

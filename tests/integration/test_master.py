@@ -8,11 +8,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.buckets import Bucket
+from support.agents import Agent
+from support.buckets import SAMPLE_BUCKET, SAMPLE_DATA, SAMPLE_MAPS, SAMPLE_MASTER, Bucket
 from support.counting import CountingProxy
-from support.masters import Master, copied
+from support.masters import Master, copied, new_master
 from support.scripted import ScriptedS3
 from support.trees import canary, snapshot, write
+
+from s32s_agent.stores.uploads import Upload, Uploads
 
 MIB = 1 << 20
 FILES = {"a.txt": b"alpha", "img/x.png": b"\x89PNG", "img/deep/y.bin": b"\0" * 5000}
@@ -364,3 +367,43 @@ def test_a_directory_that_the_store_still_keeps_is_named(
     assert (failed["key"], failed["cause"]) == ("a", "partial")
     assert "SeaweedFS still has a directory" in failed["error"]
     assert "a later pass sends this entry" in failed["remedy"]
+
+
+# --- rights ---
+
+
+def test_the_sample_policy_is_enough_and_not_too_much(
+    tmp_path: Path, agent: Agent, bucket: Bucket
+) -> None:
+    """Small and large objects, replaced and deleted, and an abort, with what etc/iam grants; beside it nothing."""
+    client = bucket.client
+    client.create_bucket(Bucket=SAMPLE_BUCKET)
+    sample = Bucket(SAMPLE_BUCKET, client, bucket.server)
+    identity = agent.server.identities[SAMPLE_MASTER]
+    env: dict[str, str | None] = {
+        "AWS_ACCESS_KEY_ID": identity.access_key,
+        "AWS_SECRET_ACCESS_KEY": identity.secret_key,
+    }
+    master = new_master(tmp_path, agent, SAMPLE_BUCKET, sample.put)
+    master.publish_map(master.mapping(s3=SAMPLE_DATA), key=f"{SAMPLE_MAPS}/site.json")
+    master.configure(SAMPLE_MAPS)
+    first = {"small": b"old", "large": LARGE, "gone": b"gone"}
+    master.write(first)
+
+    run = master.once(env=env)
+
+    assert (run.exit_code, published(sample, f"{SAMPLE_DATA}/")) == (0, first), run.stderr
+    (master.source / "gone").unlink()
+    second = {"small": b"new", "large": LARGE[::-1]}
+    master.write(second)
+    begun = client.create_multipart_upload(Bucket=SAMPLE_BUCKET, Key=f"{SAMPLE_DATA}/left")
+    upload = Upload(agent.server.endpoint_url, SAMPLE_BUCKET, begun["Key"], begun["UploadId"])
+    Uploads(agent.state_dir / "uploads").begin(upload)
+
+    run = master.once("--allow-deletes", env=env)
+
+    assert (run.exit_code, published(sample, f"{SAMPLE_DATA}/")) == (0, second), run.stderr
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=SAMPLE_BUCKET)
+    master.publish_map(master.mapping(s3="elsewhere"), key=f"{SAMPLE_MAPS}/site.json")
+    assert master.once(env=env).exit_code == os.EX_NOPERM
+    assert published(sample, "elsewhere") == {}

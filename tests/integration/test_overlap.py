@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
@@ -56,14 +57,32 @@ def files_in(directory: Path) -> dict[str, bytes]:
     return {key: data for key, data in snapshot(directory).items() if data is not None}
 
 
+@contextmanager
+def held(slave: Slave) -> Iterator[list[AgentRun]]:
+    """Keep a first pass of the slave in the middle of its work while the block runs; give its end, then."""
+    ended: list[AgentRun] = []
+    with CountingProxy(slave.agent.server.endpoint_url) as proxy:
+        slave.configure(s3={"endpoint_url": proxy.endpoint_url})
+        proxy.hold_after(IN_THE_MIDDLE)
+        first = start(slave.agent)
+        try:
+            assert proxy.wait_for(IN_THE_MIDDLE)
+            yield ended
+        finally:
+            proxy.release()
+            ended.append(end(first))
+    slave.configure()
+
+
 def test_many_passes_of_one_config_do_the_work_once(slave: Slave) -> None:
     """Those that come while one is at work say 75 and touch nothing; every file is copied exactly once."""
     slave.publish(FILES)
 
-    runs = at_once([slave.agent] * MANY)
+    with held(slave) as first:
+        runs = at_once([slave.agent] * (MANY - 1))
 
-    assert {run.exit_code for run in runs} <= {0, os.EX_TEMPFAIL}
-    assert total(runs, "copied") == len(FILES)
+    assert [run.exit_code for run in runs] == [os.EX_TEMPFAIL] * len(runs)
+    assert (first[0].exit_code, total([*runs, *first], "copied")) == (0, len(FILES))
     assert (files_in(slave.target), slave.temporaries(), slave.trash()) == (FILES, [], {})
 
 
@@ -82,19 +101,20 @@ def test_two_configs_with_one_state_take_turns(slave: Slave) -> None:
     slave.publish(FILES)
     slave.publish({"other": b"other"}, prefix="more")
     slave.publish_map(slave.mapping("more", "more"), key="more-maps/map.json")
-    agents = [slave.agent, another(slave, "second")]
-    agents[1].configure(
+    second = another(slave, "second")
+    second.configure(
         maps=f"{slave.bucket}/more-maps",
         roots=[slave.root],
         state_dir=str(slave.agent.state_dir),
     )
 
-    runs = at_once(agents)
+    with held(slave) as first:
+        refused = at_once([second])[0]
 
-    assert {run.exit_code for run in runs} <= {0, os.EX_TEMPFAIL}
-    again = at_once(agents, "--lock-wait", "100")
+    assert (refused.exit_code, first[0].exit_code) == (os.EX_TEMPFAIL, 0)
+    again = at_once([slave.agent, second], "--lock-wait", "100")
     assert [run.exit_code for run in again] == [0, 0]
-    assert total([*runs, *again], "copied") == len(FILES) + 1
+    assert (total(first, "copied"), total(again, "copied")) == (len(FILES), 1)
     assert files_in(slave.target) == FILES
     assert files_in(slave.root / "more") == {"other": b"other"}
 
@@ -105,23 +125,13 @@ def test_many_configs_of_one_directory_never_work_in_it_together(slave: Slave) -
     others = [another(slave, f"agent{number}") for number in range(MANY // 2)]
     for agent in others:
         agent.configure(maps=f"{slave.bucket}/maps", roots=[slave.root])
-    with CountingProxy(slave.agent.server.endpoint_url) as proxy:
-        slave.configure(s3={"endpoint_url": proxy.endpoint_url})
-        proxy.hold_after(IN_THE_MIDDLE)
-        first = start(slave.agent)
-        try:
-            assert proxy.wait_for(IN_THE_MIDDLE)
+    with held(slave) as first:
+        runs = at_once(others)
 
-            runs = at_once(others)
-
-            assert [run.exit_code for run in runs] == [os.EX_TEMPFAIL] * len(others)
-            assert all("another pass is at work in it" in run.stderr for run in runs)
-            assert (total(runs, "copied"), total(runs, "deleted")) == (0, 0)
-        finally:
-            proxy.release()
-        run = end(first)
-
-    assert (run.exit_code, run.finished["copied"]) == (0, len(FILES))
+    assert [run.exit_code for run in runs] == [os.EX_TEMPFAIL] * len(others)
+    assert all("another pass is at work in it" in run.stderr for run in runs)
+    assert (total(runs, "copied"), total(runs, "deleted")) == (0, 0)
+    assert (first[0].exit_code, first[0].finished["copied"]) == (0, len(FILES))
     assert (files_in(slave.target), slave.temporaries(), slave.trash()) == (FILES, [], {})
     assert [run.exit_code for run in at_once(others, "--lock-wait", "100")].count(0) >= 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import threading
 import time
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from support.agents import Agent, AgentRun
 from support.buckets import Bucket, open_client_as
-from support.trees import canary, snapshot
+from support.invariants import check_index
+from support.trees import RESERVED, canary, snapshot
 
 from s32s_agent.seaweedfs import seaweedfs
 from soak.changes import User, Vandal, Writer
@@ -185,12 +187,33 @@ class World:
                 )
                 self.tally.violate(f"{name} is not what it should be in the end: {wrong}")
             self.tally.add("files compared in the end", len(expected))
+        self._look_at_the_indexes()
+        self._look_into_the_trash()
         places = (self.directory / "srv", *(agent.state_dir for agent in self.agents.values()))
         left = [str(each) for place in places for each in place.rglob(".s32s-tmp.*")]
         answer = self.bucket.client.list_multipart_uploads(Bucket=self.bucket.name)
         left += [upload["Key"] for upload in answer.get("Uploads", [])]
         if left:
             self.tally.violate(f"left behind: {left}")
+
+    def _look_at_the_indexes(self) -> None:
+        """See that none vouches for bytes that a file does not hold."""
+        for name in PASSES_AT_THE_END:
+            for place in (self.target, self.copy, self.source):
+                for wrong in check_index(self.agents[name].state_dir, place, {}):
+                    self.tally.violate(f"{name}: {wrong}")
+
+    def _look_into_the_trash(self) -> None:
+        """See that what is kept there is whole: versions of the bucket, or of the vandal."""
+        for place in (self.target, self.copy):
+            trash = place / RESERVED / "trash"
+            for path in trash.rglob("*"):
+                if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
+                    continue
+                key = path.relative_to(trash).as_posix().partition("/")[2].partition("~")[0]
+                self.tally.add("files in the trash")
+                if objection := self.library.objection(key, path.read_bytes()):
+                    self.tally.violate(f'"{path}" in the trash holds {objection}')
 
     def _objects(self, prefix: str) -> dict[str, bytes]:
         keys = [key for key in self.bucket.keys() if key.startswith(f"{prefix}/")]  # noqa: SIM118

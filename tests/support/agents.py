@@ -24,6 +24,7 @@ from support.secrecy import refuse_secrets, secrets_of
 TIMEOUT_SECONDS = 120.0
 USAGE_STATUS = 2
 PACKAGE_ROOT = Path(s32s_agent.__file__).parent.parent
+TESTS = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,22 @@ class AgentRun:
         return event
 
 
+FAILURES = ("run.failed", "run.crashed", "mapping.failed", "entry.failed")
+
+
+def what_is_wrong_with(run: AgentRun) -> list[str]:
+    """List what no run may show or log, whatever happened to it: raw characters, a status that is not what it says."""
+    raw = {each for each in run.stdout + run.stderr if each != "\n" and not each.isprintable()}
+    problems = [f"raw characters are shown: {sorted(raw)!a}"] if raw else []
+    told = [each["exit_code"] for each in run.named("run.finished")]
+    if told not in ([], [run.exit_code]):
+        problems.append(f"it logs exit status {told}, and exits with {run.exit_code}")
+    failed = {each for each in FAILURES if run.named(each)}
+    if run.exit_code == 0 and failed:
+        problems.append(f"exit status 0 after {sorted(failed)}")
+    return problems
+
+
 AGENTS: list[Agent] = []
 """Those of the test that runs; when it ends, what they keep is searched for credentials."""
 
@@ -57,7 +74,11 @@ class Agent:
 
     directory: Path
     server: S3Server
+    small_ranges: bool = False
+    """Large objects begin early; see `support.small_ranges`."""
     config_file: Path = field(init=False)
+    given: set[str] = field(init=False, default_factory=set)
+    """The credentials that its processes had in their environment."""
 
     def __post_init__(self) -> None:
         self.config_file = self.directory / "config.yaml"
@@ -65,8 +86,13 @@ class Agent:
 
     @property
     def secrets(self) -> set[str]:
-        """The credentials of everybody whom the server knows."""
-        return {identity.secret_key for identity in self.server.identities.values()}
+        """The credentials of everybody whom the server knows, and those that it was given itself."""
+        known = {identity.secret_key for identity in self.server.identities.values()}
+        return secrets_of({}, known | self.given)
+
+    def refuse_secrets(self, output: bytes) -> None:
+        """Fail the test when a process of this agent told a credential."""
+        refuse_secrets(self.secrets, output, "what an agent said")
 
     @property
     def state_dir(self) -> Path:
@@ -108,7 +134,8 @@ class Agent:
 
     def command(self, *arguments: str) -> list[str]:
         """Give the full command line; the config file and JSON logs unless the arguments say otherwise."""
-        command = [sys.executable, "-m", "s32s_agent", *arguments]
+        module = "support.small_ranges" if self.small_ranges else "s32s_agent"
+        command = [sys.executable, "-m", module, *arguments]
         if "--config" not in arguments and self.config_file.exists():
             command += ["--config", str(self.config_file)]
         if "--log-format" not in arguments:
@@ -120,14 +147,18 @@ class Agent:
         variables: dict[str, str | None] = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.directory),
-            "PYTHONPATH": str(PACKAGE_ROOT),
+            "PYTHONPATH": f"{PACKAGE_ROOT}:{TESTS}"
+            if self.small_ranges
+            else str(PACKAGE_ROOT),
             "AWS_ACCESS_KEY_ID": self.server.access_key,
             "AWS_SECRET_ACCESS_KEY": self.server.secret_key,
             # Without keys the AWS chain would ask the network for some, and wait.
             "AWS_EC2_METADATA_DISABLED": "true",
             **(changes or {}),
         }
-        return {name: value for name, value in variables.items() if value is not None}
+        given = {name: value for name, value in variables.items() if value is not None}
+        self.given |= secrets_of(given)
+        return given
 
     def run(
         self,
@@ -138,8 +169,8 @@ class Agent:
         """Run the agent to its end.
 
         Raises:
-            AssertionError: a line on stderr is not a JSON object. Not checked where the command line
-                was refused, or the test asked for another log format.
+            AssertionError: a line on stderr is not a JSON object, which is not checked where the command line
+                was refused, or the test asked for another log format; or it told what no run may tell.
         """
         done = subprocess.run(
             self.command(*arguments),
@@ -150,16 +181,18 @@ class Agent:
             timeout=timeout,
             check=False,
         )
-        secrets = secrets_of(self.environment(env), self.secrets)
-        refuse_secrets(secrets, done.stdout + done.stderr, "what an agent said")
+        self.refuse_secrets(done.stdout + done.stderr)
         stderr = done.stderr.decode("utf-8", errors="backslashreplace")
         prose = done.returncode == USAGE_STATUS or "--log-format" in arguments
-        return AgentRun(
+        run = AgentRun(
             exit_code=done.returncode,
             events=[] if prose else parse_events(stderr),
             stdout=done.stdout.decode("utf-8", errors="backslashreplace"),
             stderr=stderr,
         )
+        wrong = what_is_wrong_with(run)
+        assert not wrong, f"{wrong}, in:\n{run.stdout}{run.stderr}"
+        return run
 
     @contextmanager
     def started(self, *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:

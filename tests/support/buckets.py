@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,6 +23,37 @@ LISTER = "lister"
 GETTER = "getter"
 ONE_BUCKET = "one-bucket"
 ONE_BUCKET_NAME = "the-one-bucket"
+SAMPLE_MASTER = "sample-master"
+SAMPLE_BUCKET, SAMPLE_MAPS, SAMPLE_DATA = "bucketname", "S32SMAP/foo/data", "backup/dir1"
+"""What the sample policies name."""
+_POLICY = Path(__file__).parents[2] / "etc/iam/master-policy.json"
+_RIGHTS = {
+    "s3:GetObject": "Read",
+    "s3:PutObject": "Write",
+    "s3:DeleteObject": "Write",
+    "s3:AbortMultipartUpload": "Write",
+}
+"""How SeaweedFS calls what a policy allows."""
+
+
+def _granted() -> tuple[str, ...]:
+    """Give what the sample policy of a master allows, as SeaweedFS has it."""
+    found = []
+    for each in json.loads(_POLICY.read_text(encoding="utf-8"))["Statement"]:
+        actions, places = (
+            [value] if isinstance(value, str) else value
+            for value in (each["Action"], each["Resource"])
+        )
+        names = [place.removeprefix("arn:aws:s3:::") for place in places]
+        if "s3:ListBucket" in actions:
+            found += [
+                f"List:{names[0]}/{prefix}"
+                for prefix in each["Condition"]["StringLike"]["s3:prefix"]
+            ]
+        rights = {_RIGHTS[action] for action in actions if action in _RIGHTS}
+        found += [f"{right}:{name}" for right in sorted(rights) for name in names]
+    return tuple(found)
+
 
 IDENTITIES = {
     READER: Identity("reader-key", "reader-secret", ("Read", "List")),
@@ -31,6 +64,7 @@ IDENTITIES = {
         "one-bucket-secret",
         tuple(f"{action}:{ONE_BUCKET_NAME}" for action in ("Read", "Write", "List")),
     ),
+    SAMPLE_MASTER: Identity("sample-master-key", "sample-master-secret", _granted()),
 }
 """Whom every test server knows besides its admin."""
 

@@ -50,5 +50,6 @@ class Computer:
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
+        self.agent.refuse_secrets(done.stdout + done.stderr)
         stderr = done.stderr.decode()
         return AgentRun(done.returncode, parse_events(stderr), done.stdout.decode(), stderr)

@@ -23,7 +23,8 @@ from typing import Any, Self
 
 from s32s_agent import cli
 from s32s_agent.stores.connection import Patience
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+from support import small_ranges
+from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events, what_is_wrong_with
 
 TESTS = Path(__file__).parent.parent
 
@@ -32,13 +33,18 @@ TESTS = Path(__file__).parent.parent
 class Running:
     """An agent that was started."""
 
-    directory: Path
+    agent: Agent
+
+    @property
+    def directory(self) -> Path:
+        """Where it notes how it ends."""
+        return self.agent.directory
 
     def wait(self) -> AgentRun:
         """Wait for its end; one that hangs is killed.
 
         Raises:
-            AssertionError: it hung.
+            AssertionError: it hung, or told a credential, or what else no run may tell.
         """
         code = self.directory / "exit-status"
         end = time.monotonic() + TIMEOUT_SECONDS
@@ -47,11 +53,13 @@ class Running:
                 os.kill(int((self.directory / "pid").read_text()), signal.SIGKILL)
                 raise AssertionError(f"no end after {TIMEOUT_SECONDS} seconds")
             time.sleep(0.01)
-        texts = [
-            (self.directory / name).read_bytes().decode("utf-8", errors="backslashreplace")
-            for name in ("stdout", "stderr")
-        ]
-        return AgentRun(int(code.read_text()), parse_events(texts[1]), *texts)
+        streams = [(self.directory / name).read_bytes() for name in ("stdout", "stderr")]
+        self.agent.refuse_secrets(b"".join(streams))
+        texts = [each.decode("utf-8", errors="backslashreplace") for each in streams]
+        run = AgentRun(int(code.read_text()), parse_events(texts[1]), *texts)
+        wrong = what_is_wrong_with(run)
+        assert not wrong, f"{wrong}, in:\n{run.stdout}{run.stderr}"
+        return run
 
 
 class Forks(AbstractContextManager["Forks"]):
@@ -97,10 +105,11 @@ class Forks(AbstractContextManager["Forks"]):
             "environment": agent.environment(env),
             "directory": str(agent.directory),
             "patience": dict(patience or {}),
+            "small_ranges": agent.small_ranges,
         }
         assert self._process.stdin is not None
         print(json.dumps(request), file=self._process.stdin, flush=True)
-        return Running(agent.directory)
+        return Running(agent)
 
     def once(
         self,
@@ -143,6 +152,8 @@ def _keep(request: Mapping[str, Any]) -> None:
     pid = os.fork()
     if pid == 0:
         _become(request)
+        if request["small_ranges"]:
+            small_ranges.shrink()
         sys.exit(cli.main(request["arguments"], Patience(**request["patience"])))
     (directory / "pid").write_text(str(pid))
     _, ended = os.waitpid(pid, 0)

@@ -307,12 +307,22 @@ LISTING_STATUS = {
 }  # fmt: skip
 
 
+SAYS = {
+    "NoSuchBucket": "bucket's name",
+    "AccessDenied": "AccessDenied",
+    "html": "not a listing",
+    "empty body": "not a listing",
+    "204": "204",
+}
+"""What an operator must be able to read."""
+
+
 def _broken(name: str) -> Case:
     return Case(
         name,
         lambda world: world.server.on(is_list, broken(world.server, name)),
         LISTING_STATUS[name],
-        "bucket's name" if name == "NoSuchBucket" else "",
+        SAYS.get(name, ""),
     )
 
 
@@ -404,7 +414,7 @@ BODIES = (
     _body("206 without a range", replace(good(NEW_PAGE[:100]), status=206)),
     _body("412 for ever", error(412, "PreconditionFailed")),
     _body("listed, and 404", error(404, "NoSuchKey")),
-    _body("403", error(403, "AccessDenied"), DENIED),
+    _body("403", error(403, "AccessDenied"), DENIED, "AccessDenied"),
     _body("500 for ever", error(500, "InternalError"), UNAVAILABLE),
     _body("503 for ever", error(503, "SlowDown"), UNAVAILABLE),
     _body("error with status 200", replace(good(), body=error(500, "InternalError").body)),
@@ -427,7 +437,7 @@ BODIES = (
 HEADS = (
     Case("not listed, and there", _unlisted, REFUSED, "exists", "head"),
     Case("listed, and nowhere", _ghost, PARTIAL, "", "head"),
-    Case("HEAD: 403", of_head(Reply(403)), DENIED, "", "head", for_peers=False),
+    Case("HEAD: 403", of_head(Reply(403)), DENIED, "403", "head", for_peers=False),
     Case("HEAD: 500", of_head(Reply(500)), UNAVAILABLE, "", "head", for_peers=False),
     Case("HEAD: 200 for all", of_head(Reply(headers={"etag": '"0"'})), REFUSED, "exists", "head", for_peers=False),
 )  # fmt: skip

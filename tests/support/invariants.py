@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s32s_agent.etags import Digest, candidate_part_sizes, is_md5, part_count
-from support.agents import AgentRun
+from support.agents import FAILURES, AgentRun, what_is_wrong_with
 from support.trees import canary, snapshot
 
 Versions = Mapping[str, Collection[bytes]]
@@ -28,7 +28,6 @@ Tree = Mapping[str, bytes | None]
 
 TEMPORARY = ".s32s-tmp."
 _ERRORS = ("run.failed", "run.crashed", "mapping.failed")
-_PRINTABLE_CONTROL = "\n\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,17 +248,23 @@ def check_output(run: AgentRun, secrets: Collection[str] = ()) -> list[str]:
     """List what a pass wrote that nobody may see, and where its status is not the one that it logged."""
     text = run.stdout + run.stderr
     problems = [f"a secret is shown: {secret[:4]}..." for secret in secrets if secret in text]
-    raw = {each for each in text if each < " " or each == "\x7f"} - set(_PRINTABLE_CONTROL)
-    if raw:
-        problems.append(f"raw control characters are shown: {sorted(raw)!r}")
-    told = [each["exit_code"] for each in run.named("run.finished")]
-    if told not in ([], [run.exit_code]):
-        problems.append(f"it logs exit status {told}, and exits with {run.exit_code}")
-    return problems
+    silent = [
+        each["error"]
+        for name in FAILURES
+        for each in run.named(name)
+        if not each.get("remedy")
+    ]
+    problems += [f"no remedy is told for {each!r}" for each in silent]
+    return problems + what_is_wrong_with(run)
 
 
 def check_status(run: AgentRun, tree: Tree, wanted: Tree) -> list[str]:
-    """Exit status 0 means that everything is mirrored."""
+    """Exit status 0 means that everything is mirrored, and when it is, something else has to be wrong for another."""
     if run.exit_code == 0 and tree != wanted:
         return [f"exit status 0, with {_differences(tree, wanted)}"]
+    wrong = [
+        each for each in run.events if each.get("level") in ("warning", "error", "critical")
+    ]
+    if run.exit_code != 0 and tree == wanted and not wrong:
+        return [f"exit status {run.exit_code}, with everything mirrored and nothing wrong"]
     return []

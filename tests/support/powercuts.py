@@ -113,7 +113,7 @@ def cut_power(
         camera = _Camera(disk, directory, log, how)
         world.follow(camera.decide, log)
         camera.shoot("the end")
-        cuts = Cuts(camera.calls, len(camera.copies))
+        cuts = Cuts(camera.calls, len(camera.copies), world.told(log.read_text()))
         for number, copy in enumerate(camera.copies):
             disk.exchange(copy.image)
             found = _wrong(world, copy, mend=number % how.mend_every == 0)

@@ -39,6 +39,8 @@ class Fault:
     """Nothing even goes to the server: a black hole."""
     corrupt: int | None = None
     """The byte whose bits are turned over; negative ones count from the end of a piece that came."""
+    corrupt_upload: int | None = None
+    """The same, of the request, its head included."""
 
 
 @dataclass(slots=True)
@@ -57,6 +59,8 @@ class _Connection:
     fault: Fault | None = None
     answered: int = 0
     """Bytes of the answer since the fault began."""
+    asked: int = 0
+    """Bytes of the request, since it began."""
 
 
 class RoughNetwork:
@@ -132,6 +136,9 @@ class RoughNetwork:
             while data := await reader.read(_PIECE):
                 self._look_at(data, connection)
                 fault = connection.fault or Fault()
+                connection.asked += len(data)
+                start = connection.asked - len(data)
+                data = _corrupted(data, start, fault.corrupt_upload)
                 await asyncio.sleep(fault.latency)
                 if fault.upload_rate:
                     await asyncio.sleep(len(data) / fault.upload_rate)
@@ -146,7 +153,7 @@ class RoughNetwork:
         if b" HTTP/1.1" not in head.partition(b"\r\n")[0]:
             return
         connection.fault = None
-        connection.answered = 0
+        connection.answered = connection.asked = 0
         for rule in self._rules:
             if rule.begins not in head:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 SHORTEST = 8
@@ -18,14 +18,25 @@ def secrets_of(environment: Mapping[str, str], more: Iterable[str] = ()) -> set[
 
 def refuse_secrets(secrets: Iterable[str], data: bytes, where: str) -> None:
     """Fail the test when one of the secrets stands in some bytes; the message does not repeat it."""
-    found = [number for number, each in enumerate(secrets) if each.encode() in data]
-    assert not found, f"a credential was told in {where}"
+    assert not holds_secrets(secrets, data), f"a credential was told in {where}"
 
 
 def refuse_secrets_in_files(secrets: Iterable[str], directory: Path) -> None:
+    """Fail the test when the state of an agent holds one, or a log that lies beside it."""
+    found = list(files_with_secrets(secrets, directory))
+    assert not found, f"a credential was told in {', '.join(found)}"
+
+
+def holds_secrets(secrets: Iterable[str], data: bytes) -> bool:
+    """Tell whether one of the secrets stands in some bytes."""
+    return any(each.encode() in data for each in secrets)
+
+
+def files_with_secrets(secrets: Iterable[str], directory: Path) -> Iterator[str]:
     """Look through the state of an agent, and through logs that lie beside it."""
     known = list(secrets)
     state, beside = directory / "state", (*directory.glob("*"), *directory.parent.glob("*"))
     for path in (*state.rglob("*"), *beside):
-        if path.is_file() and not path.is_symlink() and path.name != "credentials":
-            refuse_secrets(known, path.read_bytes(), path.name)
+        looked_at = path.is_file() and not path.is_symlink() and path.name != "credentials"
+        if looked_at and holds_secrets(known, path.read_bytes()):
+            yield path.name

@@ -24,14 +24,17 @@ def snapshot(directory: Path) -> dict[str, bytes | None]:
     }
 
 
-def canary(directory: Path) -> str:
-    """Hash a tree with its contents, names, modes, sizes and times, the directory itself included.
+def canary(place: Path) -> str:
+    """Hash a tree with its contents, names, modes, sizes and times, the directory itself included; or a file.
 
     Two equal hashes say that nobody touched anything below, not even to write the same bytes again.
     """
-    digest = hashlib.sha256(_vitals(directory.lstat()))
-    for entry in _walk(directory):
-        digest.update(os.fsencode(os.path.relpath(entry.path, directory)) + b"\0")
+    digest = hashlib.sha256(_vitals(place.lstat()))
+    if place.is_file():
+        digest.update(place.read_bytes())
+        return digest.hexdigest()
+    for entry in _walk(place):
+        digest.update(os.fsencode(os.path.relpath(entry.path, place)) + b"\0")
         digest.update(_vitals(entry.stat(follow_symlinks=False)))
         digest.update(hashlib.sha256(_content(entry) or b"").digest())
     return digest.hexdigest()

@@ -19,10 +19,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from s32s_agent.model import Entry
 from s32s_agent.seaweedfs import Identity, S3Server
+from s32s_agent.stores.downloads import name_of
 from support.agents import Agent, AgentRun, parse_events
 from support.computers import PREFIX
 from support.invariants import (
+    TEMPORARY,
     Invariants,
     Tree,
     Versions,
@@ -36,7 +39,9 @@ from support.invariants import (
 )
 from support.masters import Master
 from support.scripted import ScriptedS3
+from support.secrecy import files_with_secrets, holds_secrets
 from support.slaves import Slave
+from support.small_ranges import RANGE
 from support.tracing import GO, KILL, Call, Deed, Followed, follow
 from support.trees import RESERVED, snapshot, write
 
@@ -164,9 +169,17 @@ class World:
         if killed:
             notes = "".join(map(Path.read_text, self.agent.state_dir.glob("uploads/*.json")))
             self.orphans |= {each for each in self.server.uploads if each not in notes}
-        found = self.wrong_now(run)
+        found = self.told(followed.stderr) + self.wrong_now(run)
         self.then(self)
         return found + self.wrong_later()
+
+    def told(self, log: str) -> list[str]:
+        """List where a pass told a credential, if only to the disk."""
+        secrets, files = self.agent.secrets, self.agent.directory
+        found = [
+            f"a credential was told in {each}" for each in files_with_secrets(secrets, files)
+        ]
+        return found + ["a credential was told"] * holds_secrets(secrets, log.encode())
 
     def wrong_later(self) -> list[str]:
         """List what is wrong after two passes without a fault."""
@@ -252,6 +265,7 @@ class Scenario:
     build: Callable[[World], None]
     is_master: bool = False
     sync: dict[str, Any] = field(default_factory=dict)
+    small_ranges: bool = False
 
 
 @contextmanager
@@ -266,7 +280,7 @@ def new_world(scenario: Scenario, directory: Path, once: Once = as_process) -> I
     for name in ("agent", "srv", "outside"):
         (directory / name).mkdir(parents=True)
     with ScriptedS3() as server:
-        agent = Agent(directory / "agent", _as_server(server))
+        agent = Agent(directory / "agent", _as_server(server), scenario.small_ranges)
         # One worker, so that the calls come in one order each time.
         sync = {"workers": 1, **scenario.sync}
         side = Master if scenario.is_master else Slave
@@ -286,7 +300,8 @@ def new_world(scenario: Scenario, directory: Path, once: Once = as_process) -> I
 
 def _as_server(server: ScriptedS3) -> S3Server:
     keys: dict[str, Identity] = {}
-    return S3Server(server.endpoint_url, "key", "secret", os.getpid(), Path(), keys)
+    secret = "long-enough-to-be-looked-for"
+    return S3Server(server.endpoint_url, "key", secret, os.getpid(), Path(), keys)
 
 
 # --- the scenarios ---
@@ -350,6 +365,31 @@ def _repair(world: World) -> None:
     world.follow(lambda call: KILL if call.name == "syncfs" else GO)
 
 
+def _ranged(world: World) -> None:
+    """Large objects in ranges: one of which a killed pass has left a part, one of which there is a false one."""
+    old = {"large": b"old" * 1000, "other": b"old", "same": b"same"}
+    new = {
+        "large": os.urandom(16 * RANGE + 5),
+        "other": os.urandom(9 * RANGE),
+        "same": b"same",
+    }
+    world.publish(old)
+    world.once(world.agent)
+    world.publish(new)
+    written: list[Call] = []
+
+    def kill_late(call: Call) -> Deed:
+        if call.name == "pwrite64" and str(world.place) in call.paths[0]:
+            written.append(call)
+        return KILL if len(written) > 12 else GO
+
+    world.follow(kill_late)
+    etag = world.server.objects[f"{PREFIX}/other"].etag.strip('"')
+    false = world.place / name_of(Entry("other", len(new["other"]), etag))
+    false.write_bytes(os.urandom(8 * RANGE))
+    (world.place / (TEMPORARY + "0" * 32)).write_bytes(b"of another version")
+
+
 def _master(world: World) -> None:
     old = {"same": b"same", "changed": b"old", "gone/x": b"gone", "large": b"old"}
     new = {"same": b"same", "changed": b"new", "large": os.urandom(1024) * (9 << 10), **_SMALL}
@@ -370,6 +410,7 @@ SCENARIOS = {
         Scenario("change", _change),
         Scenario("moving", _moving),
         Scenario("repair", _repair),
+        Scenario("ranged", _ranged, small_ranges=True),
         Scenario("without durability", _change, sync={"durable": False}),
         Scenario("without trash", _change, sync={"trash_days": 0}),
         Scenario("master", _master, is_master=True),

@@ -7,13 +7,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.agents import Agent
+from support.agents import Agent, AgentRun
 from support.buckets import READER
 from support.counting import CountingProxy
+from support.forked import forked_once
 from support.secrecy import refuse_secrets_in_files
 from support.slaves import Slave
+from support.tracing import GO, KILL, SUPPORTED, WHY_NOT, Call, Deed
+from support.worlds import SCENARIOS, new_world
 
 PASSWORD = "hunter2-but-longer"
+NOTHING = AgentRun(
+    0, [{"event": "run.finished", "exit_code": 0, "copied": 0, "deleted": 0}], "", ""
+)
 TOKEN = "FwoGZXIvYXdzE-a-session-token-of-a-role"
 
 
@@ -29,6 +35,7 @@ def test_a_told_secret_fails_a_test(slave: Slave) -> None:
     """The search in the output of every agent that a test runs does find what is there."""
     with pytest.raises(AssertionError, match="a credential was told"):
         slave.once(env={"AWS_SECRET_ACCESS_KEY": "run.started"})
+    slave.agent.given.clear()
 
 
 def test_a_kept_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
@@ -43,6 +50,34 @@ def test_a_kept_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
             refuse_secrets_in_files(secrets, agent.directory)
 
         path.unlink()
+
+
+def test_a_told_secret_fails_a_test_however_it_ran(slave: Slave) -> None:
+    """So does the search in the output of those that are forked, or run without root's power."""
+    slave.agent.given.add("run.started")
+    with pytest.raises(AssertionError, match="a credential was told"):
+        forked_once(slave.agent)
+    with pytest.raises(AssertionError, match="a credential was told"):
+        slave.once_without_power()
+    slave.agent.given.clear()
+
+
+@pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
+def test_a_secret_told_before_a_kill_is_a_problem(tmp_path: Path) -> None:
+    """The passes that meet a fault are searched as well: what they said, and what they kept."""
+
+    def decide(call: Call) -> Deed:
+        return KILL if call.name.startswith("rename") and "/srv/" in call.paths[0] else GO
+
+    with new_world(SCENARIOS["first"], tmp_path / "world", lambda _agent: NOTHING) as world:
+        world.agent.given.add("mapping.planned")
+        followed = world.follow(decide)
+        world.agent.state_dir.joinpath("x").write_text(world.agent.server.secret_key)
+
+        found = world.problems(followed)
+
+    assert followed.exit_code == -9
+    assert {"a credential was told", "a credential was told in x"} <= set(found)
 
 
 @pytest.mark.parametrize("mode", ["--once", "--check"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,9 @@ from s32s_agent.model import (
     Withheld,
 )
 from s32s_agent.parallel import IDLE_SECONDS, Stop, in_parallel
+from s32s_agent.settings import S3Settings
 from s32s_agent.stores.base import Content, File, Published, RangedContent, Staged
+from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.memory import MemoryStore
 
 STAMP = Stamp(4, 1, 2, 3)
@@ -511,6 +514,37 @@ def test_what_may_pass_is_tried_again(bench: Bench, failure: AgentError) -> None
     assert sorted(bench.source.opened) == ["a"] * ATTEMPTS + ["b"] * ATTEMPTS
     assert len(bench.stop.slept) == 2 * (ATTEMPTS - 1)
     assert all(0 <= pause <= 0.5 * 2**ATTEMPTS for pause in bench.stop.slept)
+    assert len(set(bench.stop.slept)) == len(bench.stop.slept)
+
+
+def test_pauses_grow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be twice as long as the one before; chance only shortens them, so that agents do not come together."""
+    monkeypatch.setattr(random, "uniform", lambda _least, most: most)
+    bench.source.failures["a"] = [StoreUnavailable("503")] * ATTEMPTS
+
+    bench.run(Plan(copies=copies(bench.source, "a")))
+
+    assert bench.stop.slept == [1.0 * 2**each for each in range(ATTEMPTS - 1)]
+
+
+def test_pauses_of_a_connection_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings and maps are asked for again as the bytes of entries are."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    stop, trouble = Sleepless(), StoreUnavailable("503")
+    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1, stop)
+    for _ in range(5):
+        connection._pause(0, trouble)
+    assert len(set(stop.slept)) == 5
+    stop.slept.clear()
+    monkeypatch.setattr(random, "uniform", lambda _least, most: most)
+
+    connection._pause(0, trouble)
+    connection._pause(1, trouble)
+
+    assert stop.slept == [1.0, 2.0]
+    with pytest.raises(StoreUnavailable):
+        connection._pause(2, trouble)
 
 
 @pytest.mark.parametrize("failure", [EntryError("x"), AccessDenied("x"), DirectoryError("x")])

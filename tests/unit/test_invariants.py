@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.agents import AgentRun
@@ -11,7 +12,9 @@ from support.invariants import (
     Invariants,
     before_a_pass,
     check_after,
+    check_output,
     check_recovery,
+    check_status,
     versions_of,
 )
 from support.trees import snapshot, write
@@ -25,7 +28,7 @@ VERSIONS = versions_of({"a": b"one", "dir/b": b"two"}, {"a": b"ONE"})
 GOOD = AgentRun(
     0, [{"event": "run.finished", "exit_code": 0, "copied": 0, "deleted": 0}], "", ""
 )
-FAILED = AgentRun(69, [{"event": "mapping.failed"}], "", "")
+FAILED = AgentRun(69, [{"event": "mapping.failed", "error": "x", "remedy": "y"}], "", "")
 
 
 @pytest.fixture
@@ -86,12 +89,40 @@ def test_an_index_that_lies(before: Invariants) -> None:
     index.close()
 
 
-@pytest.mark.parametrize("text", ["hush-hush", "a\x1b[31m", "a\0", "a\r"])
+@pytest.mark.parametrize(
+    "text", ["hush-hush", "a\x1b[31m", "a\0", "a\r", "a\x9b", "a\u202e", "a\u2028"]
+)
 def test_what_nobody_may_see(before: Invariants, text: str) -> None:
     """A secret, or a character that a terminal obeys."""
     run = AgentRun(0, [], "", text)
 
     assert len(check_after(before, VERSIONS, run, secrets=["hush-hush"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "events"),
+    [
+        (0, [{"event": "run.finished", "exit_code": 1}]),
+        (0, [{"event": "entry.failed", "key": "a", "error": "x", "remedy": "y"}]),
+        (0, [{"event": "mapping.failed", "error": "x", "remedy": "y"}]),
+        (1, [{"event": "mapping.failed", "error": "x"}]),
+    ],
+)
+def test_a_status_that_is_not_what_the_log_says(
+    code: int, events: list[dict[str, Any]]
+) -> None:
+    """Another number, 0 after a failure, or a failure without a remedy."""
+    assert len(check_output(AgentRun(code, events, "", ""))) == 1
+
+
+def test_a_status_that_is_not_what_the_tree_says() -> None:
+    """0 means mirrored; and a status without a reason, when all is mirrored, is wrong as well."""
+    warned = AgentRun(1, [{"event": "entry.skipped", "level": "warning"}], "", "")
+
+    assert check_status(GOOD, {"a": b"a"}, {"a": b"a"}) == []
+    assert len(check_status(GOOD, {"a": b"a"}, {"a": b"b"})) == 1
+    assert len(check_status(AgentRun(1, [], "", ""), {"a": b"a"}, {"a": b"a"})) == 1
+    assert check_status(warned, {"a": b"a"}, {"a": b"a"}) == []
 
 
 def test_a_pass_that_does_not_put_things_right(before: Invariants) -> None:

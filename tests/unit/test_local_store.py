@@ -1080,13 +1080,16 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
     [
         (errno.ENOSPC, DiskFull, "free space"),
         (errno.EDQUOT, DiskFull, "free space"),
-        (errno.ELOOP, EntryError, ""),
-        (errno.EISDIR, EntryError, ""),
-        (errno.EXDEV, EntryError, ""),
+        (errno.ELOOP, EntryError, "remove it"),
+        (errno.EISDIR, EntryError, "remove it"),
+        (errno.EXDEV, EntryError, "unmount it"),
         (errno.EROFS, DirectoryError, "read-only"),
         (errno.EPERM, DirectoryError, "chattr -i"),
         (errno.EACCES, DirectoryError, "chattr -i"),
-        (errno.EIO, DirectoryError, ""),
+        (errno.EIO, DirectoryError, "kernel's log"),
+        (errno.ESTALE, DirectoryError, "mount"),
+        (errno.EMFILE, DirectoryError, "LimitNOFILE="),
+        (errno.ENAMETOOLONG, DirectoryError, "file system"),
     ],
 )
 def test_what_the_system_says_is_translated(

@@ -88,7 +88,8 @@ def test_every_error_has_its_exit_status(error: AgentError, code: int, cause: st
 def test_an_error_as_a_log_event() -> None:
     """A log line names what happened, its cause, and what to do where there is something."""
 
-    assert EntryError("torn").fields() == {"error": "torn", "cause": "partial"}
+    assert AgentError("torn").fields() == {"error": "torn", "cause": "partial"}
+    assert "`ignore`" in EntryError("torn").fields()["remedy"]
     assert EntryError("torn", remedy="wait").fields()["remedy"] == "wait"
 
 
@@ -222,7 +223,12 @@ def test_the_first_errors_are_kept_and_no_more() -> None:
     assert len(many.errors) == KEPT_ERRORS
     assert len(errors) == KEPT_ERRORS
     assert errors[0] == {"mapping": "", "key": "", "error": "late", "remedy": "wait"}
-    assert errors[1] == {"mapping": "site", "key": "k0", "error": "e0", "remedy": ""}
+    assert errors[1] == {
+        "mapping": "site",
+        "key": "k0",
+        "error": "e0",
+        "remedy": EntryError.remedy,
+    }
 
 
 def test_the_first_reason_names_what_it_is_about() -> None:

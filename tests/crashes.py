@@ -48,7 +48,8 @@ def _attempt(point: Point) -> Trial:
         return attempt(point, Path(directory, "world"), forked_once)
 
 
-def _points(options: argparse.Namespace) -> list[Point]:
+def _points(options: argparse.Namespace) -> tuple[list[Point], int]:
+    """Give the points that are to be tried, and how many there are."""
     found: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
         for name in options.scenario or SCENARIOS:
@@ -57,7 +58,8 @@ def _points(options: argparse.Namespace) -> list[Point]:
             )
     if options.number:
         found = [each for each in found if each.number == options.number]
-    return sample(found, options.sample, options.seed) if options.sample else found
+    chosen = sample(found, options.sample, options.seed) if options.sample else found
+    return chosen, len(found)
 
 
 class _Table:
@@ -114,8 +116,8 @@ def main() -> int:
         return 2
     if options.power_cut:
         return _cut(options)
-    points, table = _points(options), _Table()
-    print(f"{len(points)} points", flush=True)
+    (points, count), table = _points(options), _Table()
+    print(f"{len(points)} of {count} points", flush=True)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context) as pool:
         try:

@@ -27,6 +27,7 @@ MET = 0.95
 """The share of the points that must be met: a pass may take another way than the one that was counted."""
 ROOT = Path(__file__).parent.parent
 COMMAND = "python -m tests.proof --readme"
+COUNT = re.compile(r"^\d+ of (?P<count>\d+) points$", re.MULTILINE)
 POINTS = re.compile(
     r"^all \| \| (?P<tried>\d+) \| (?P<met>\d+) \| (?P<lost>\d+) \|$", re.MULTILINE
 )
@@ -78,12 +79,13 @@ def of_tests(_: str, junit: Path) -> Result:
 
 def of_points(printed: str, _: Path) -> Result:
     """Read the table of `tests.crashes`."""
-    found = POINTS.search(printed)
-    if found is None or int(found["met"]) < MET * int(found["tried"]):
+    found, count = POINTS.search(printed), COUNT.search(printed)
+    if found is None or count is None or int(found["met"]) < MET * int(found["tried"]):
         return Result("", None)
-    return Result(
-        f"{int(found['tried']):,} points, {int(found['met']):,} met", int(found["lost"])
+    told = (
+        f"{int(found['tried']):,} of {int(count['count']):,} points, {int(found['met']):,} met"
     )
+    return Result(told, int(found["lost"]))
 
 
 def of_cuts(printed: str, _: Path) -> Result:
@@ -109,8 +111,15 @@ def of_soak(printed: str, _: Path) -> Result:
     return Result(told, int(found["losses"]))
 
 
-def proofs(minutes: float, seed: int) -> Iterator[Proof]:
-    """Say how each class is tried, the quick ones first."""
+def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
+    """Say how each class is tried, the quick ones first.
+
+    Args:
+        minutes: of the soak.
+        seed: of the soak.
+        points: how many file-system calls meet each kind of fault; None is all.
+    """
+    sample = ["--sample", f"{points}"] if points else []
 
     def tests(name: str, *places: str) -> Proof:
         return Proof(name, ["pytest", "-q", "-p", "no:cacheprovider", *places], of_tests)
@@ -145,10 +154,10 @@ def proofs(minutes: float, seed: int) -> Iterator[Proof]:
     yield tests("spoilt and made-up inputs", "tests/fuzz", "tests/property")
     yield tests("rights, secrets, and files that others may write", "tests/trust")
     yield tests("disks that are full or fail", *hostile("full_disks"))
-    yield crashes("SIGKILL before each file-system call of a pass")
+    yield crashes("SIGKILL before each file-system call of a pass", *sample)
     faults = ("ENOSPC", "EDQUOT", "EIO", "EPERM", "EROFS", "short write")
     options = [word for fault in faults for word in ("--fault", fault)]
-    yield crashes(f"each call fails: {', '.join(faults)}", *options)
+    yield crashes(f"each call fails: {', '.join(faults)}", *options, *sample)
     disks = [word for disk in FILE_SYSTEMS for word in ("--power-cut", disk)]
     yield crashes(f"power cuts: {', '.join(FILE_SYSTEMS)}", *disks)
     soak = ["tests.soak", "--minutes", f"{minutes}", "--seed", f"{seed}"]
@@ -202,7 +211,7 @@ def main() -> int:
     results: list[tuple[Proof, Result]] = []
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="proof-") as directory:
-        for proof in proofs(options.minutes, options.seed):
+        for proof in proofs(options.minutes, options.seed, options.sample):
             print(f"{proof.name} ...", file=sys.stderr, flush=True)
             results.append((proof, try_out(proof, Path(directory))))
             print(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from proof import Proof, Result, of_cuts, of_points, of_soak, of_tests, table, try_out
 
-POINTS = """
+POINTS = """1117 of 1300 points
+
 first | SIGKILL | 190 | 190 | 1 | 0: 190
 all | | 1117 | {met} | 1 |
 """
@@ -39,7 +40,9 @@ def test_the_table_of_every_part_is_read(tmp_path: Path) -> None:
     file = junit(tmp_path, 'tests="9" skipped="2" failures="1" errors="1"')
 
     assert of_tests("", file) == Result("7 cases, 2 not tried here, 40 races", 2)
-    assert of_points(POINTS.format(met=1100), file) == Result("1,117 points, 1,100 met", 1)
+    assert of_points(POINTS.format(met=1100), file) == Result(
+        "1,117 of 1,300 points, 1,100 met", 1
+    )
     assert of_cuts(CUTS, file) == Result("250 cuts, 130 states of the disk", 2)
     assert of_soak(SOAK, file) == Result(
         "15.0 minutes, 812 passes, 140 killed, 33 steps of the clock", 0

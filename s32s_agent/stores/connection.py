@@ -36,6 +36,7 @@ from s32s_agent.stores.listing import NotAListing, Page, parse_page
 from s32s_agent.stores.plain import Address, PlainAnswer, PlainRequests, address
 
 if TYPE_CHECKING:
+    from boto3 import Session as Boto3Session
     from botocore.awsrequest import AWSRequest
     from botocore.config import Config
     from mypy_boto3_s3 import S3Client
@@ -121,6 +122,8 @@ class Connection:
         self.stop = stop or Stop()
         self.answered = answered
         self._making = threading.Lock()
+        self._starting = threading.Lock()
+        self._started: Boto3Session | None = None
         self._made: S3Client | None = None
         self._for_boto3: set[str] = set()
         """Buckets that boto3 could list where a plain request could not: in another region, for one."""
@@ -164,11 +167,17 @@ class Connection:
                     self._made = self._client()
             return self._made
 
-    def _client(self, region: str | None = None, s3: dict[str, str] | None = None) -> S3Client:
+    def _boto3_session(self) -> Boto3Session:
+        """Give the session of boto3, one for all clients: each more would extend their classes once more, and fail."""
         import boto3  # noqa: PLC0415 (slow, and a pass in which nothing changed does without)
 
-        settings = self._settings
-        session = boto3.Session(botocore_session=self._session)
+        with self._starting:
+            if self._started is None:
+                self._started = boto3.Session(botocore_session=self._session)
+            return self._started
+
+    def _client(self, region: str | None = None, s3: dict[str, str] | None = None) -> S3Client:
+        settings, session = self._settings, self._boto3_session()
         default = "us-east-1" if not session.region_name else None
         client = session.client(
             "s3",

@@ -206,8 +206,9 @@ def s3_read_only(makers: Makers) -> Rig:
 
 def s3_by_boto3(makers: Makers) -> Rig:
     """List by boto3, as where a plain signed GET does not do."""
-    rig = s3_read_only(makers)
-    rig.store._connection = copy.copy(makers.connection())
+    rig, connection = s3_read_only(makers), makers.connection()
+    _ = connection.client  # made once, for both
+    rig.store._connection = copy.copy(connection)
     rig.store._connection._plain = None
     return rig
 

@@ -23,13 +23,23 @@ from s32s_agent.locations import components, is_inside, is_system_directory
 from s32s_agent.model import Mapping
 from s32s_agent.settings import Settings
 
+_LOOKS = 100
+"""How often a path is resolved on which links come and go."""
 _MAX_LINKS = 40
 """As many as Linux follows on one path."""
 
 
 def real(directory: str) -> str:
-    """Resolve every symbolic link of a path, whether or not its end exists, in normal form."""
-    return Path(os.path.realpath(directory)).as_posix()
+    """Resolve every symbolic link of a path, whether or not its end exists, in normal form.
+
+    Raises:
+        MapError: somebody exchanges links on the way all the time.
+    """
+    for _ in range(_LOOKS):
+        # `realpath` looks whether a name is a link, and then reads it: by then it may be none any more.
+        with contextlib.suppress(OSError):
+            return Path(os.path.realpath(directory)).as_posix()
+    raise MapError(f'"{directory}"', ["it led elsewhere whenever it was looked at"])
 
 
 def homes_of_people() -> tuple[str, ...]:

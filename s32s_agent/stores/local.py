@@ -340,7 +340,12 @@ class LocalStore(LocalReader):
         above |= {each.copy.entry.key for each in staged if not each.token}
         fresh = above - self._durable_directories
         places |= {keys.parent(name) for name in fresh}
-        if len(places) <= _FEW or not sync_file_system(self._tree.fd):
+        trash = self._trash.unsynced()
+        if len(trash) + len(places) <= _FEW or not sync_file_system(self._tree.fd):
+            for place in trash:
+                # The trash may have been given up meanwhile.
+                with contextlib.suppress(FileNotFoundError), self._tree.directory(place) as fd:
+                    sync_directory(fd)
             for place in places:
                 with self._tree.directory(place) as directory:
                     sync_directory(directory)

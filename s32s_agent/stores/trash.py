@@ -39,6 +39,17 @@ class Trash:
         self._tree = tree
         self._run_id = run_id
         self._days = days
+        self._unsynced: set[str] = set()
+        """The keys of the directories that something was put into since they were last asked for."""
+
+    def unsynced(self) -> list[str]:
+        """Give the directories to sync before a name is that was taken from, innermost first; they are told once.
+
+        On btrfs a directory that is synced alone forgets what had its names, even where that has another name by then.
+        """
+        found = {above for key in self._unsynced for above in (key, *keys.ancestors(key))}
+        self._unsynced.clear()
+        return sorted(found, key=len, reverse=True)
 
     @property
     def used(self) -> bool:
@@ -93,6 +104,7 @@ class Trash:
                 [name], (f"{name[:60]}~{each}" for each in itertools.count(1))
             )
             yield fd, next(free for free in names if not _exists(fd, free))
+        self._unsynced.add(f"{_PLACE}/{self._run_id}/{keys.parent(key)}")
 
     def prune(self, now: datetime) -> int:
         """Remove what was kept long enough; give the number of passes whose trash went."""

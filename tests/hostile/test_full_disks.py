@@ -61,7 +61,11 @@ def converges(slave: Slave, wanted: dict[str, bytes]) -> list[str]:
 
 
 def remedies(run: AgentRun) -> list[str]:
-    return [each.get("remedy", "") for each in run.events if "error" in each]
+    return [
+        each.get("remedy", "")
+        for each in run.events
+        if "error" in each and each["event"] != "run.finished"  # it repeats the first
+    ]
 
 
 @pytest.fixture
@@ -92,7 +96,7 @@ def test_a_full_disk_keeps_the_old_files(mirrored: Slave) -> None:
     assert run.exit_code == CANNOT_CREATE
     assert check_after(before, versions_of(OLD, NEW), run, current=NEW) == []
     assert (files_of(mirrored), mirrored.temporaries()) == (OLD, [])
-    assert all("free space" in each for each in remedies(run))
+    assert [each for each in remedies(run) if "free space" not in each] == []
     filler.unlink()
     assert converges(mirrored, NEW) == []
 

@@ -455,7 +455,7 @@ def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
             hits += swapped.hits(run, slave)
 
             assert canary(outside) == before
-            assert run.exit_code != 70
+            assert run.exit_code != 70, run.stderr
             if number >= 5 and hits >= swapped.wanted:
                 break
 

@@ -241,7 +241,7 @@ try:
     cli.main(sys.argv[1:])
 except SystemExit:
     pass
-print(sorted({"boto3", "botocore", "botocore.client", "obstore"} & set(sys.modules)))
+print(sorted({"boto3", "botocore", "obstore"} & set(sys.modules)))
 """
 
 

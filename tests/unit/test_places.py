@@ -334,3 +334,25 @@ def test_homes_are_those_of_people() -> None:
 
     assert real("/root") in homes
     assert "/" not in homes
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_link_that_is_gone_when_it_is_read_is_no_crash(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, times: int
+) -> None:
+    """A directory takes the link's place between two looks: it is looked at again, and in the end refused."""
+    resolve, left = os.path.realpath, [times]
+
+    def race(path: str) -> str:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.EINVAL, "Invalid argument", path)
+        return resolve(path)
+
+    monkeypatch.setattr(os.path, "realpath", race)
+
+    if times == 1:
+        assert real(str(tmp_path)) == str(tmp_path)
+    else:
+        with pytest.raises(MapError, match="led elsewhere"):
+            real(str(tmp_path))

@@ -112,8 +112,10 @@ class Trash:
         return self._remove([run_id for run_id, when in self._kept() if when < limit])
 
     def give_up(self) -> bool:
-        """Remove all of it, since the disk is short; tell whether there was any."""
-        return bool(self._remove([run_id for run_id, _ in self._kept()]))
+        """Remove what earlier passes kept, since the disk is short; tell whether there was any."""
+        return bool(
+            self._remove([run_id for run_id, _ in self._kept() if run_id != self._run_id])
+        )
 
     def _kept(self) -> list[tuple[str, datetime]]:
         try:

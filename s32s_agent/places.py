@@ -182,9 +182,8 @@ def _led_astray(directory: str, resolved: str) -> str:
                     f'"{end}" is a link of {owner}, expected one of the agent\'s user or root'
                 )
     except OSError as error:
-        end = (
-            error.filename
-        )  # what is missing, or may not be looked at, can still be opened or not
+        # What is missing, or may not be looked at, can still be opened or not.
+        end = error.filename
         if is_inside(resolved, end):
             return ""
     # What was looked at is what was resolved, or somebody exchanged a link in between.

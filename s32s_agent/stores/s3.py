@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ from s32s_agent.stores.border import border, is_encrypted, part_of
 from s32s_agent.stores.connection import Connection
 from s32s_agent.stores.listing import Listing, Page
 from s32s_agent.stores.pages import Pages
-from s32s_agent.stores.ranges import RANGE, RANGED_FROM, Range, Read, Slots, cut
+from s32s_agent.stores.ranges import RANGE, RANGED_FROM, Range, Slots, cut
 from s32s_agent.stores.spool import in_key_order
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class S3Store:
         self._bytes: ByteStore | None = None
         self._opening = threading.Lock()
         self._is_seaweedfs = False
-        self._slots = Slots()
+        self.slots = Slots()
+        """Bound the ranges of all objects."""
         self.in_ranges = True
         """Cleared when a range gave something wrong: large objects are then asked for as a whole."""
         self._computed: dict[tuple[str, str | None], str] = {}
@@ -197,12 +198,6 @@ class S3Store:
             if _OTHER_ANSWER.search(str(error)):
                 raise IntegrityError(str(error)) from error
             raise
-
-    def fetch_ranges(
-        self, ranges: Iterable[Range], read: Read, file: File
-    ) -> Generator[Range, None, None]:
-        """Bring ranges of an object into a file; yield them in order, each when it is whole."""
-        return self._slots.fetch(ranges, read, file)
 
     def _get(self, entry: Entry, options: GetOptions) -> GetResult:
         import obstore  # noqa: PLC0415
@@ -424,7 +419,7 @@ class _RangedDownload(_Download, RangedContent):
             digests[0] = Digest(part_size)
             self._hash(digests[0], file, Range(0, kept))
         ranges = cut(kept, self._entry.size, RANGE // part_size * part_size)
-        with contextlib.closing(self._store.fetch_ranges(ranges, read, file)) as fetched:
+        with contextlib.closing(self._store.slots.fetch(ranges, read, file)) as fetched:
             for _ in fetched:
                 pass
         in_order = (digests[start] for start in sorted(digests))
@@ -434,7 +429,7 @@ class _RangedDownload(_Download, RangedContent):
         """Read the file again, in order, behind the ranges."""
         read = functools.partial(self._store.range_of, self._entry)
         ranges = cut(kept, self._entry.size)
-        with contextlib.closing(self._store.fetch_ranges(ranges, read, file)) as fetched:
+        with contextlib.closing(self._store.slots.fetch(ranges, read, file)) as fetched:
             for each in itertools.chain([Range(0, kept)], fetched):
                 self._hash(self._whole, file, each)
         return self._whole.etag()

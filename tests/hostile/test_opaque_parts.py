@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from support.scripted import HTTP_WHEN, Reply, ScriptedS3, is_get, multipart_etag
 from support.slaves import Slave
 
@@ -13,6 +14,14 @@ PART = 5 << 20
 OPAQUE = f'"{"0" * 32}-3"'
 SMALL = random.Random(7).randbytes(11 << 20)
 LARGE = random.Random(8).randbytes(4 * RANGE + 100)
+
+
+@pytest.fixture
+def slave(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
+    """One that takes the objects in order, one after the other."""
+    s3 = {"endpoint_url": scripted.endpoint_url}
+    scripted_slave.configure(sync={"workers": 1}, s3=s3)
+    return scripted_slave
 
 
 def put_in_parts(server: ScriptedS3, key: str, data: bytes, etag: str = "") -> None:
@@ -27,11 +36,9 @@ def damaged(server: ScriptedS3, key: str) -> Reply:
 
 
 def test_a_damaged_object_is_not_believed_because_another_one_proves_nothing(
-    scripted_slave: Slave, scripted: ScriptedS3
+    slave: Slave, scripted: ScriptedS3
 ) -> None:
     """Where one object's parts gave its ETag, a mismatch is damage, whatever was found before."""
-    slave = scripted_slave
-    slave.configure(sync={"workers": 1}, s3={"endpoint_url": scripted.endpoint_url})
     put_in_parts(scripted, "a-opaque", SMALL, OPAQUE)
     put_in_parts(scripted, "b-proven", SMALL[::-1])
     put_in_parts(scripted, "c-damaged", SMALL)
@@ -46,11 +53,9 @@ def test_a_damaged_object_is_not_believed_because_another_one_proves_nothing(
 
 
 def test_objects_that_prove_nothing_still_come_in_ranges(
-    scripted_slave: Slave, scripted: ScriptedS3
+    slave: Slave, scripted: ScriptedS3
 ) -> None:
     """The second look settles that the ranges were right, so the next object comes in ranges again."""
-    slave = scripted_slave
-    slave.configure(sync={"workers": 1}, s3={"endpoint_url": scripted.endpoint_url})
     put_in_parts(scripted, "a", LARGE, OPAQUE)
     put_in_parts(scripted, "b", LARGE[::-1], OPAQUE.replace("0", "1"))
 

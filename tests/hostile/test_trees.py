@@ -352,7 +352,7 @@ while not stopped:
     for one, other in pairs:
         if not os.path.islink(one) and not os.path.islink(other):
             with contextlib.suppress(OSError):
-                os.unlink(other)
+                os.rename(other, b"%s.%d" % (other, count))
             with contextlib.suppress(OSError):
                 os.symlink(leads_to, other)
         count += libc.renameat2(here, one, here, other, exchange) == 0

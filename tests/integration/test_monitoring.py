@@ -142,19 +142,26 @@ def test_metrics_that_cannot_be_written_change_no_exit_status(
     assert "ReadWritePaths=" in run.named("metrics.failed")[0]["remedy"]
 
 
+def tell_everybody(slave: Slave, bucket: Bucket, server: PingServer, directory: Path) -> Path:
+    """Configure metrics, pings and reports; give the metrics file."""
+    prom = directory / "web.prom"
+    slave.configure(
+        monitoring={
+            "metrics_file": str(prom),
+            "ping_url": server.url,
+            "report": f"{bucket.name}/fleet",
+        }
+    )
+    return prom
+
+
 def test_check_tries_who_is_told_without_telling_them(
     slave: Slave, bucket: Bucket, tmp_path: Path
 ) -> None:
     """The directory and the bucket are looked at; no metrics, no report, no ping come of it."""
     slave.publish({"a": b"alpha"})
     with PingServer() as server:
-        prom = tmp_path / "web.prom"
-        monitoring = {
-            "metrics_file": str(prom),
-            "ping_url": server.url,
-            "report": f"{bucket.name}/fleet",
-        }
-        slave.configure(monitoring=monitoring)
+        prom = tell_everybody(slave, bucket, server, tmp_path)
         check = slave.agent.run("--check")
 
     assert check.exit_code == 0
@@ -246,13 +253,7 @@ def test_a_dry_run_tells_nobody(slave: Slave, bucket: Bucket, tmp_path: Path) ->
     """`--dry-run` touches nothing, and a monitor is something."""
     slave.publish({"a": b"alpha"})
     with PingServer() as server:
-        prom = tmp_path / "web.prom"
-        monitoring = {
-            "metrics_file": str(prom),
-            "ping_url": server.url,
-            "report": f"{bucket.name}/fleet",
-        }
-        slave.configure(monitoring=monitoring)
+        prom = tell_everybody(slave, bucket, server, tmp_path)
         run = slave.once("--dry-run")
 
     assert (run.exit_code, server.pings, prom.exists()) == (0, [], False)

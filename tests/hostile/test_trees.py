@@ -27,7 +27,7 @@ from support.trees import canary, snapshot, write
 PARTIAL, CANNOT_CREATE = 1, 73
 OLD = {"a": b"old", "d/b": b"old", "d/d/c": b"old", "gone/x": b"gone", "same": b"same"}
 NEW = {"a": b"new", "d/b": b"new", "d/d/c": b"new", "new/n": b"new", "same": b"same"}
-ROUNDS = 150
+ROUNDS = 300
 """At most so many passes while something is swapped."""
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
@@ -451,7 +451,7 @@ def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
             for each in NAMES[1 - number % 2 :: 2]:
                 scripted.objects.pop(f"{PREFIX}/{each}", None)
             slave.publish({"always": b"%d" % number})
-            run = forked_once(slave.agent)
+            run = forked_once(slave.agent, "--allow-deletes")
             hits += swapped.hits(run, slave)
 
             assert canary(outside) == before

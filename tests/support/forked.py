@@ -130,9 +130,9 @@ def _forks() -> Forks:
     return forks
 
 
-def forked_once(agent: Agent) -> AgentRun:
+def forked_once(agent: Agent, *arguments: str) -> AgentRun:
     """Make a pass, as users have it."""
-    return _forks().once(agent)
+    return _forks().once(agent, *arguments)
 
 
 def _serve() -> None:

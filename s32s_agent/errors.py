@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit status that says so. No imports, so that everything may import it.
+"""What can go wrong, and the exit status that says so. It imports nothing of ours, so that everything may import it.
 
     AgentError                    status 1   partial
     ├── UsageError                2          the command line
@@ -28,7 +28,12 @@ what was expected; the command line adds the remedy. Never a credential.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_SQLITE_FULL = 13
+"""https://sqlite.org/rescode.html#full; `sqlite3` itself takes a while to import."""
 
 
 class AgentError(Exception):
@@ -118,6 +123,13 @@ class DiskFull(DirectoryError):
     """The disk, its inodes or a quota are used up."""
 
     remedy = "free space on the disk or raise the quota; the old files are untouched"
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Tell whether the operating system or SQLite means that with its error."""
+    if isinstance(error, OSError):
+        return error.errno in _NO_ROOM
+    return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == _SQLITE_FULL)
 
 
 class SoftwareError(AgentError):

@@ -12,13 +12,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from s32s_agent.documents import printable
-from s32s_agent.errors import DirectoryError, DiskFull
+from s32s_agent.errors import DirectoryError, DiskFull, is_disk_full
 from s32s_agent.keys import TEMPORARY
 
 MAX_SIZE = 16 * 1024 * 1024
 """Bytes. What is longer was not written by a pass."""
 
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMEDY = "state_dir must exist, belong to the user that runs the agent, and be on a disk that is writable"
 
 
@@ -95,7 +94,7 @@ def make_directory(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError, remedy: str = _REMEDY) -> DirectoryError:
     message = f'"{printable(str(path))}": cannot be written: {error.strerror}'
-    if error.errno in _DISK_FULL:
+    if is_disk_full(error):
         return DiskFull(message)
     return DirectoryError(message, remedy=remedy)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from s32s_agent.errors import DirectoryError, DiskFull
+from s32s_agent.errors import DirectoryError, DiskFull, is_disk_full
 from s32s_agent.keys import is_no_text
 from s32s_agent.model import IndexRow, Stamp
 
@@ -211,7 +211,7 @@ def _index_row(row: tuple[Any, ...]) -> IndexRow | None:
 def _failed(error: Exception) -> DirectoryError:
     """Translate trouble around the file, not in it."""
     message = f"index: {error}"
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+    if is_disk_full(error):
         return DiskFull(
             message, remedy="free space on the disk of state_dir, or raise the quota"
         )

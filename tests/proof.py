@@ -138,6 +138,8 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
             "listings",
             "bodies",
             "large_objects",
+            "master_listings",
+            "opaque_parts",
             "seams",
             "endless_answers",
             "slow_listings",
@@ -145,15 +147,17 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     )
     yield tests(
         "networks, certificates, proxies, redirects, closed pipes and signals",
-        *hostile("networks", "ways", "interruptions"),
+        *hostile("networks", "ways", "waits", "interruptions"),
     )
     yield tests(
-        "hostile keys, maps and trees", *hostile("names", "trees"), "tests/unit/test_keys.py"
+        "hostile keys, maps and trees",
+        *hostile("names", "trees", "own_files"),
+        "tests/unit/test_keys.py",
     )
     yield tests("passes that overlap", "tests/integration/test_overlap.py")
     yield tests("spoilt and made-up inputs", "tests/fuzz", "tests/property")
     yield tests("rights, secrets, and files that others may write", "tests/trust")
-    yield tests("disks that are full or fail", *hostile("full_disks"))
+    yield tests("disks that are full or fail", *hostile("full_disks", "clears"))
     yield crashes("SIGKILL before each file-system call of a pass", *sample)
     faults = ("ENOSPC", "EDQUOT", "EIO", "EPERM", "EROFS", "short write")
     options = [word for fault in faults for word in ("--fault", fault)]
@@ -204,6 +208,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
     parser.add_argument("--minutes", type=float, default=15.0, help="of the soak")
     parser.add_argument("--seed", type=int, default=1, help="of the soak")
+    parser.add_argument(
+        "--sample", type=int, help="of the calls that meet each kind of fault; all of them"
+    )
     parser.add_argument(
         "--readme", action="store_true", help="write the table into the README"
     )

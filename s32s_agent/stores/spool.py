@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from s32s_agent.errors import DirectoryError, DiskFull, ListingInconsistent
+from s32s_agent.errors import DirectoryError, DiskFull, ListingInconsistent, is_disk_full
 from s32s_agent.model import Entry, Kind, Problem
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -37,8 +37,9 @@ def _disk_trouble() -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        kind, remedy = (DiskFull, _NO_ROOM) if full else (DirectoryError, _NO_PLACE)
+        kind, remedy = (
+            (DiskFull, _NO_ROOM) if is_disk_full(error) else (DirectoryError, _NO_PLACE)
+        )
         raise kind(f"the temporary file of a listing: {error}", remedy=remedy) from error
 
 

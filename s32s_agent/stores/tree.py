@@ -17,7 +17,14 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from s32s_agent.errors import AgentError, ConfigError, DirectoryError, DiskFull, EntryError
+from s32s_agent.errors import (
+    AgentError,
+    ConfigError,
+    DirectoryError,
+    DiskFull,
+    EntryError,
+    is_disk_full,
+)
 from s32s_agent.stores.reader import Level
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,7 +48,6 @@ _NO_CROSSING = 0x01
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _PIECE = 1 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 _REMEDIES = {
     errno.EROFS: "the file system is mounted read-only",
@@ -107,7 +113,7 @@ def translated(error: OSError, key: str) -> AgentError:
 
 def _meaning(error: OSError, key: str) -> AgentError:
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if is_disk_full(error):
         return DiskFull(f'"{key}": {reason}')
     if error.errno in _IN_THE_WAY:
         fact = "a link, file or directory of that name stands in the way"

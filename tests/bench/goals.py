@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .results import CHECKSUMS, OURS, Record, Summary, best_peer, summaries
 from .table import MB, growth_bytes, markdown
+from .tools import PAGE_BY_PAGE, SIDE_BY_SIDE
 
 BEST = "the best peer"
 AWS, S5CMD = "aws s3 sync", "s5cmd sync"
@@ -58,12 +59,19 @@ GROWTH = 60
 """Bytes an object, less than that, from the least to the most of them."""
 TENTH = 10
 """The changed objects of f are a tenth of those of a."""
+THIRD = 1 / 3
+"""What a listing with its pages side by side takes of the time of one page after the other."""
 
 
 def goals(workloads: Mapping[str, Record]) -> str:
     """Give a table of every goal of which both sides were measured."""
     found = {name: summaries(record) for name, record in workloads.items()}
-    rows = [*_shares(found), *_changes(found), *_memory(found, growth_bytes(workloads))]
+    rows = [
+        *_shares(found),
+        *_changes(found),
+        *_listing(found),
+        *_memory(found, growth_bytes(workloads)),
+    ]
     return "\n".join(markdown(("workload", "goal", "reached", ""), rows))
 
 
@@ -87,6 +95,14 @@ def _changes(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[tuple[str, 
         a, e, f = (found[name][OURS].wall.median for name in ("a", "e", "f"))
         goal = f"wall time: e and a tenth of a, {e + a / TENTH:.2f} s"
         yield "f", goal, f"{f:.2f} s", _met(f <= e + a / TENTH)
+
+
+def _listing(found: Mapping[str, Mapping[str, Summary]]) -> Iterator[tuple[str, ...]]:
+    for name, tools in found.items():
+        if SIDE_BY_SIDE in tools and PAGE_BY_PAGE in tools:
+            reached = tools[SIDE_BY_SIDE].wall.median / tools[PAGE_BY_PAGE].wall.median
+            goal = f"{SIDE_BY_SIDE}: a third of one after the other"
+            yield name, goal, f"{reached:.2f}", _met(reached < THIRD)
 
 
 def _memory(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .course import Outcome
-from .tools import FLOOR, Tool
+from .tools import FLOOR, LISTING, Tool
 from .workloads import Workload
 
 FILE = "benchmark.json"
@@ -70,7 +70,7 @@ def problems(record: Record) -> dict[str, str]:
 
 def is_peer(tool: str) -> bool:
     """Tell whether it is another tool than ours, in any of its settings."""
-    return not tool.startswith((OURS, FLOOR))
+    return not tool.startswith((OURS, FLOOR, LISTING))
 
 
 def best_peer(found: Mapping[str, Summary]) -> str | None:

@@ -16,7 +16,7 @@ from .results import (
     spread,
     summaries,
 )
-from .tools import FLOOR
+from .tools import FLOOR, PAGE_BY_PAGE, SIDE_BY_SIDE
 
 MB = 1e6
 LAX = f"{OURS}, durable: false"
@@ -134,6 +134,11 @@ def _notes(workloads: Mapping[str, Record]) -> Iterator[str]:
                 _figure(each.median) for each in (found[FLOOR].wall, found[FLOOR].cpu)
             )
             yield f"{name}, to {FLOOR} and nothing else (tests/bench/floor.py): {wall} s, {cpu} s."
+        if SIDE_BY_SIDE in found and PAGE_BY_PAGE in found:
+            fast, slow = (
+                _figure(found[tool].wall.median) for tool in (SIDE_BY_SIDE, PAGE_BY_PAGE)
+            )
+            yield f"{name}, {SIDE_BY_SIDE}: {fast} s instead of {slow} s one after the other."
     growth = growth_bytes(workloads)
     if growth is not None:
         yield f"j: memory grows by {growth:.0f} bytes an object."

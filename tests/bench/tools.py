@@ -24,6 +24,9 @@ PREFIX = "data"
 MAPS = "maps"
 EXTRA = "bench"
 FLOOR = "fetch, hash, write"
+LISTING = "listing alone"
+PAGE_BY_PAGE = f"{LISTING}, one page after the other"
+SIDE_BY_SIDE = f"{LISTING}, pages side by side"
 
 
 class Direction(Enum):
@@ -276,6 +279,37 @@ class Floor:
         return f"obstore {importlib.metadata.version('obstore')}"
 
 
+@dataclass(frozen=True, slots=True)
+class ListingAlone:
+    """The agent's listing by itself; no tool for anybody."""
+
+    agent: Path
+    name: str
+
+    def takes(self, job: Job) -> bool:
+        """Only where a round trip takes long."""
+        return job.delayed and not job.first
+
+    def set_up(self, job: Job, publish: Callable[[str, bytes], None]) -> None:
+        """Need nothing."""
+
+    def command(self, job: Job) -> list[str]:
+        """Run the script with the agent's Python; the first run learns what the others go by."""
+        remembered = [str(job.home / "seams.json")] if self.name == SIDE_BY_SIDE else []
+        python = str(self.agent.parent / "python")
+        script = str(Path(__file__).with_name("listing.py"))
+        return [python, "-I", script, job.bucket, PREFIX, *remembered]
+
+    def missing(self) -> str:
+        """Say where the agent's Python was looked for."""
+        python = self.agent.parent / "python"
+        return "" if python.exists() else f"{python}: no such program"
+
+    def version(self) -> str:
+        """Ask the agent."""
+        return said([str(self.agent), "--version"])
+
+
 def all_tools(agent: Path) -> list[Tool]:
     """Give every tool, in the order in which they take turns."""
     lax = {"durable": False}
@@ -288,6 +322,8 @@ def all_tools(agent: Path) -> list[Tool]:
         S5cmd("s5cmd cp", "cp"),
         Aws(),
         Floor(),
+        ListingAlone(agent, PAGE_BY_PAGE),
+        ListingAlone(agent, SIDE_BY_SIDE),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from proof import Proof, Result, of_cuts, of_points, of_soak, of_tests, table, try_out
+from proof import Proof, Result, of_cuts, of_points, of_soak, of_tests, proofs, table, try_out
 
 POINTS = """1117 of 1300 points
 
@@ -83,3 +83,15 @@ def test_a_part_that_breaks_off_is_no_part_without_losses(tmp_path: Path) -> Non
     assert "| breaks | 250 cuts, 130 states of the disk | could not be tried |" in table(
         [(proof, result)], 60
     )
+
+
+def test_no_hostile_test_is_left_out_of_the_table() -> None:
+    """Each belongs to a class, but those two that try a few calls of what is tried at every call."""
+    tests = Path(__file__).parents[1]
+    tried = {word for proof in proofs(1, 1, None) for word in proof.command}
+    hostile = {
+        f"tests/hostile/{path.name}" for path in (tests / "hostile").glob("test_*.py")
+    } - {"tests/hostile/test_crashes.py", "tests/hostile/test_powercuts.py"}
+
+    assert hostile - tried == set()
+    assert [each for each in tried if "/" in each and not (tests.parent / each).exists()] == []

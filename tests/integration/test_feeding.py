@@ -54,7 +54,7 @@ def run(command: str, source: Path, bucket: Bucket, *more: str) -> None:
         "RCLONE_CONFIG_REMOTE_ENV_AUTH": "true",
         "RCLONE_CONFIG_REMOTE_ENDPOINT": server.endpoint_url,
     }
-    line = [tool, *arguments, *more]
+    line = [tool, *arguments, *MORE.get(program, ()), *more]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -88,10 +88,10 @@ def test_a_slave_gets_what_the_command_sent(
     (source / "large").write_bytes(os.urandom(size))
     if "--no-follow-symlinks" in command or tool == "rclone":
         (source / "link").symlink_to("../outside")
-    run(command, source, bucket, *MORE.get(tool, ()))
+    run(command, source, bucket)
 
     first = fed.once()
-    run(command, source, bucket, *MORE.get(tool, ()))
+    run(command, source, bucket)
     second = fed.once()
 
     verified = {each["key"]: each["verified"] for each in first.named("entry.copied")}

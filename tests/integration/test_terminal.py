@@ -12,7 +12,7 @@ import pytest
 from support.slaves import Slave
 
 PROGRESS = re.compile(
-    r"site  \[[#.]{20}\]  \d/3  [\d.]+ k?B/300.0 kB  [\d.]+ k?B/s  \d:\d\d left"
+    r"site  \[[#.]{20}\]  \d/10  [\d.]+ k?B/300.0 kB  [\d.]+ k?B/s  \d:\d\d left"
 )
 GREEN = "\x1b[32m"
 
@@ -52,7 +52,7 @@ def _read(descriptor: int) -> str:
 @pytest.fixture
 def slow(slave: Slave) -> Slave:
     """A slave whose pass takes some seconds."""
-    slave.publish({str(number): b"x" * 100_000 for number in range(3)})
+    slave.publish({str(number): b"x" * 30_000 for number in range(10)})
     slave.configure(sync={"max_bandwidth": "120kB"})
     return slave
 

@@ -169,8 +169,7 @@ class Agent:
         """Run the agent to its end.
 
         Raises:
-            AssertionError: a line on stderr is not a JSON object, which is not checked where the command line
-                was refused, or the test asked for another log format; or it told what no run may tell.
+            AssertionError: as for `ended`.
         """
         done = subprocess.run(
             self.command(*arguments),
@@ -181,15 +180,27 @@ class Agent:
             timeout=timeout,
             check=False,
         )
-        self.refuse_secrets(done.stdout + done.stderr)
-        stderr = done.stderr.decode("utf-8", errors="backslashreplace")
-        prose = done.returncode == USAGE_STATUS or "--log-format" in arguments
-        run = AgentRun(
-            exit_code=done.returncode,
-            events=[] if prose else parse_events(stderr),
-            stdout=done.stdout.decode("utf-8", errors="backslashreplace"),
-            stderr=stderr,
-        )
+        return self.ended(arguments, done.returncode, done.stdout, done.stderr)
+
+    def ended(
+        self, arguments: Sequence[str], status: int, stdout: bytes, stderr: bytes
+    ) -> AgentRun:
+        """Give the run that was one of a process.
+
+        Args:
+            arguments: of the command line.
+            status: that it exited with.
+            stdout: all that it wrote there.
+            stderr: all that it wrote there.
+
+        Raises:
+            AssertionError: a line on stderr is not a JSON object, which is not checked where the command line
+                was refused, or the test asked for another log format; or it told what no run may tell.
+        """
+        self.refuse_secrets(stdout + stderr)
+        told = [each.decode("utf-8", errors="backslashreplace") for each in (stdout, stderr)]
+        prose = status == USAGE_STATUS or "--log-format" in arguments
+        run = AgentRun(status, [] if prose else parse_events(told[1]), *told)
         wrong = what_is_wrong_with(run)
         assert not wrong, f"{wrong}, in:\n{run.stdout}{run.stderr}"
         return run

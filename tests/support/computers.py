@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
+from support.forked import forked_once
 
 PREFIX = "data"
 MAPS = "maps"
@@ -37,7 +38,9 @@ class Computer:
         self.put(key, json.dumps(mappings).encode())
 
     def once(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> AgentRun:
-        """Make a pass."""
+        """Make a pass; in a process that was forked, unless its environment must be there when it starts."""
+        if env is None:
+            return forked_once(self.agent, *arguments)
         return self.agent.run("--once", *arguments, env=env)
 
     def once_without_power(self) -> AgentRun:
@@ -50,6 +53,4 @@ class Computer:
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
-        self.agent.refuse_secrets(done.stdout + done.stderr)
-        stderr = done.stderr.decode()
-        return AgentRun(done.returncode, parse_events(stderr), done.stdout.decode(), stderr)
+        return self.agent.ended((), done.returncode, done.stdout, done.stderr)

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.forked import Forks
@@ -54,8 +55,11 @@ MIB = 1 << 20
 PIECE = b"x" * 65536
 POURED = 160 * MIB
 """What the server sends before it takes the client for lost; nothing that was listed is so large."""
-BUFFERS = 16 * MIB
-"""What the kernel takes from the server and keeps for a client that does not read any more."""
+BUFFERS = sum(
+    int(Path("/proc/sys/net/ipv4", name).read_text().split()[-1])
+    for name in ("tcp_rmem", "tcp_wmem")
+)
+"""What the kernel takes from the server at most, and keeps for a client that does not read any more."""
 SIZES = {"small": 1000, "medium": 5 * MIB, "large": 33 * MIB, "odd\nname": 1000}
 """Whole in one piece, in a stream, in ranges, and by another library."""
 LENGTH = b"content-length: %d\r\n"

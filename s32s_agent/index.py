@@ -20,13 +20,13 @@ from s32s_agent.keys import is_no_text
 from s32s_agent.model import IndexRow, Stamp
 
 _APPLICATION_ID = int.from_bytes(b"S32S")
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE mapping (
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, unordered INTEGER NOT NULL DEFAULT 0,
-    seams TEXT NOT NULL DEFAULT '[]'
+    seams TEXT NOT NULL DEFAULT '[]', mounts TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE entry (
     mapping INTEGER NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL,
@@ -179,19 +179,32 @@ class MappingIndex:
     @property
     def seams(self) -> tuple[str, ...]:
         """The keys after which the pages of an earlier listing began, in its order; what is damaged is none."""
-        try:
-            found = json.loads(self._fact("seams") or "[]")
-        except (ValueError, TypeError, RecursionError):
-            return ()
-        sound = isinstance(found, list) and all(isinstance(key, str) and key for key in found)
-        return tuple(found) if sound else ()
+        return self._keys("seams")
 
     def note_seams(self, seams: Sequence[str]) -> None:
         """Remember where the pages of a listing began."""
         text = json.dumps(seams)
         self._write("UPDATE mapping SET seams = ? WHERE id = ?", [(text, self._number)])
 
-    def _fact(self, column: Literal["unordered", "seams"]) -> Any:
+    @property
+    def mounts(self) -> tuple[str, ...]:
+        """The directories of a source on which something was mounted; what is damaged is none."""
+        return self._keys("mounts")
+
+    def note_mounts(self, mounts: Sequence[str]) -> None:
+        """Remember on which directories something is mounted."""
+        text = json.dumps(mounts)
+        self._write("UPDATE mapping SET mounts = ? WHERE id = ?", [(text, self._number)])
+
+    def _keys(self, column: Literal["seams", "mounts"]) -> tuple[str, ...]:
+        try:
+            found = json.loads(self._fact(column) or "[]")
+        except (ValueError, TypeError, RecursionError):
+            return ()
+        sound = isinstance(found, list) and all(isinstance(key, str) and key for key in found)
+        return tuple(found) if sound else ()
+
+    def _fact(self, column: Literal["unordered", "seams", "mounts"]) -> Any:
         query = f"SELECT {column} FROM mapping WHERE id = ?"  # noqa: S608 (no input)
         try:
             row = self._connection.execute(query, [self._number]).fetchone()

@@ -183,13 +183,18 @@ class Work:
         except OSError as error:
             remedy = "mount the disk, or correct the map; nothing was deleted in S3"
             raise DeletesRefused(f'"{self.place}": {error.strerror}', remedy=remedy) from error
+        options = self.tools.options
         with contextlib.closing(root):
-            yield LocalReader(
+            source = LocalReader(
                 root,
                 index.rows,
-                trust_index=not self.tools.options.verify,
+                trust_index=not options.verify,
                 follow_links=self.tools.settings.sync.symlinks is Symlinks.FOLLOW,
+                mounts=() if options.allow_deletes else index.mounts,
             )
+            yield source
+            if tuple(source.mounts) != index.mounts:
+                index.note_mounts(source.mounts)
 
     @contextlib.contextmanager
     def _target_directory(self, index: MappingIndex) -> Iterator[LocalStore | MemoryStore]:

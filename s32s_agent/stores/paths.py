@@ -7,6 +7,7 @@ another file, never write one.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 import sys
@@ -71,6 +72,10 @@ class _PathLevel:
 
     def __init__(self, path: str) -> None:
         self._path = path
+
+    @functools.cached_property
+    def device(self) -> int:
+        return os.stat(self._path).st_dev
 
     def names(self, *, follow: bool) -> list[str]:
         with os.scandir(self._path) as found:

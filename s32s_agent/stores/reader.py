@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from s32s_agent import keys
@@ -24,6 +24,9 @@ CLOCK_TICK_NS = 10_000_000
 _COARSE_TICK_NS = 2_000_000_000
 """The granularity of FAT, the coarsest there is."""
 _SIGNED = 1 << 63
+_UNMOUNTED = (
+    "a disk was mounted here, and now there is an empty directory (--allow-deletes permits it)"
+)
 
 
 _Seen: TypeAlias = "tuple[str, Stamp | None, Entry | Problem | None]"
@@ -32,6 +35,10 @@ _Seen: TypeAlias = "tuple[str, Stamp | None, Entry | Problem | None]"
 
 class Level(Protocol):
     """One directory of a walk, held open."""
+
+    @property
+    def device(self) -> int:
+        """The number of the file system that it is on."""
 
     def names(self, *, follow: bool) -> list[str]:
         """List what is in it, directories with a slash at their end; with `follow`, links to directories too.
@@ -107,6 +114,7 @@ class LocalReader:
         rows: gives the index's rows in key order, anew at each call.
         trust_index: False makes every file one that nothing vouches for (`--verify`).
         follow_links: take what a symbolic link leads to, as long as it is in the directory.
+        mounts: the directories, as keys, on which something was mounted; one that is empty without it was not emptied.
     """
 
     def __init__(
@@ -116,11 +124,15 @@ class LocalReader:
         *,
         trust_index: bool = True,
         follow_links: bool = False,
+        mounts: Sequence[str] = (),
     ) -> None:
         self._root = root
         self._rows = rows
         self._trust_index = trust_index
         self._follow_links = follow_links
+        self._mounts = frozenset(mounts)
+        self.mounts: list[str] = []
+        """The directories on which something is mounted, or should be, as the last scan found them."""
         self.leftovers: list[str] = []
         """Temporary files of the agent's own that the last scan met."""
 
@@ -133,6 +145,7 @@ class LocalReader:
     def scan(self) -> Iterator[Entry | Problem]:
         """Yield what is there in key order, each file with the ETag that the index vouches for."""
         self.leftovers.clear()
+        self.mounts.clear()
         rows = iter(self._rows())
         row = next(rows, None)
         for key, stamp, other in self._walk():
@@ -200,7 +213,7 @@ class LocalReader:
         wanted = (
             name for name in names if prefix or not keys.is_left_alone(name, at_the_top=True)
         )
-        return _Visit(level, prefix, iter(wanted))
+        return _Visit(level, prefix, iter(wanted), not names)
 
     def _is_nobodys(self, key: str, name: str) -> bool:
         if name.startswith(keys.TEMPORARY):
@@ -245,6 +258,11 @@ class LocalReader:
             led_astray = error.errno == errno.ELOOP
             what = "the symbolic link" if led_astray else "cannot be read"
             return Problem(key, f"{what}: {error.strerror}", key, fatal=not led_astray), None
+        if level.device != here.level.device:
+            self.mounts.append(key)
+        elif key in self._mounts and visit.is_empty:
+            self.mounts.append(key)
+            return Problem(key, _UNMOUNTED, key, fatal=True), visit
         return Entry(key, kind=Kind.DIRECTORY), visit
 
     def _enter(self, here: _Visit, name: str, levels: list[_Visit]) -> Level:
@@ -312,6 +330,7 @@ class _Visit(NamedTuple):
     level: Level
     prefix: str
     names: Iterator[str]
+    is_empty: bool
 
 
 class _FileContent:

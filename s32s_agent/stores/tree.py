@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import grp
 import os
 import pwd
@@ -299,6 +300,10 @@ class _TreeLevel:
     def __init__(self, tree: Tree, fd: int) -> None:
         self._tree = tree
         self._fd = fd
+
+    @functools.cached_property
+    def device(self) -> int:
+        return os.fstat(self._fd).st_dev
 
     def names(self, *, follow: bool) -> list[str]:
         with os.scandir(self._fd) as found:

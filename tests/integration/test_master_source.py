@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
+from support.disks import or_skip, small_tmpfs
 from support.masters import Master
-from support.trees import canary
+from support.trees import canary, write
 
 FILES = {"a": b"alpha", "d/b": b"beta", "d/c": b"gamma"}
 REFUSED, PARTIAL = 3, 1
@@ -67,6 +70,62 @@ def test_an_empty_source_deletes_nothing(pushed: Master, bucket: Bucket) -> None
     assert "empty" in run.named("deletes.withheld")[0]["reason"]
     pushed.configure(sync={"allow_empty_source": True})
     assert (pushed.once().exit_code, published(bucket)) == (0, {})
+
+
+@pytest.fixture
+def with_disk(pushed: Master) -> Callable[[], AbstractContextManager[None]]:
+    """A master on whose directory `d/disk` a disk was mounted; gives what mounts it again."""
+    place = pushed.source / "d/disk"
+
+    @contextmanager
+    def mounted() -> Iterator[None]:
+        with or_skip(), small_tmpfs(place, "size=1m"):
+            write(place, DISK)
+            yield
+
+    with mounted():
+        assert pushed.once().exit_code == 0
+    return mounted
+
+
+DISK = {f"of the disk {number}": b"data" for number in range(3)}
+ON_DISK = {f"d/disk/{name}": data for name, data in DISK.items()}
+
+
+def test_a_disk_that_is_gone_further_down_deletes_nothing(
+    pushed: Master, bucket: Bucket, with_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """An empty directory on which a disk was mounted is no absence, however often it is looked at."""
+    (pushed.source / "a").unlink()
+    for _ in range(2):
+        run = pushed.once()
+
+        assert (run.exit_code, published(bucket)) == (PARTIAL, {**FILES, **ON_DISK})
+        (event,) = run.named("entry.skipped")
+        assert (event["key"], "a disk was mounted here" in event["reason"]) == (
+            "d/disk/",
+            True,
+        )
+        assert "--allow-deletes" in run.named("deletes.withheld")[0]["reason"]
+
+    with with_disk():
+        after = pushed.once()
+    assert (after.exit_code, after.finished["copied"], after.finished["deleted"]) == (0, 0, 1)
+
+
+def test_a_disk_that_is_taken_away_for_good(
+    pushed: Master, bucket: Bucket, with_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """`--allow-deletes` says so once; and a directory that is filled again needs no disk."""
+    assert pushed.once("--allow-deletes").exit_code == 0
+    assert published(bucket) == {**FILES, "d/disk/": b""}
+    assert pushed.once().exit_code == 0
+
+    with with_disk():
+        assert pushed.once().exit_code == 0
+    pushed.write({"d/disk/here": b"now"})
+    assert pushed.once().exit_code == 0
+    assert published(bucket) == {**FILES, "d/disk/": b"", "d/disk/here": b"now"}
 
 
 # --- what cannot be read ---

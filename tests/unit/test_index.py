@@ -141,7 +141,7 @@ def of_somebody_else(path: Path) -> None:
 def of_another_version(path: Path) -> None:
     fill(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute("PRAGMA user_version = 4")
 
 
 Damage = Callable[[Path], None]

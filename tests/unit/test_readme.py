@@ -6,10 +6,12 @@ import ast
 import dataclasses
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.hostile_cases import CASES as HOSTILE_CASES
 from support.readme import DOCS, README, ROOT, section_of, table
 
 import s32s_agent
@@ -174,6 +176,14 @@ def test_every_log_event_is_told_with_its_fields() -> None:
 
     assert set(rows) == events()
     assert untold == set()
+
+
+def test_others_were_tried_in_every_case_that_there_is() -> None:
+    """The table of what they did counts the cases of each class that the command beside it runs."""
+    rows = re.findall(r"^\| [^|]+ \| (\d+) \|", section_of("Comparison"), re.MULTILINE)
+    cases = Counter(case.kind for case in HOSTILE_CASES if case.for_peers)
+
+    assert [int(count) for count in rows] == list(cases.values())
 
 
 def test_links_lead_somewhere() -> None:

@@ -37,7 +37,8 @@ from s32s_agent.places import check_place, homes_of_people, own_of, refuse_hidde
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
 from s32s_agent.settings import Command, Settings
-from s32s_agent.stores.connection import PATIENCE, Connection, Patience
+from s32s_agent.stores.clients import PATIENCE, Patience
+from s32s_agent.stores.connection import Connection
 from s32s_agent.work import BATCHES, UPLOADS, Options, Tools, Work
 
 INDEX = "index.db"

@@ -20,7 +20,7 @@ from s32s_agent.report import one_code
 from s32s_agent.settings import Settings
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.connection import Patience
+    from s32s_agent.stores.clients import Patience
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
 
@@ -237,6 +237,6 @@ def _check(settings: Settings, config: str) -> int:
 
 def _once(settings: Settings, options: argparse.Namespace, patience: Patience | None) -> int:
     from s32s_agent.once import once  # noqa: PLC0415 (the others need no log)
-    from s32s_agent.stores.connection import PATIENCE  # noqa: PLC0415
+    from s32s_agent.stores.clients import PATIENCE  # noqa: PLC0415
 
     return once(settings, options, patience or PATIENCE)

@@ -22,7 +22,7 @@ from s32s_agent.render import plan_lines
 from s32s_agent.run import Run
 from s32s_agent.settings import LogSettings, Settings
 from s32s_agent.signals import Signals
-from s32s_agent.stores.connection import Patience
+from s32s_agent.stores.clients import Patience
 from s32s_agent.work import Options
 
 

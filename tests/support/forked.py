@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from s32s_agent import cli
-from s32s_agent.stores.connection import Patience
+from s32s_agent.stores.clients import Patience
 from support import small_ranges
 from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
 

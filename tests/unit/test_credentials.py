@@ -84,7 +84,7 @@ def test_a_profile_of_the_delivered_file_is_found(delivered: Path) -> None:
     write(delivered, "s32s-agent.aws", profile="mirror")
     connection = Connection(S3Settings(profile="mirror", endpoint_url="http://127.0.0.1:9"), 1)
 
-    assert connection._credentials()["access_key_id"] == "s32s-agent.aws"
+    assert connection._clients._credentials()["access_key_id"] == "s32s-agent.aws"
 
 
 def test_a_delivered_file_without_keys_is_a_clear_error(delivered: Path) -> None:

@@ -1,21 +1,23 @@
 """Try everything that may go wrong at full length, in one run: `python -m tests.proof --minutes 15`, as root.
 
 Prints a table: of each class of faults how many cases were tried, and how many of them lost something. Ends with status
-1 if any did, or if a class could not be tried. With `--readme` the table goes into the README.
+1 if any did, or if a class could not be tried. With `--readme` the table goes into the README. A run takes hours where
+each call is to fail; `--sample` has some of them fail, and with `--results` a run that was interrupted goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -117,7 +119,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     Args:
         minutes: of the soak.
         seed: of the soak.
-        points: how many file-system calls meet each kind of fault; None is all.
+        points: how many file-system calls fail; None is all. All of them meet SIGKILL.
     """
     sample = ["--sample", f"{points}"] if points else []
 
@@ -158,7 +160,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     yield tests("spoilt and made-up inputs", "tests/fuzz", "tests/property")
     yield tests("rights, secrets, and files that others may write", "tests/trust")
     yield tests("disks that are full or fail", *hostile("full_disks", "clears"))
-    yield crashes("SIGKILL before each file-system call of a pass", *sample)
+    yield crashes("SIGKILL before each file-system call of a pass")
     faults = ("ENOSPC", "EDQUOT", "EIO", "EPERM", "EROFS", "short write")
     options = [word for fault in faults for word in ("--fault", fault)]
     yield crashes(f"each call fails: {', '.join(faults)}", *options, *sample)
@@ -166,6 +168,27 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     yield crashes(f"power cuts: {', '.join(FILE_SYSTEMS)}", *disks)
     soak = ["tests.soak", "--minutes", f"{minutes}", "--seed", f"{seed}"]
     yield Proof(f"soak, seed {seed}", soak, of_soak)
+
+
+class Kept:
+    """What came of the classes, by the commands that tried them, in a file if there is to be one."""
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._found: dict[str, dict[str, Any]] = {}
+        if file is not None and file.exists():
+            self._found = json.loads(file.read_text())
+
+    def of(self, proof: Proof) -> Result | None:
+        """Give what came of it earlier, if it came to its end."""
+        found = self._found.get(" ".join(proof.command))
+        return Result(**found) if found and found["lost"] is not None else None
+
+    def keep(self, proof: Proof, result: Result) -> None:
+        """Note what came of it."""
+        self._found[" ".join(proof.command)] = asdict(result)
+        if self._file is not None:
+            self._file.write_text(json.dumps(self._found, indent=1))
 
 
 def try_out(proof: Proof, directory: Path) -> Result:
@@ -185,7 +208,7 @@ def try_out(proof: Proof, directory: Path) -> Result:
     return result
 
 
-def table(results: Sequence[tuple[Proof, Result]], seconds: float) -> str:
+def table(results: Sequence[tuple[Proof, Result]]) -> str:
     """Tell what came of every class."""
     rows = [
         f"| {proof.name} | {result.tried} | {'could not be tried' if result.lost is None else result.lost} |"
@@ -198,7 +221,7 @@ def table(results: Sequence[tuple[Proof, Result]], seconds: float) -> str:
             "|---|---|---|",
             *rows,
             "",
-            f"One run of {seconds / 60:.0f} minutes, {when}.",
+            f"All of it tried on {when}.",
         ]
     )
 
@@ -209,24 +232,27 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=15.0, help="of the soak")
     parser.add_argument("--seed", type=int, default=1, help="of the soak")
     parser.add_argument(
-        "--sample", type=int, help="of the calls that meet each kind of fault; all of them"
+        "--sample", type=int, help="how many calls fail, at random; all of them"
     )
     parser.add_argument(
         "--readme", action="store_true", help="write the table into the README"
     )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="a file for what came of each class; what is in it is not tried again",
+    )
     options = parser.parse_args()
     results: list[tuple[Proof, Result]] = []
-    started = time.monotonic()
+    kept = Kept(options.results)
     with tempfile.TemporaryDirectory(prefix="proof-") as directory:
         for proof in proofs(options.minutes, options.seed, options.sample):
             print(f"{proof.name} ...", file=sys.stderr, flush=True)
-            results.append((proof, try_out(proof, Path(directory))))
-            print(
-                f"    {results[-1][1].tried}, losses: {results[-1][1].lost}",
-                file=sys.stderr,
-                flush=True,
-            )
-    text = table(results, time.monotonic() - started)
+            result = kept.of(proof) or try_out(proof, Path(directory))
+            kept.keep(proof, result)
+            results.append((proof, result))
+            print(f"    {result.tried}, losses: {result.lost}", file=sys.stderr, flush=True)
+    text = table(results)
     print(text)
     if options.readme:
         readme = ROOT / "README.md"

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from proof import Proof, Result, of_cuts, of_points, of_soak, of_tests, proofs, table, try_out
+from proof import (
+    Kept,
+    Proof,
+    Result,
+    of_cuts,
+    of_points,
+    of_soak,
+    of_tests,
+    proofs,
+    table,
+    try_out,
+)
 
 POINTS = """1117 of 1300 points
 
@@ -81,8 +92,28 @@ def test_a_part_that_breaks_off_is_no_part_without_losses(tmp_path: Path) -> Non
 
     assert result == Result("250 cuts, 130 states of the disk", None)
     assert "| breaks | 250 cuts, 130 states of the disk | could not be tried |" in table(
-        [(proof, result)], 60
+        [(proof, result)]
     )
+
+
+def test_a_run_that_was_interrupted_goes_on_with_what_did_not_come_to_its_end(
+    tmp_path: Path,
+) -> None:
+    """By command: another number of minutes, or of calls, is another thing to try."""
+    whole, broken = (
+        Proof("whole", ["a", "--minutes", "1"], of_soak),
+        Proof("b", ["b"], of_soak),
+    )
+    kept = Kept(tmp_path / "results")
+    kept.keep(whole, Result("1 minute", 0))
+    kept.keep(broken, Result("", None))
+
+    again = Kept(tmp_path / "results")
+
+    assert again.of(whole) == Result("1 minute", 0)
+    assert again.of(broken) is None
+    assert again.of(Proof("whole", ["a", "--minutes", "2"], of_soak)) is None
+    assert Kept(None).of(whole) is None
 
 
 def test_no_hostile_test_is_left_out_of_the_table() -> None:

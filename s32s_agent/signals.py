@@ -31,6 +31,7 @@ class Signals:
         """Take the signals over."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
+        sys.unraisablehook = _unraisable
 
     def rest(self) -> None:
         """Raise nothing any more: what is left to do is short, and the exit status is settled."""
@@ -45,6 +46,12 @@ class Signals:
         self._first(reason)
         if not self._resting:
             raise reason
+
+
+def _unraisable(found: sys.UnraisableHookArgs) -> None:
+    """Say nothing of our own exception where none can be raised, as in a callback of `weakref`: it was told before."""
+    if not isinstance(found.exc_value, Stopped):
+        sys.__unraisablehook__(found)
 
 
 @contextlib.contextmanager

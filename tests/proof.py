@@ -119,7 +119,8 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     Args:
         minutes: of the soak.
         seed: of the soak.
-        points: how many file-system calls fail; None is all. All of them meet SIGKILL.
+        points: how many file-system calls fail; None is all, and power cuts in more than one scenario. All calls meet
+            SIGKILL.
     """
     sample = ["--sample", f"{points}"] if points else []
 
@@ -165,7 +166,8 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     options = [word for fault in faults for word in ("--fault", fault)]
     yield crashes(f"each call fails: {', '.join(faults)}", *options, *sample)
     disks = [word for disk in FILE_SYSTEMS for word in ("--power-cut", disk)]
-    yield crashes(f"power cuts: {', '.join(FILE_SYSTEMS)}", *disks)
+    scenario = ["--scenario", "change"] if points else []
+    yield crashes(f"power cuts: {', '.join(FILE_SYSTEMS)}", *disks, *scenario)
     soak = ["tests.soak", "--minutes", f"{minutes}", "--seed", f"{seed}"]
     yield Proof(f"soak, seed {seed}", soak, of_soak)
 
@@ -232,7 +234,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=15.0, help="of the soak")
     parser.add_argument("--seed", type=int, default=1, help="of the soak")
     parser.add_argument(
-        "--sample", type=int, help="how many calls fail, at random; all of them"
+        "--sample",
+        type=int,
+        help="how many calls fail, at random, and power cuts in one scenario; all",
     )
     parser.add_argument(
         "--readme", action="store_true", help="write the table into the README"

@@ -13,7 +13,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from s32s_agent.errors import DirectoryError, DiskFull, is_disk_full
 from s32s_agent.keys import is_no_text
@@ -35,6 +35,8 @@ CREATE TABLE entry (
 ) WITHOUT ROWID;
 """
 
+_Column: TypeAlias = Literal["unordered", "seams", "mounts"]
+"""What is remembered of a mapping as a whole."""
 
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What opening a damaged file raises; the second is for a message about names in it that are no text."""
@@ -174,7 +176,7 @@ class MappingIndex:
 
     def note_unordered(self) -> None:
         """Remember that the store does not list in key order, so that the next pass sorts at once."""
-        self._write("UPDATE mapping SET unordered = ? WHERE id = ?", [(1, self._number)])
+        self._note("unordered", 1)
 
     @property
     def seams(self) -> tuple[str, ...]:
@@ -183,8 +185,7 @@ class MappingIndex:
 
     def note_seams(self, seams: Sequence[str]) -> None:
         """Remember where the pages of a listing began."""
-        text = json.dumps(seams)
-        self._write("UPDATE mapping SET seams = ? WHERE id = ?", [(text, self._number)])
+        self._note("seams", json.dumps(seams))
 
     @property
     def mounts(self) -> tuple[str, ...]:
@@ -193,8 +194,7 @@ class MappingIndex:
 
     def note_mounts(self, mounts: Sequence[str]) -> None:
         """Remember on which directories something is mounted."""
-        text = json.dumps(mounts)
-        self._write("UPDATE mapping SET mounts = ? WHERE id = ?", [(text, self._number)])
+        self._note("mounts", json.dumps(mounts))
 
     def _keys(self, column: Literal["seams", "mounts"]) -> tuple[str, ...]:
         try:
@@ -204,7 +204,11 @@ class MappingIndex:
         sound = isinstance(found, list) and all(isinstance(key, str) and key for key in found)
         return tuple(found) if sound else ()
 
-    def _fact(self, column: Literal["unordered", "seams", "mounts"]) -> Any:
+    def _note(self, column: _Column, value: object) -> None:
+        statement = f"UPDATE mapping SET {column} = ? WHERE id = ?"  # noqa: S608 (no input)
+        self._write(statement, [(value, self._number)])
+
+    def _fact(self, column: _Column) -> Any:
         query = f"SELECT {column} FROM mapping WHERE id = ?"  # noqa: S608 (no input)
         try:
             row = self._connection.execute(query, [self._number]).fetchone()

@@ -12,6 +12,7 @@ import pytest
 from support.agents import AGENTS, Agent
 from support.buckets import IDENTITIES, Bucket, open_client_as
 from support.counting import CountingProxy
+from support.forked import Forks, shared_forks
 from support.masters import Master, new_master
 from support.scripted import ScriptedS3
 from support.secrecy import refuse_secrets_in_files
@@ -51,6 +52,12 @@ def _no_credential_is_kept() -> Iterator[None]:
     for agent in AGENTS:
         refuse_secrets_in_files(agent.secrets, agent.directory)
     AGENTS[:] = shared
+
+
+@pytest.fixture(scope="session")
+def forks() -> Forks:
+    """What forks agents, one for each test process; it ends with that."""
+    return shared_forks()
 
 
 @pytest.fixture(scope="session")

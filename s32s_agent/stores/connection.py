@@ -54,10 +54,7 @@ class Connection:
         answered: called in the thread that reads listings and maps, for every answer.
 
     Raises:
-        AccessDenied: there are no credentials.
-        StoreUnavailable: what is asked for credentials does not answer.
-        Stopped: the pass is to end.
-        ConfigError: the profile or the endpoint cannot be used.
+        AgentError: as for `Clients`.
     """
 
     def __init__(

@@ -115,6 +115,7 @@ class LocalReader:
         trust_index: False makes every file one that nothing vouches for (`--verify`).
         follow_links: take what a symbolic link leads to, as long as it is in the directory.
         mounts: the directories, as keys, on which something was mounted; one that is empty without it was not emptied.
+            None where nothing mounted is entered, so that there is nothing to look for.
     """
 
     def __init__(
@@ -124,13 +125,13 @@ class LocalReader:
         *,
         trust_index: bool = True,
         follow_links: bool = False,
-        mounts: Sequence[str] = (),
+        mounts: Sequence[str] | None = None,
     ) -> None:
         self._root = root
         self._rows = rows
         self._trust_index = trust_index
         self._follow_links = follow_links
-        self._mounts = frozenset(mounts)
+        self._mounts = None if mounts is None else frozenset(mounts)
         self.mounts: list[str] = []
         """The directories on which something is mounted, or should be, as the last scan found them."""
         self.leftovers: list[str] = []
@@ -258,11 +259,12 @@ class LocalReader:
             led_astray = error.errno == errno.ELOOP
             what = "the symbolic link" if led_astray else "cannot be read"
             return Problem(key, f"{what}: {error.strerror}", key, fatal=not led_astray), None
-        if level.device != here.level.device:
-            self.mounts.append(key)
-        elif key in self._mounts and visit.is_empty:
-            self.mounts.append(key)
-            return Problem(key, _UNMOUNTED, key, fatal=True), visit
+        if self._mounts is not None:
+            if level.device != here.level.device:
+                self.mounts.append(key)
+            elif key in self._mounts and visit.is_empty:
+                self.mounts.append(key)
+                return Problem(key, _UNMOUNTED, key, fatal=True), visit
         return Entry(key, kind=Kind.DIRECTORY), visit
 
     def _enter(self, here: _Visit, name: str, levels: list[_Visit]) -> Level:

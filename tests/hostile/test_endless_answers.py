@@ -115,12 +115,6 @@ class Pour:
             counts[number] += len(PIECE)
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.mark.parametrize("head", HEADS)
 def test_an_endless_object_fills_neither_memory_nor_disk(
     scripted_slave: Slave, scripted: ScriptedS3, forks: Forks, head: str

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from support.forked import Forks
 from support.hostile_cases import AFTER, BEFORE, HOSTILE_KEYS, LISTINGS, Case, World
@@ -18,12 +16,6 @@ UNSAFE = {
     *("../escaped", "a/../../escaped", "..", ".", "a/./b", "a//b", "/tmp/s32s-agent-escaped"),
     *("dir/../../../escaped", "../data2/escaped", "nul\0l", *MORE_KEYS),
 }
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
 
 
 @pytest.fixture

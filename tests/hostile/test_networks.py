@@ -121,12 +121,6 @@ def _of_interest(name: str, files: dict[str, bytes]) -> dict[str, bytes]:
     return {key: data for key, data in files.items() if needed or key != "large"}
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def lines(tmp_path: Path, seaweedfs_server: S3Server) -> Iterator[list[Line]]:
     """An agent for each kind of request; what it is to mirror has changed since its last pass."""

@@ -23,12 +23,6 @@ ABORT = b"DELETE /bucket/data/begun?uploadId"
 
 
 @pytest.fixture
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
-@pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
     """The environment of a pass that is to ask a program for credentials which never ends."""
     note, config = tmp_path / "pid", tmp_path / "aws-config"

@@ -25,12 +25,6 @@ PASSWORD = "wonderland"
 LOGIN = f"agent:{PASSWORD}"
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    with Forks() as forks:
-        yield forks
-
-
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)

@@ -126,7 +126,7 @@ class Forks(AbstractContextManager["Forks"]):
 
 
 @functools.cache
-def _forks() -> Forks:
+def shared_forks() -> Forks:
     """Start one for all the passes of this process."""
     forks = Forks()
     atexit.register(forks.end)
@@ -135,7 +135,7 @@ def _forks() -> Forks:
 
 def forked_once(agent: Agent, *arguments: str) -> AgentRun:
     """Make a pass, as users have it."""
-    return _forks().once(agent, *arguments)
+    return shared_forks().once(agent, *arguments)
 
 
 def _serve() -> None:

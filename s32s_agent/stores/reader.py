@@ -256,6 +256,7 @@ class LocalReader:
         except OSError as error:
             if error.errno == errno.EXDEV:
                 return Entry(key, kind=Kind.MOUNT), None
+            self.mounts += (each for each in self._mounts or () if each.startswith(key))
             led_astray = error.errno == errno.ELOOP
             what = "the symbolic link" if led_astray else "cannot be read"
             return Problem(key, f"{what}: {error.strerror}", key, fatal=not led_astray), None

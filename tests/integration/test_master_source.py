@@ -113,6 +113,18 @@ def test_a_disk_that_is_gone_further_down_deletes_nothing(
     assert (after.exit_code, after.finished["copied"], after.finished["deleted"]) == (0, 0, 1)
 
 
+def test_a_disk_that_could_not_be_seen_in_between_is_not_forgotten(
+    pushed: Master, bucket: Bucket, with_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """A pass that may not look at the directory above it says nothing about what is mounted there."""
+    with with_disk():
+        (pushed.source / "d").chmod(0)
+        assert pushed.once_without_power().exit_code == PARTIAL
+        (pushed.source / "d").chmod(0o755)
+
+    assert (pushed.once().exit_code, published(bucket)) == (PARTIAL, {**FILES, **ON_DISK})
+
+
 def test_a_disk_that_is_taken_away_for_good(
     pushed: Master, bucket: Bucket, with_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:

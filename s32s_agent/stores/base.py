@@ -8,12 +8,13 @@ every store passes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from s32s_agent.errors import AgentError
 from s32s_agent.model import Copy, Entry, Problem, Stamp
 
 
@@ -169,8 +170,12 @@ class Target(Protocol):
     def delete(self, entry: Entry) -> bool:
         """Remove an entry; absent already is done already. False: a directory that is not empty stays."""
 
-    def sweep(self, copies: Sequence[Copy] = ()) -> int:
-        """Remove what a killed pass left unfinished, but not what one of the copies can go on with; give the number."""
+    def sweep(self, copies: Sequence[Copy] = ()) -> Mapping[str, AgentError]:
+        """Remove what a killed pass left unfinished, but not what one of the copies can go on with.
+
+        Returns:
+            What had to stay, by place, and why.
+        """
 
     def make_room(self) -> bool:
         """Give up what can be done without, since the store is full; tell whether there was any."""

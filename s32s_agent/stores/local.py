@@ -441,25 +441,28 @@ class LocalStore(LocalReader):
             raise translated(error, entry.key) from error
         return True
 
-    def sweep(self, copies: Sequence[Copy] = ()) -> int:
-        """Remove the temporary files that the scan met, which a killed pass left; give their number."""
+    def sweep(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
+        """Remove the temporary files that the scan met, which a killed pass left; give by place what hinders it."""
         wanted = downloads.to_go_on_with(copies) if self.leftovers else {}
-        removed = 0
+        hindered = {}
         for place in self.leftovers:
             if place in wanted:
                 self._kept[wanted[place]] = place.rpartition("/")[2]
-            else:
-                removed += self._sweep_one(place)
+                continue
+            try:
+                self._sweep_one(place)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                hindered[place] = translated(error, place)
         self.leftovers.clear()
-        return removed
+        return hindered
 
-    def _sweep_one(self, place: str) -> bool:
-        with contextlib.suppress(OSError), self._tree.parent(place) as (directory, name):
+    def _sweep_one(self, place: str) -> None:
+        with self._tree.parent(place) as (directory, name):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode) and os.geteuid() in (0, status.st_uid):
                 os.unlink(name, dir_fd=directory)
-                return True
-        return False
 
     def make_durable(self) -> None:
         """Put on the disk what others wrote and the index is about to vouch for."""

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from s32s_agent.errors import SourceChanged
+from s32s_agent.errors import AgentError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Problem, Stamp
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 
@@ -26,7 +26,8 @@ class MemoryStore:
 
     def __init__(self, entries: dict[str, bytes] | None = None) -> None:
         self.entries = dict(entries or {})
-        self._staged: dict[str, bytes] = {}
+        self.staged: dict[str, bytes] = {}
+        """Bytes by key that were put and not yet published."""
 
     def scan(self) -> Iterator[Entry | Problem]:
         """Yield the entries in key order."""
@@ -58,18 +59,18 @@ class MemoryStore:
         """Keep the bytes aside."""
         key = copy.entry.key
         is_directory = copy.entry.kind is Kind.DIRECTORY
-        self._staged[key] = b"" if is_directory else b"".join(content.chunks())
+        self.staged[key] = b"" if is_directory else b"".join(content.chunks())
         return Staged(copy, content.verified, copy.entry.etag or "", content.stamp, key)
 
     def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
         """Show what was kept aside."""
         for each in staged:
-            self.entries[each.token] = self._staged.pop(each.token)
+            self.entries[each.token] = self.staged.pop(each.token)
             yield Published(each, each.stamp)
 
     def discard(self, staged: Staged) -> None:
         """Forget what was kept aside."""
-        self._staged.pop(staged.token, None)
+        self.staged.pop(staged.token, None)
 
     def delete(self, entry: Entry) -> bool:
         """Remove an entry; a directory only when nothing is in it."""
@@ -81,11 +82,10 @@ class MemoryStore:
         self.entries.pop(entry.key, None)
         return True
 
-    def sweep(self, _copies: Sequence[Copy] = ()) -> int:
+    def sweep(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
         """Forget everything that was kept aside."""
-        count = len(self._staged)
-        self._staged.clear()
-        return count
+        self.staged.clear()
+        return {}
 
     def make_room(self) -> bool:
         """Have nothing to give up."""

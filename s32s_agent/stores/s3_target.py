@@ -24,6 +24,7 @@ from s32s_agent.errors import (
     EntryError,
     IntegrityError,
     SourceChanged,
+    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.etags import is_md5, normal, part_count
@@ -262,13 +263,15 @@ class S3Target(S3Store):
         try:
             note = self._options.uploads.begin(upload)
         except BaseException:
-            self._abort(upload)
+            with contextlib.suppress(AgentError):
+                self._abort(upload)
             raise
         try:
             parts, expected = self._send_parts(upload, content, part_bytes(entry.size))
             etag = self._complete(copy, upload, parts, expected)
         except BaseException:
-            if self._abort(upload):
+            with contextlib.suppress(AgentError):  # then the note has the next pass try it
+                self._abort(upload)
                 self._options.uploads.end(note)
             raise
         self._options.uploads.end(note)
@@ -345,20 +348,21 @@ class S3Target(S3Store):
             return expected
         return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
 
-    def _abort(self, upload: Upload) -> bool:
-        """Abort an upload; tell whether it is gone for sure."""
-        try:
-            with border(f'"{upload.key}"'):
-                self._connection.client.abort_multipart_upload(
-                    **self._connection.common(upload.bucket),
-                    Key=upload.key,
-                    UploadId=upload.upload_id,
-                )
-        except SourceChanged:
-            return True
-        except AgentError:
-            return False
-        return True
+    def _abort(self, upload: Upload) -> None:
+        """Abort an upload, which may be gone already.
+
+        Raises:
+            AgentError: it may still be there.
+        """
+        with (
+            contextlib.suppress(SourceChanged),
+            border(f'"{upload.key}", an upload that was not completed'),
+        ):
+            self._connection.client.abort_multipart_upload(
+                **self._connection.common(upload.bucket),
+                Key=upload.key,
+                UploadId=upload.upload_id,
+            )
 
     def _writing(self, copy: Copy, metadata: dict[str, str], kind: str) -> dict[str, Any]:
         options = self._options
@@ -439,20 +443,22 @@ class S3Target(S3Store):
             )
         return True
 
-    def sweep(self, _copies: Sequence[Copy] = ()) -> int:
-        """Abort the multipart uploads that a killed pass of this computer left."""
-        count = 0
+    def sweep(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
+        """Abort the multipart uploads that a killed pass of this computer left; give by key what hinders it."""
+        hindered: dict[str, AgentError] = {}
         places = self._connection.endpoint, self._bucket, self._prefix
         for note, upload in self._options.uploads.left_behind(*places):
             try:
-                abort = partial(self._abort, upload)
-                is_gone = self._connection.waited_for(f'"{upload.key}"', abort)
-            except StoreUnavailable:
-                break  # it hangs, as the next ones would: a later pass tries again
-            if is_gone:
+                self._connection.waited_for(f'"{upload.key}"', partial(self._abort, upload))
+            except Stopped:
+                raise
+            except AgentError as error:
+                hindered[upload.key.removeprefix(self._prefix)] = error
+                if isinstance(error, StoreUnavailable):
+                    break  # the next ones would wait as long: a later pass tries again
+            else:
                 self._options.uploads.end(note)
-                count += 1
-        return count
+        return hindered
 
     def make_room(self) -> bool:
         """Have nothing to give up."""

@@ -99,7 +99,7 @@ def memory(_: Makers) -> Rig:
     def shown() -> dict[str, bytes]:
         return {key: data for key, data in store.entries.items() if not key.endswith("/")}
 
-    return Rig(store, store.entries.update, shown, lambda: list(store._staged))
+    return Rig(store, store.entries.update, shown, lambda: list(store.staged))
 
 
 def local_parts(makers: Makers) -> dict[str, Any]:
@@ -621,7 +621,7 @@ def test_sweep_of_a_clean_store(target: Rig) -> None:
     target.fill({"a": b"", "tmp.x": b""})
     scanned(target.store)
 
-    assert target.store.sweep() == 0
+    assert target.store.sweep() == {}
     assert set(target.shown()) == {"a", "tmp.x"}
 
 

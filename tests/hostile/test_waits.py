@@ -92,8 +92,9 @@ def test_a_deadline_holds_while_an_upload_is_aborted(leaving: Master, forks: For
 def test_an_abort_that_hangs_keeps_nothing_back(
     leaving: Master, forks: Forks, scripted: ScriptedS3
 ) -> None:
-    """It is left to a later pass: what is to be sent goes all the same."""
+    """It is left to a later pass, and told: what is to be sent goes all the same."""
     run = forks.once(leaving.agent, patience={"request_seconds": 2})
 
-    assert (run.exit_code, scripted.objects["data/x"].data) == (0, b"data")
+    assert (run.exit_code, scripted.objects["data/x"].data) == (UNAVAILABLE, b"data")
+    assert [each["key"] for each in run.named("entry.skipped")] == ["begun"]
     assert len(list((leaving.agent.state_dir / "uploads").iterdir())) == 1

@@ -41,6 +41,10 @@ def is_completion(request: Request) -> bool:
     return request.method == "POST" and "uploadId" in request.query
 
 
+def is_abort(request: Request) -> bool:
+    return request.method == "DELETE" and "uploadId" in request.query
+
+
 def is_write(request: Request) -> bool:
     """Match what makes an object show."""
     return is_put(KEY)(request) or is_completion(request)
@@ -256,6 +260,24 @@ def test_a_part_that_fails_for_good(master: Master, scripted: ScriptedS3) -> Non
     assert len(run.named("deletes.withheld")) == 1
 
 
+def test_an_upload_that_may_not_be_aborted_is_told_until_it_is(
+    master: Master, scripted: ScriptedS3
+) -> None:
+    """Parts that cost money without showing are no secret: every pass says so, and keeps nothing else back."""
+    master.write({"x": LARGE})
+    scripted.on(is_part, error(403, "AccessDenied"), times=1)
+    scripted.on(is_abort, error(403, "AccessDenied"), times=2)
+    assert master.once().exit_code == DENIED
+
+    run = master.once()
+
+    (skipped,) = run.named("entry.skipped")
+    assert (run.exit_code, skipped["key"], shown(scripted)) == (DENIED, "x", LARGE)
+    assert "an upload that was not completed" in skipped["reason"]
+    assert len(scripted.uploads) == 1
+    assert (master.once().exit_code, scripted.uploads) == (0, {})
+
+
 def test_a_wrong_etag_is_no_success(master: Master, scripted: ScriptedS3) -> None:
     """When the store says that it holds other bytes the entry fails, and the next pass sends it again."""
     master.write({"x": SMALL})
@@ -369,9 +391,11 @@ def test_a_killed_upload_is_aborted_by_the_next_pass(
         found = bucket.client.list_multipart_uploads(Bucket=bucket.name)
         return {each["Key"] for each in found.get("Uploads", [])}
 
+    notes = master.agent.state_dir / "uploads"
     with master.agent.started(log=tmp_path / "log") as process:
         deadline = time.monotonic() + 60
-        while "data/x" not in uploads():
+        # What S3 began and we had not heard of, nobody can abort.
+        while not list(notes.glob("*.json")):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGKILL)
@@ -383,5 +407,5 @@ def test_a_killed_upload_is_aborted_by_the_next_pass(
     master.write({"y": b"y"})
     run = master.once()
     assert (run.exit_code, uploads()) == (0, {"data/foreign"})
-    assert list((master.agent.state_dir / "uploads").iterdir()) == []
+    assert list(notes.iterdir()) == []
     assert foreign["UploadId"]

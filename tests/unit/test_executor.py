@@ -113,6 +113,8 @@ class Target(MemoryStore):
         self.discarded: list[str] = []
         self.refused: set[str] = set()
         """Keys that cannot be published."""
+        self.stuck: dict[str, AgentError] = {}
+        """What cannot be swept."""
         self.room = 0
         self.when_put: Callable[[str], None] = lambda _key: None
 
@@ -144,9 +146,9 @@ class Target(MemoryStore):
             raise failures.pop(0)
         return super().delete(entry)
 
-    def sweep(self, copies: Sequence[Copy] = ()) -> int:
+    def sweep(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
         self.log.append("sweep")
-        return super().sweep(copies)
+        return super().sweep(copies) | self.stuck
 
     def make_room(self) -> bool:
         self.log.append("make room")
@@ -288,6 +290,16 @@ def test_an_empty_plan_sweeps_all_the_same(bench: Bench) -> None:
 
     assert bench.run(Plan()) == []
     assert bench.target.log == ["sweep"]
+
+
+def test_what_cannot_be_swept_is_told_and_keeps_nothing_back(bench: Bench) -> None:
+    """A leftover that stays is skipped with its error; everything else is done, deletes too."""
+    bench.target.stuck["left"] = stuck = EntryError("stuck")
+
+    found = bench.run(Plan(copies=copies(bench.source, "a"), deletes=deletes("old")))
+
+    assert found[0] == Outcome(Status.SKIPPED, "left", error=stuck)
+    assert brief(found[1:]) == {"a": "copied", "old": "deleted"}
 
 
 def test_a_directory_is_never_opened(bench: Bench) -> None:
@@ -801,7 +813,7 @@ def test_nothing_lies_about_when_a_mapping_ends_early(bench: Bench) -> None:
     staged = {line[4:] for line in bench.target.log if line.startswith("put")}
     shown = {line[5:] for line in bench.target.log if line.startswith("show")}
     assert staged - shown == set(bench.target.discarded)
-    assert bench.target.sweep() == 0
+    assert bench.target.staged == {}
 
 
 # --- stopping ---
@@ -847,7 +859,7 @@ def test_stop_ends_endless_copies(bench: Bench) -> None:
     stopper.join()
 
     assert "old" in bench.target.entries
-    assert bench.target.sweep() == 0
+    assert bench.target.staged == {}
     assert threading.active_count() <= 3
 
 
@@ -1033,7 +1045,7 @@ def ranged(bench: Bench) -> tuple[Bench, Noted]:
     def put(copy: Copy, content: Content) -> Staged:
         assert isinstance(content, RangedContent)
         content.fill(file, 10)
-        bench.target._staged[copy.entry.key] = b""
+        bench.target.staged[copy.entry.key] = b""
         return Staged(copy, content.verified, "", None, copy.entry.key)
 
     bench.target.put = put  # type: ignore[method-assign]

@@ -37,6 +37,7 @@ from s32s_agent.places import check_place, homes_of_people, own_of, refuse_hidde
 from s32s_agent.progress import Progress
 from s32s_agent.report import MappingReport, RunReport
 from s32s_agent.settings import Command, Settings
+from s32s_agent.signals import unmasked
 from s32s_agent.stores.clients import PATIENCE, Patience
 from s32s_agent.stores.connection import Connection
 from s32s_agent.work import BATCHES, UPLOADS, Options, Tools, Work
@@ -198,7 +199,8 @@ class Pass:
         self.report.mappings.append(report)
         started = time.monotonic()
         try:
-            work.run(report)
+            with unmasked():
+                work.run(report)
         except Stopped as error:
             self.stop.set(error)
             raise
@@ -235,7 +237,8 @@ class Pass:
         if commands and not self.stop.asked():
             self.progress.start(f"hook {hook}", 0, 0)
         try:
-            return self.hooks.run(hook, commands, variables, mapping)
+            with unmasked():
+                return self.hooks.run(hook, commands, variables, mapping)
         finally:
             self.progress.finish()
 

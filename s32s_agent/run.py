@@ -13,7 +13,7 @@ from s32s_agent import __version__, sandbox, status
 from s32s_agent.agent import Pass
 from s32s_agent.errors import AgentError, DirectoryError, Stopped, UsageError
 from s32s_agent.settings import Settings
-from s32s_agent.signals import deadline
+from s32s_agent.signals import deadline, unmasked
 from s32s_agent.telling import Telling
 
 _SOFTWARE = 70
@@ -69,7 +69,7 @@ class Run:
         """Make the pass; whatever ends it early but a mistake in the command line is in the report."""
         whole = self.whole
         try:
-            with deadline(self.settings.sync.run_timeout, whole.stop.set):
+            with unmasked(), deadline(self.settings.sync.run_timeout, whole.stop.set):
                 if telling := self._telling():
                     telling.started(self._about(started))
                 whole.run(started)

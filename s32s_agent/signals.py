@@ -55,6 +55,35 @@ def _unraisable(found: sys.UnraisableHookArgs) -> None:
 
 
 @contextlib.contextmanager
+def unmasked() -> Iterator[None]:
+    """Raise our own exception again where a library has made another one of it.
+
+    `Thread.start` makes KeyError of what is raised in it when the new thread is quick.
+    """
+    try:
+        yield
+    except Exception as error:
+        stopped = _stopped_behind(error)
+        if stopped is None or stopped is error:
+            raise
+        raise stopped from None
+
+
+def _stopped_behind(error: BaseException) -> Stopped | None:
+    """Find the first of our own in what led to an exception."""
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Stopped):
+            return each
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            waiting += [each.__context__, each.__cause__]
+    return None
+
+
+@contextlib.contextmanager
 def deadline(seconds: float | None, first: Callable[[Stopped], None]) -> Iterator[None]:
     """Raise `TimeIsUp` in this thread after some seconds."""
 

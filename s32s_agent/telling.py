@@ -13,6 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from s32s_agent.errors import AgentError, Stopped
 from s32s_agent.parallel import within
 from s32s_agent.settings import Settings
+from s32s_agent.signals import unmasked
 
 METRICS_SECONDS = 10.0
 REPORT_SECONDS = 20.0
@@ -82,7 +83,8 @@ class Telling:
 def _problem_of(seconds: float, function: Callable[[], None]) -> dict[str, str] | None:
     """Call a function for a limited time, and give what the log says when it fails; None when it does not."""
     try:
-        within(seconds, function)
+        with unmasked():
+            within(seconds, function)
     except Stopped:
         raise
     except AgentError as error:

@@ -58,6 +58,47 @@ def test_a_signal_while_a_pass_is_written_down_is_told(
     assert earlier or slave.tree() == {"d": None, **FILES}
 
 
+STRUCK = """
+import os, signal, sys, threading, time
+from s32s_agent import cli
+
+NAME = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+start, left = getattr(threading, NAME), [{number}]
+
+def strike(*arguments, **options):
+    begun = start(*arguments, **options)
+    left[0] -= 1
+    if left[0] == 0:
+        time.sleep(0.1)  # the new thread is under way, of which the one that starts it knows nothing yet
+        os.kill(os.getpid(), signal.SIGTERM)
+    return begun
+
+setattr(threading, NAME, strike)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_a_signal_while_a_thread_starts_is_no_bug(slave: Slave, number: int) -> None:
+    """Python makes KeyError of it, which is still the signal's doing."""
+    slave.publish(FILES)
+    slave.configure(hooks={"before": ["/bin/true"]})
+    arguments = slave.agent.command("--once")[3:]
+
+    done = subprocess.run(
+        [sys.executable, "-c", STRUCK.format(number=number), *arguments],
+        env=slave.agent.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    causes = {each.get("cause") for each in parse_events(done.stderr)}
+    assert done.returncode == 143, done.stderr
+    assert causes == {None, "stopped"}, done.stderr
+    assert "KeyError" not in done.stderr
+
+
 def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
     """Make a pass of which nobody reads one stream; give its status and the other stream."""
     reader, writer = os.pipe()

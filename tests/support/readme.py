@@ -12,8 +12,9 @@ DOCS = {each.name: each.read_text(encoding="utf-8") for each in (ROOT / "docs").
 
 
 def section_of(heading: str, level: int = 2, text: str = README) -> str:
-    """Give the text below a heading."""
-    return text.partition(f"\n{'#' * level} {heading}\n")[2].partition("\n## ")[0]
+    """Give the text below a heading, as far as the next one that is not below it."""
+    below = text.partition(f"\n{'#' * level} {heading}\n")[2]
+    return re.split(rf"^#{{2,{level}}} ", below, maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def blocks(heading: str, text: str = README) -> list[str]:

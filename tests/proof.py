@@ -162,6 +162,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     yield tests("rights, secrets, and files that others may write", "tests/trust")
     yield tests("disks that are full or fail", *hostile("full_disks", "clears"))
     yield crashes("SIGKILL before each file-system call of a pass")
+    yield crashes("SIGTERM before each file-system call of a pass", "--fault", "SIGTERM")
     faults = ("ENOSPC", "EDQUOT", "EIO", "EPERM", "EROFS", "short write")
     options = [word for fault in faults for word in ("--fault", fault)]
     yield crashes(f"each call fails: {', '.join(faults)}", *options, *sample)

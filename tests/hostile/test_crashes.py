@@ -90,7 +90,16 @@ def test_a_kill_at_a_bad_moment_leaves_nothing_behind(moment: str, tmp_path: Pat
         assert world.problems(followed) == []
 
 
-@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"SIGKILL"}))
+@pytest.mark.parametrize("scenario", ["change", "ranged", "master"])
+def test_a_pass_that_is_asked_to_end_anywhere_ends_whole(
+    scenario: str, tmp_path: Path
+) -> None:
+    """SIGTERM before a call: as after SIGKILL, and it is told as what it is, not as a bug."""
+
+    assert trials(scenario, ["SIGTERM"], KILLS, tmp_path / "world") == []
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"SIGKILL", "SIGTERM"}))
 def test_a_disk_that_fails_anywhere_costs_no_file(fault: str, tmp_path: Path) -> None:
     """Full, over quota, broken, forbidden, read-only from then on, taking half: said with the remedy, and mended."""
 

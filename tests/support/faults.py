@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.agents import parse_events
-from support.tracing import DATA, GO, KILL, SHORT, SYNCS, Call, Deed, error_named
+from support.tracing import DATA, GO, KILL, SHORT, SYNCS, TERMINATE, Call, Deed, error_named
 from support.worlds import SCENARIOS, Once, as_process, calls_of, new_world
 
 _RENAMES = {"rename", "renameat", "renameat2"}
@@ -42,6 +42,7 @@ FAULTS = {
     each.name: each
     for each in (
         Fault("SIGKILL", KILL),
+        Fault("SIGTERM", TERMINATE),
         Fault("ENOSPC", error_named("ENOSPC"), frozenset(_TAKES_ROOM)),
         Fault("EDQUOT", error_named("EDQUOT"), frozenset(_TAKES_ROOM)),
         Fault("EIO", error_named("EIO"), frozenset({*DATA, *SYNCS})),
@@ -118,7 +119,7 @@ def attempt(point: Point, directory: Path, once: Once = as_process) -> Trial:
     with new_world(SCENARIOS[point.scenario], directory, once) as world:
         followed = world.follow(decide)
         found = world.problems(followed)
-        if not fault.deed.kill:
+        if followed.exit_code >= 0:
             found += _silence(followed.exit_code, followed.stderr)
         call = str(met[0]).replace(str(directory), "") if met else ""
     return Trial(point, call, followed.exit_code, tuple(found))

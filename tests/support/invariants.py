@@ -255,6 +255,7 @@ def check_output(run: AgentRun, secrets: Collection[str] = ()) -> list[str]:
         if not each.get("remedy")
     ]
     problems += [f"no remedy is told for {each!r}" for each in silent]
+    problems += [f"it crashes: {each.get('exception')}" for each in run.named("run.crashed")]
     return problems + what_is_wrong_with(run)
 
 

@@ -117,7 +117,8 @@ class Call(NamedTuple):
 class Deed(NamedTuple):
     """What becomes of a call."""
 
-    kill: bool = False
+    signal: int = 0
+    """The program gets it."""
     error: int = 0
     """The call is not made, and fails with this number."""
     short: bool = False
@@ -125,7 +126,8 @@ class Deed(NamedTuple):
 
 
 GO = Deed()
-KILL = Deed(kill=True)
+KILL = Deed(signal.SIGKILL)
+TERMINATE = Deed(signal.SIGTERM)
 SHORT = Deed(short=True)
 
 
@@ -306,8 +308,8 @@ class _Follower:
     def _do(
         self, thread: int, registers: ctypes.Array[ctypes.c_ulonglong], deed: Deed
     ) -> None:
-        if deed.kill:
-            os.kill(self.pid, signal.SIGKILL)
+        if deed.signal:
+            os.kill(self.pid, deed.signal)
         elif deed.error:
             registers[_ORIG_RAX] = 2**64 - 1
             registers[_RAX] = 2**64 - deed.error

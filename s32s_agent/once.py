@@ -14,7 +14,7 @@ from pathlib import Path
 
 from s32s_agent import files, lock, logs, notify, status
 from s32s_agent.agent import LOCK, OWN_DIRECTORIES, Pass, demand_state, new_run_id
-from s32s_agent.errors import DirectoryError, LockHeld
+from s32s_agent.errors import DirectoryError, LockHeld, Stopped
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.parallel import Stop
 from s32s_agent.progress import Progress
@@ -36,7 +36,6 @@ def once(settings: Settings, options: argparse.Namespace, patience: Patience) ->
 
     Raises:
         UsageError: the command line names what is not there.
-        Stopped: a signal came before the pass began.
     """
     progress = Progress(
         sys.stderr, enabled=not options.quiet, listener=notify.listener(os.environ)
@@ -46,18 +45,21 @@ def once(settings: Settings, options: argparse.Namespace, patience: Patience) ->
     signals = Signals(whole.stop.set, whole.hooks.kill)
     signals.install()
     _raise_file_limit()
-    progress.start("waiting", 0, 0)
-    if options.splay and not sys.stderr.isatty():
-        seconds = random.uniform(0, options.splay)  # noqa: S311 (spreads load, no secret)
-        _wait(seconds, progress.waited)
     run = Run(whole, settings, signals.rest)
     try:
+        progress.start("waiting", 0, 0)
+        if options.splay and not sys.stderr.isatty():
+            seconds = random.uniform(0, options.splay)  # noqa: S311 (spreads load, no secret)
+            _wait(seconds, progress.waited)
         demand_state(settings.state_dir)
         with contextlib.nullcontext() if options.dry_run else _state(settings, options, whole):
             return run.go()
+    # All of these stand in the log, in the log's format, and nowhere else.
     except LockHeld as error:
-        # It stands in the log, in the log's format, and nowhere else; so does what `tell_failure` tells.
         whole.log.warning("run.skipped", **error.fields())
+        return error.exit_status
+    except Stopped as error:  # before the pass began: there is nothing else to tell
+        whole.log.error("run.failed", **error.fields())  # noqa: TRY400 (somebody has asked for it)
         return error.exit_status
     except DirectoryError as error:
         return run.tell_failure(error)

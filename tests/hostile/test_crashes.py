@@ -6,6 +6,7 @@ Here a sample; `python -m tests.crashes` tries every call. What may never happen
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,15 @@ def test_a_pass_that_is_killed_anywhere_loses_nothing(scenario: str, tmp_path: P
     """SIGKILL before a call: files are old or new, the index claims no more than there is, two passes put all right."""
 
     assert trials(scenario, ["SIGKILL"], KILLS, tmp_path / "world") == []
+
+
+def test_a_pass_that_is_asked_to_end_before_it_begins_says_so_in_the_log(
+    tmp_path: Path,
+) -> None:
+    """At its very first call there is a log already, and whoever reads it gets an event."""
+    trial = attempt(Point("first", "SIGTERM", 1), tmp_path / "world", forked_once)
+
+    assert (trial.exit_code, trial.problems) == (128 + signal.SIGTERM, ())
 
 
 def _renamed(calls: list[Call]) -> bool:

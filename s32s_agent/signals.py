@@ -70,17 +70,11 @@ def unmasked() -> Iterator[None]:
 
 
 def _stopped_behind(error: BaseException) -> Stopped | None:
-    """Find the first of our own in what led to an exception."""
-    seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, Stopped):
-            return each
-        if each is not None and id(each) not in seen:
-            seen.add(id(each))
-            waiting += [each.__context__, each.__cause__]
-    return None
+    """Find the first of our own in what was being handled when an exception was raised, which never goes in circles."""
+    each: BaseException | None = error
+    while each is not None and not isinstance(each, Stopped):
+        each = each.__context__
+    return each
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
         minutes: of the soak.
         seed: of the soak.
         points: how many file-system calls fail; None is all, and power cuts in more than one scenario. All calls meet
-            SIGKILL.
+            SIGKILL and SIGTERM.
     """
     sample = ["--sample", f"{points}"] if points else []
 

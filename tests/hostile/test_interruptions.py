@@ -29,6 +29,17 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+def pass_in(slave: Slave, program: str) -> subprocess.CompletedProcess[str]:
+    """Make a pass in a program that strikes at it."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *slave.agent.command("--once")[3:]],
+        env=slave.agent.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("maps", ["maps/site.json", "maps/none.json"], ids=["whole", "failed"])
 def test_a_signal_while_a_pass_is_written_down_is_told(
@@ -37,15 +48,8 @@ def test_a_signal_while_a_pass_is_written_down_is_told(
     """The work is done and stays; log, status and `last_run.json` say how it ended, and what had failed before."""
     slave.publish(FILES)
     slave.configure(maps)
-    arguments = slave.agent.command("--once")[3:]
 
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED.format(signal=signal), *arguments],
-        env=slave.agent.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = pass_in(slave, INTERRUPTED.format(signal=signal))
 
     events = parse_events(done.stderr)
     failed = [each["cause"] for each in events if each["event"] == "run.failed"]
@@ -83,15 +87,8 @@ def test_a_signal_while_a_thread_starts_is_no_bug(slave: Slave, number: int) -> 
     """Python makes KeyError of it, which is still the signal's doing."""
     slave.publish(FILES)
     slave.configure(hooks={"before": ["/bin/true"]})
-    arguments = slave.agent.command("--once")[3:]
 
-    done = subprocess.run(
-        [sys.executable, "-c", STRUCK.format(number=number), *arguments],
-        env=slave.agent.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = pass_in(slave, STRUCK.format(number=number))
 
     causes = {each.get("cause") for each in parse_events(done.stderr)}
     assert done.returncode == 143, done.stderr

@@ -56,7 +56,8 @@ def test_one_change_is_one_request(slave: Slave, proxy: CountingProxy, bucket: B
 
 def opened_below(directory: Path, slave: Slave, log: Path) -> list[str]:
     """Make a pass under strace and give the names of the files, not directories, that it opened in there."""
-    strace = ["strace", "-f", "-y", "-e", "trace=openat,open,openat2", "-o", str(log)]
+    # One file for each thread (-ff): in a common one, a call that another thread's interrupts takes two lines.
+    strace = ["strace", "-ff", "-y", "-e", "trace=openat,open,openat2", "-o", str(log)]
     done = subprocess.run(
         [*strace, *slave.agent.command("--once")],
         env=slave.agent.environment(),
@@ -64,7 +65,9 @@ def opened_below(directory: Path, slave: Slave, log: Path) -> list[str]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = log.read_text(errors="replace").splitlines()
+    logs = sorted(log.parent.glob(f"{log.name}.*"))
+    assert logs, "strace wrote nothing"
+    lines = [line for each in logs for line in each.read_text(errors="replace").splitlines()]
     # With -y a descriptor shows its path: `openat(7</srv/site>, "a.txt", ...) = 8</srv/site/a.txt>`.
     return [line for line in lines if str(directory) in line and "O_DIRECTORY" not in line]
 

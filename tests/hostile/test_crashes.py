@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.faults import FAULTS, Point, attempt, points_of, sample
 from support.forked import forked_once
+from support.scripted import error, is_put
 from support.tracing import (
     GO,
     KILL,
@@ -134,27 +135,65 @@ def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None
     def lose(world: World) -> None:
         (world.place / "mine/own").unlink()
 
-    def lie(world: World) -> None:
-        status = (world.place / "same").stat()
-        with (world.place / "same").open("r+b") as stream:
-            stream.write(b"SAME")
-        os.utime(world.place / "same", ns=(status.st_atime_ns, status.st_mtime_ns))
-        stamp = (world.place / "same").stat().st_ctime_ns, "same"
-        update = f"UPDATE entry SET ctime_ns = {stamp[0]} WHERE key = 'same'"
-        database = world.agent.state_dir / "index.db"
-        code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
-        subprocess.run([sys.executable, "-c", code, database, update], check=True)
-
-    found = {}
-    for deed in (tear, lose, lie):
-        with new_world(SCENARIOS["change"], tmp_path / deed.__name__, forked_once) as world:
-            world.follow(lambda call: KILL if call.number == 10 else GO)
-            deed(world)
-            found[deed.__name__] = " ".join(world.wrong_now(None))
+    found = {
+        deed.__name__: _found_after("change", deed, tmp_path) for deed in (tear, lose, _lie)
+    }
 
     assert "'changed' holds bytes that were never published" in found["tear"]
     assert "which only was here, is lost" in found["lose"]
-    assert "vouches for 'same'" in found["lie"]
+    assert "vouches for 'same'" in found["_lie"]
+
+
+def test_what_is_checked_after_a_kill_of_a_master_finds_what_is_lost(tmp_path: Path) -> None:
+    """An object that is cut, one that is gone and should not be, a row that vouches for other bytes: each is told."""
+
+    def tear(world: World) -> None:
+        world.server.put("data/large", b"new")
+
+    def lose(world: World) -> None:
+        del world.server.objects["data/same"]
+
+    found = {
+        deed.__name__: _found_after("master", deed, tmp_path) for deed in (tear, lose, _lie)
+    }
+
+    assert "'large' holds bytes that were never published" in found["tear"]
+    assert "'same' is gone, which the source has" in found["lose"]
+    assert "vouches for 'same'" in found["_lie"]
+
+
+def test_an_object_that_a_failed_pass_of_a_master_deletes_is_found(tmp_path: Path) -> None:
+    """After an upload that failed nothing may be deleted in S3."""
+    with new_world(SCENARIOS["master"], tmp_path / "world", forked_once) as world:
+        world.server.on(is_put("data/many/3"), error(403, "AccessDenied"))
+        world.begin()
+        run = world.once(world.agent)
+        assert run.named("entry.failed")
+        assert world.wrong_now(run) == []
+
+        del world.server.objects["data/gone/x"]
+
+        assert "'gone/x' was deleted, though there was an error" in world.wrong_now(run)
+
+
+def _found_after(scenario: str, deed: Callable[[World], None], directory: Path) -> str:
+    """Kill a pass, do something bad, and give what is found wrong."""
+    with new_world(SCENARIOS[scenario], directory / deed.__name__, forked_once) as world:
+        world.follow(lambda call: KILL if call.number == 10 else GO)
+        deed(world)
+        return " ".join(world.wrong_now(None))
+
+
+def _lie(world: World) -> None:
+    """Change a file behind the back of the index, and have the index vouch for it."""
+    path = world.place / "same"
+    path.write_bytes(b"SAME")
+    status = path.stat()
+    stamp = f"mtime_ns = {status.st_mtime_ns}, ctime_ns = {status.st_ctime_ns}, inode = {status.st_ino}"
+    update = f"UPDATE entry SET {stamp} WHERE key = 'same'"
+    database = world.agent.state_dir / "index.db"
+    code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
+    subprocess.run([sys.executable, "-c", code, database, update], check=True)
 
 
 # --- the tracer itself ---

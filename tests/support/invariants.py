@@ -35,20 +35,35 @@ class Invariants:
     """How things were before a pass."""
 
     target: Path
-    """The directory of the mapping."""
+    """The local directory of the mapping, which the index vouches for; a master's source, too."""
     state_dir: Path
     outside: tuple[Path, ...]
     """Trees that no pass may touch; a master's source is one."""
     tree: Tree
-    """What was in the target, the agent's own folder left out."""
+    """What was in the target then, the agent's own folder left out."""
     canaries: tuple[str, ...]
     """Hashes of what is outside."""
+    show: Callable[[], Tree]
+    """Gives what is in the target."""
 
 
-def before_a_pass(target: Path, state_dir: Path, outside: Sequence[Path] = ()) -> Invariants:
-    """Note how things are; the target need not exist."""
+def before_a_pass(
+    target: Path,
+    state_dir: Path,
+    outside: Sequence[Path] = (),
+    show: Callable[[], Tree] | None = None,
+) -> Invariants:
+    """Note how things are.
+
+    Args:
+        target: the local directory of the mapping; it need not exist.
+        state_dir: the agent's.
+        outside: trees that no pass may touch.
+        show: gives what is in the target where that is not the local directory: for a master, what S3 shows.
+    """
     canaries = tuple(canary(each) for each in outside)
-    return Invariants(target, state_dir, tuple(outside), _tree(target), canaries)
+    show = show or (lambda: _tree(target))
+    return Invariants(target, state_dir, tuple(outside), show(), canaries, show)
 
 
 def check_after(
@@ -69,7 +84,7 @@ def check_after(
         secrets: what must not show in what the pass wrote.
     """
     kept = versions.keys() if current is None else current
-    tree = _tree(before.target)
+    tree = before.show()
     return [
         *_check_outside(before),
         *_check_contents(before.tree, tree, versions),

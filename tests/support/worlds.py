@@ -159,7 +159,8 @@ class World:
     def begin(self) -> None:
         """Note how things are before the pass."""
         outside = [self.outside, *([self.place] if self.is_master else [])]
-        self.before = before_a_pass(self.place, self.agent.state_dir, outside)
+        show = self.tree if self.is_master else None
+        self.before = before_a_pass(self.place, self.agent.state_dir, outside, show)
 
     def problems(self, followed: Followed) -> list[str]:
         """List what is wrong after a pass that met a fault, and after the two that follow it."""
@@ -194,14 +195,6 @@ class World:
         before = replace(self.before, state_dir=found_index)
         current = self.published[-1]
         found = [*self._lost(), *self._torn_status()]
-        if self.is_master:
-            foreign = {
-                key: data
-                for key, data in self.shown().items()
-                if data not in self.versions.get(key, ())
-            }
-            found += [f"S3 shows bytes of {key!r} that no file had" for key in foreign]
-            before = replace(before, tree={}, target=self.directory / "nowhere")
         until = run and _until_it_deleted(run)
         found += check_after(before, self.versions, until, current=current)
         if run is not None:

@@ -32,6 +32,8 @@ from support.worlds import SCENARIOS, World, new_world
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
 
 SEED = 32
+MET = 0.7
+"""The share of the points that must be met, few as they are: a pass may take another way than the counted one."""
 KILLS, FAILURES = 3, 4
 """So many points of each scenario, and of each fault."""
 
@@ -40,7 +42,7 @@ def trials(scenario: str, faults: list[str], count: int, directory: Path) -> lis
     """Try some points; give what was wrong."""
     points = sample(points_of(scenario, faults, directory, forked_once), count, SEED)
     tried = [attempt(point, directory, forked_once) for point in points]
-    assert any(trial.call for trial in tried)
+    assert sum(bool(trial.call) for trial in tried) >= MET * len(tried)
     return [f"{each.point} ({each.call}): {each.problems}" for each in tried if each.problems]
 
 

@@ -32,6 +32,8 @@ class Fault:
     """Which calls can meet it; None is all."""
     lasting: bool = False
     """It stays for the rest of the pass."""
+    dooms: bool = False
+    """A pass that meets it in the target does not end well: what was written there is not on the disk."""
 
     def meets(self, call: Call) -> bool:
         """Tell whether the call can meet it."""
@@ -45,7 +47,7 @@ FAULTS = {
         Fault("SIGTERM", TERMINATE),
         Fault("ENOSPC", error_named("ENOSPC"), frozenset(_TAKES_ROOM)),
         Fault("EDQUOT", error_named("EDQUOT"), frozenset(_TAKES_ROOM)),
-        Fault("EIO", error_named("EIO"), frozenset({*DATA, *SYNCS})),
+        Fault("EIO", error_named("EIO"), frozenset({*DATA, *SYNCS}), dooms=True),
         Fault(
             "EPERM", error_named("EPERM"), frozenset({*_RENAMES, *_LINKS, *_REMOVES, *_MAKES})
         ),
@@ -121,6 +123,8 @@ def attempt(point: Point, directory: Path, once: Once = as_process) -> Trial:
         found = world.problems(followed)
         if followed.exit_code >= 0:
             found += _silence(followed.exit_code, followed.stderr)
+        if fault.dooms and met and met[0].is_below(world.place) and followed.exit_code == 0:
+            found.append("exit status 0, though what was written is not on the disk")
         call = str(met[0]).replace(str(directory), "") if met else ""
     return Trial(point, call, followed.exit_code, tuple(found))
 

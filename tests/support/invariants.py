@@ -205,7 +205,9 @@ def _differences(found: Tree, wanted: Tree) -> str:
 # --- the index ---
 
 
-class _Row(NamedTuple):
+class IndexRow(NamedTuple):
+    """What the index claims of a file, as it stands in the database."""
+
     key: str
     etag: str
     stamp: tuple[int, ...]
@@ -217,7 +219,7 @@ def check_index(state_dir: Path, target: Path, versions: Versions) -> list[str]:
     A row counts only while the file's stamp is the row's own; another stamp makes the next pass look.
     """
     wrong = []
-    for row in _rows(state_dir / "index.db", target):
+    for row in index_rows(state_dir / "index.db", target):
         path = target / row.key
         try:
             status = path.lstat()
@@ -229,7 +231,8 @@ def check_index(state_dir: Path, target: Path, versions: Versions) -> list[str]:
     return wrong
 
 
-def _rows(database: Path, target: Path) -> list[_Row]:
+def index_rows(database: Path, target: Path) -> list[IndexRow]:
+    """Read what an index holds of a directory; nothing when there is no index."""
     if not database.exists():
         return []
     connection = sqlite3.connect(database.absolute().as_uri() + "?mode=ro", uri=True)
@@ -241,10 +244,10 @@ def _rows(database: Path, target: Path) -> list[_Row]:
         found = connection.execute(query, [f"%\n{target.resolve()}"]).fetchall()
     finally:
         connection.close()
-    return [_Row(key, etag, tuple(stamp)) for key, etag, *stamp in found]
+    return [IndexRow(key, etag, tuple(stamp)) for key, etag, *stamp in found]
 
 
-def _proves(row: _Row, data: bytes, versions: Versions) -> bool:
+def _proves(row: IndexRow, data: bytes, versions: Versions) -> bool:
     if is_md5(row.etag) and hashlib.md5(data).hexdigest() == row.etag:
         return True
     for size in candidate_part_sizes(len(data), part_count(row.etag)):

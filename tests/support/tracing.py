@@ -113,6 +113,10 @@ class Call(NamedTuple):
     def __str__(self) -> str:
         return f"{self.number}. {self.name} {' -> '.join(self.paths)}"
 
+    def is_below(self, directory: Path) -> bool:
+        """Tell whether it is about a directory, or what is in there."""
+        return any(Path(each).is_relative_to(directory) for each in self.paths)
+
 
 class Deed(NamedTuple):
     """What becomes of a call."""

@@ -164,10 +164,8 @@ class World:
 
     def problems(self, followed: Followed) -> list[str]:
         """List what is wrong after a pass that met a fault, and after the two that follow it."""
-        killed = followed.exit_code < 0
-        events = [] if killed else parse_events(followed.stderr)
-        run = None if killed else AgentRun(followed.exit_code, events, "", followed.stderr)
-        if killed:
+        run = ended(followed)
+        if run is None:
             notes = "".join(map(Path.read_text, self.agent.state_dir.glob("uploads/*.json")))
             self.orphans |= {each for each in self.server.uploads if each not in notes}
         found = self.told(followed.stderr) + self.wrong_now(run)
@@ -226,6 +224,14 @@ class World:
             if name != old and data not in self.precious | self.disposable
         ]
         return lost + own
+
+
+def ended(followed: Followed) -> AgentRun | None:
+    """Give what a pass said; None of one that was killed."""
+    if followed.exit_code < 0:
+        return None
+    events = parse_events(followed.stderr)
+    return AgentRun(followed.exit_code, events, "", followed.stderr)
 
 
 def _until_it_deleted(run: AgentRun) -> AgentRun:

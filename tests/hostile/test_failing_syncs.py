@@ -1,0 +1,107 @@
+"""A disk that takes what is written and fails when asked to keep it: the cache shows what a reboot would not.
+
+Both ways of syncing are tried: a few files are synced one by one, many with their whole file system.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.forked import forked_once
+from support.invariants import index_rows
+from support.tracing import GO, SUPPORTED, SYNCS, WHY_NOT, Call, Deed, error_named
+from support.worlds import Scenario, World, ended, new_world
+
+pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
+
+OLD, NEW = b"old", b"new"
+
+
+def _few(world: World) -> None:
+    world.publish({"d/a": OLD})
+    world.once(world.agent)
+    world.publish({"d/a": NEW, "e/b": NEW})
+
+
+def _many(world: World) -> None:
+    keys = [f"{name}/{number}" for name in "abcdef" for number in range(2)]
+    world.publish({"a/0": OLD})
+    world.once(world.agent)
+    world.publish(dict.fromkeys(keys, NEW))
+
+
+FEW, MANY = Scenario("few", _few), Scenario("many", _many)
+BOTH = pytest.mark.parametrize(
+    ("scenario", "sync"), [(FEW, "fsync"), (MANY, "syncfs")], ids=["few", "many"]
+)
+
+
+class Syncs:
+    """Fails the syncs of the target with one error, before or after the first file shows."""
+
+    def __init__(self, world: World, error: str, *, of_names: bool) -> None:
+        self.failed: list[Call] = []
+        self._place, self._error, self._of_names = world.place, error_named(error), of_names
+        self._shows = False
+
+    def __call__(self, call: Call) -> Deed:
+        self._shows = self._shows or call.name == "renameat"
+        if call.name not in SYNCS or not call.is_below(self._place):
+            return GO
+        if self._shows != self._of_names:
+            return GO
+        self.failed.append(call)
+        return self._error
+
+
+@BOTH
+def test_bytes_that_are_not_on_the_disk_never_show(
+    scenario: Scenario, sync: str, tmp_path: Path
+) -> None:
+    """The old version stays, every copy is told as failed, and the index knows of none."""
+    with new_world(scenario, tmp_path / "world", forked_once) as world:
+        syncs = Syncs(world, "EIO", of_names=False)
+        followed = world.follow(syncs)
+        run = ended(followed)
+
+        assert {call.name for call in syncs.failed} == {sync}
+        assert run
+        assert run.exit_code == 73
+        assert {each["key"] for each in run.named("entry.failed")} == world.shown().keys()
+        assert set(world.tree().values()) == {OLD}
+        assert world.problems(followed) == []
+
+
+@BOTH
+def test_the_index_never_vouches_for_names_that_a_power_cut_takes(
+    scenario: Scenario, sync: str, tmp_path: Path
+) -> None:
+    """The files show, whole, but may be gone after a reboot: the next pass has to look at them."""
+    with new_world(scenario, tmp_path / "world", forked_once) as world:
+        syncs = Syncs(world, "EIO", of_names=True)
+        followed = world.follow(syncs)
+        run = ended(followed)
+
+        assert {call.name for call in syncs.failed} == {sync}
+        assert run
+        assert run.exit_code == 73
+        assert {each["key"] for each in run.named("entry.failed")} == world.shown().keys()
+        rows = index_rows(world.agent.state_dir / "index.db", world.place)
+        stamps = {(world.place / key).stat().st_ino for key in world.shown()}
+        assert [row.key for row in rows if row.stamp[-1] in stamps] == []
+        assert world.problems(followed) == []
+
+
+@pytest.mark.parametrize("error", ["EINVAL", "EOPNOTSUPP"])
+def test_a_file_system_that_cannot_sync_a_directory_is_no_failure(
+    error: str, tmp_path: Path
+) -> None:
+    """Some have no such thing; a mirror on one of them would never be finished."""
+    with new_world(FEW, tmp_path / "world", forked_once) as world:
+        syncs = Syncs(world, error, of_names=True)
+        followed = world.follow(syncs)
+
+        assert syncs.failed
+        assert followed.exit_code == 0
+        assert world.problems(followed) == []

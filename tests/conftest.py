@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.agents import AGENTS, Agent
 from support.buckets import IDENTITIES, Bucket, open_client_as
 from support.counting import CountingProxy
@@ -22,6 +23,17 @@ from s32s_agent.seaweedfs import S3Server, seaweedfs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+# A busy computer is no finding, and a run tries what the one before tried: `tests.fuzz` is there to try something new.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

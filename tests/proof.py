@@ -160,7 +160,9 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     yield tests("passes that overlap", "tests/integration/test_overlap.py")
     yield tests("spoilt and made-up inputs", "tests/fuzz", "tests/property")
     yield tests("rights, secrets, and files that others may write", "tests/trust")
-    yield tests("disks that are full or fail", *hostile("full_disks", "failing_syncs", "clears"))
+    yield tests(
+        "disks that are full or fail", *hostile("full_disks", "failing_syncs", "clears")
+    )
     yield crashes("SIGKILL before each file-system call of a pass")
     yield crashes("SIGTERM before each file-system call of a pass", "--fault", "SIGTERM")
     faults = ("ENOSPC", "EDQUOT", "EIO", "EPERM", "EROFS", "short write")

@@ -259,7 +259,7 @@ def test_parts_give_their_memory_back(rig: Rig) -> None:
     buffers = rig.target._large = Buffers(2)
     sender = threading.Thread(target=lambda: rig.put("x", LARGE), daemon=True)
     sender.start()
-    sender.join(60)
+    sender.join(200)
 
     assert not sender.is_alive()
     assert rig.get("x") == LARGE

@@ -27,7 +27,7 @@ FILES = {
 MTIME_NS = 1_700_000_000_123_456_789
 LARGE = {"aws": (12 * MIB, 2), "rclone": (11 * MIB, 3), "s5cmd": (51 * MIB, 2)}
 """Sizes that a tool uploads in parts, and how many parts they are."""
-MORE = {"rclone": ("--s3-upload-cutoff", "5M"), "aws": ("--cli-read-timeout", "3")}
+MORE = {"rclone": ("--s3-upload-cutoff", "5M"), "aws": ("--cli-read-timeout", "10")}
 """So that rclone needs no 200 MiB, and aws not the minute after which it tries an upload again that got no answer."""
 
 

@@ -78,7 +78,7 @@ class Tool:
 def aws(bucket: Bucket, home: Path, source: Path, target: str) -> None:
     tool = Tool("aws", bucket, home)
     # SeaweedFS leaves now and then an upload without an answer, which is tried again, by default after a minute.
-    patience = "--cli-read-timeout", "3"
+    patience = "--cli-read-timeout", "10"
     tool.run(
         "--endpoint-url", tool.url, *patience, "s3", "sync", str(source), f"s3://{target}"
     )

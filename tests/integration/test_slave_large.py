@@ -19,7 +19,7 @@ from s32s_agent.stores.ranges import AHEAD, RANGE
 RANGES = 9
 DATA = random.Random(4).randbytes(RANGES * RANGE)
 KEY = "disk.img"
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 120
 
 
 def interrupted(
@@ -42,6 +42,7 @@ def interrupted(
             until = time.monotonic() + PATIENCE_SECONDS
             while size_of_leftover(slave) < ranges * length and time.monotonic() < until:
                 time.sleep(0.02)
+            assert size_of_leftover(slave) >= ranges * length
             process.send_signal(number)
             proxy.release()
             status = process.wait(PATIENCE_SECONDS)

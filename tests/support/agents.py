@@ -21,7 +21,7 @@ import s32s_agent
 from s32s_agent.seaweedfs import S3Server
 from support.secrecy import refuse_secrets, secrets_of
 
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 300.0
 USAGE_STATUS = 2
 PACKAGE_ROOT = Path(s32s_agent.__file__).parent.parent
 TESTS = Path(__file__).parent.parent

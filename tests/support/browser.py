@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +83,10 @@ class Browser:
         self.call("Page.navigate", url=path.as_uri())
         while "Page.loadEventFired" not in [each.get("method") for each in self.happened]:
             self.happened.append(self._next())
+        # The event may have been that of the page before.
+        shown = f"location.href + document.readyState === '{path.as_uri()}complete'"
+        while not self.run(shown):
+            time.sleep(0.05)
 
     def run(self, expression: str) -> Any:
         """Evaluate JavaScript in the page."""
@@ -122,4 +127,7 @@ def browser(directory: Path) -> Iterator[Browser]:
             yield page
         finally:
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()

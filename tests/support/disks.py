@@ -37,7 +37,8 @@ FILE_SYSTEMS = {
     "ext4": FileSystem(("mkfs.ext4", "-q", "-F"), 32),
     # Without the heuristic that hides a missing fsync before a rename.
     "ext4 noauto_da_alloc": FileSystem(("mkfs.ext4", "-q", "-F"), 32, "loop,noauto_da_alloc"),
-    "xfs": FileSystem(("mkfs.xfs", "-q", "-f"), 320),
+    # A copy has the original's UUID, and a namespace that somebody made meanwhile may hold that one mounted.
+    "xfs": FileSystem(("mkfs.xfs", "-q", "-f"), 320, "loop,nouuid"),
     "btrfs": FileSystem(("mkfs.btrfs", "-q", "-f"), 128),
 }
 

@@ -88,6 +88,7 @@ class Service:
 
     def log(self, unit: str = "s32s-agent") -> list[dict[str, Any]]:
         """Give the events in the journal, their fields as texts."""
+        self.machine.ok("journalctl --sync")
         found = self.machine.ok(f"journalctl --no-pager --output=json --unit={unit}")
         entries = [json.loads(line) for line in found.splitlines()]
         return [
@@ -102,6 +103,7 @@ class Service:
 
     def alerts(self) -> list[str]:
         """Give what the journal has of priority alert."""
+        self.machine.ok("journalctl --sync")
         find = "journalctl --no-pager --output=cat --priority=alert"
         return self.machine.run(f"{find} --identifier=s32s-agent-failure").stdout.splitlines()
 

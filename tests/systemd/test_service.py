@@ -140,6 +140,7 @@ def test_progress_is_shown_and_gives_a_long_pass_more_time(
         lambda: service.property("ActiveState") == "inactive", "waiting for the end"
     )
     service.machine.ok("systemd-analyze log-level info")
+    service.machine.ok("journalctl --sync")
     log = service.machine.ok("journalctl --no-pager --output=cat _PID=1")
     assert "EXTEND_TIMEOUT_USEC=900000000" in log
     assert service.property("Result") == "success"

@@ -154,25 +154,26 @@ def test_after_a_failure_the_next_command_does_not_run(rig: Rig, tmp_path: Path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_command_that_hangs_is_ended() -> None:
+def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """When its time is up it gets TERM, and the pass goes on."""
-    rig = Rig(timeout=0.2)
+    monkeypatch.setattr(hooks, "GRACE_SECONDS", 10)
+    rig = Rig(timeout=2)
     error = rig.shell(
         "trap 'echo asked; exit 0' TERM; echo begun; while :; do sleep 0.05; done"
     )
 
-    assert str(error) == 'hooks.before: "/bin/sh" took more than 0.2 seconds'
+    assert str(error) == 'hooks.before: "/bin/sh" took more than 2 seconds'
     assert rig.printed[-1] == "asked"
 
 
 def test_a_command_that_ignores_term_is_killed_with_its_children(tmp_path: Path) -> None:
     """Nothing of a group survives that does not listen."""
-    rig, file = Rig(timeout=0.5), tmp_path / "pid"
+    rig, file = Rig(timeout=2), tmp_path / "pid"
     script = f"trap '' TERM; sh -c 'echo $$ > {file}; sleep {LONG_SECONDS}; :' & wait; sleep {LONG_SECONDS}"
     error = rig.shell(script)
 
-    assert "took more than 0.5 seconds" in str(error)
-    assert not is_alive(read_pid(file))
+    assert "took more than 2 seconds" in str(error)
+    wait_until(lambda: not is_alive(read_pid(file)))
 
 
 def may_become_root() -> bool:
@@ -374,7 +375,7 @@ def test_a_signal_reaches_the_whole_group_of_a_command(rig: Rig, tmp_path: Path)
             rig.shell(script)
     thread.join()
 
-    assert not is_alive(read_pid(file))
+    wait_until(lambda: not is_alive(read_pid(file)))
 
 
 def test_after_a_signal_a_command_gets_little_time(

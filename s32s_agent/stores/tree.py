@@ -57,6 +57,8 @@ _REMEDIES = {
         "give the agent's user the right to it; an immutable file needs chattr -i",
     ),
     errno.EIO: "look at the disk; the kernel's log has its errors",
+    errno.EFBIG: "raise the limit of a file's size (LimitFSIZE= in a unit, `ulimit -f`), or keep the directory on a "
+    "file system that takes larger files",
     errno.ESTALE: "mount the network file system anew",
     **dict.fromkeys(
         (errno.EMFILE, errno.ENFILE),

@@ -142,6 +142,33 @@ def test_a_disk_that_was_mounted_read_only(mirrored: Slave) -> None:
     assert converges(mirrored, NEW) == []
 
 
+def test_a_file_that_may_not_grow_so_large(
+    scripted_slave: Slave, scripted: ScriptedS3
+) -> None:
+    """A limit of the process, or of the file system: that copy fails with the remedy, and nothing is deleted."""
+    slave = scripted_slave
+    slave.publish(OLD)
+    assert forked_once(slave.agent).exit_code == 0
+    slave.publish(NEW)
+    del scripted.objects[f"{PREFIX}/gone"]
+    before = before_a_pass(slave.target, slave.agent.state_dir)
+
+    arguments = "--once", "--allow-deletes"
+    limited = ["prlimit", f"--fsize={300 * KIB}", *slave.agent.command(*arguments)]
+    done = subprocess.run(
+        limited, env=slave.agent.environment(), capture_output=True, check=False
+    )
+    run = slave.agent.ended(arguments, done.returncode, done.stdout, done.stderr)
+
+    assert run.exit_code == CANNOT_CREATE
+    (failed,) = run.named("entry.failed")
+    assert failed["key"] == "large"
+    assert "LimitFSIZE" in failed["remedy"]
+    assert check_after(before, versions_of(OLD, NEW), run, current=NEW) == []
+    assert slave.temporaries() == []
+    assert converges(slave, NEW) == []
+
+
 # --- the agent's own files ---
 
 

@@ -1088,6 +1088,7 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
         (errno.EACCES, DirectoryError, "chattr -i"),
         (errno.EIO, DirectoryError, "kernel's log"),
         (errno.ESTALE, DirectoryError, "mount"),
+        (errno.EFBIG, DirectoryError, "LimitFSIZE"),
         (errno.EMFILE, DirectoryError, "LimitNOFILE="),
         (errno.ENAMETOOLONG, DirectoryError, "file system"),
     ],

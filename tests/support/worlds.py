@@ -59,6 +59,7 @@ OWN_STATE = {
     "last_skipped.json",
     "batches",
     "maps",
+    "pending",
     "uploads",
 }
 """All that the agent keeps in its state directory."""
@@ -67,6 +68,9 @@ OWN_STATE = {
 def as_process(agent: Agent) -> AgentRun:
     """Make a pass as users do."""
     return agent.run("--once")
+
+
+HOOKED, METRICS = "hooked", "agent.prom"
 
 
 @dataclass(slots=True)
@@ -90,6 +94,8 @@ class World:
     then: Callable[[World], None] = lambda _world: None
     """What happens between the fault and the next pass."""
     before: Invariants | None = None
+    outlets: Path | None = None
+    """The directory in which a hook keeps what it saw of the change, and the metrics are; None without them."""
     orphans: set[str] = field(default_factory=set)
     """Uploads that a killed pass could not even note: S3 had begun them, and it had not heard that yet."""
 
@@ -147,7 +153,7 @@ class World:
     def follow(self, decide: Decide, log: Path | None = None) -> Followed:
         """Make a pass, and decide about each of its calls."""
         self.begin()
-        within = [self.place, self.agent.state_dir]
+        within = [self.place, self.agent.state_dir, *([self.outlets] if self.outlets else [])]
         return follow(
             self.agent.command("--once"),
             self.agent.environment(),
@@ -184,7 +190,16 @@ class World:
         """List what is wrong after two passes without a fault."""
         wanted = dict(self.published[-1])
         once, tree = (lambda: self.once(self.agent)), self.tree
-        return [*check_recovery(once, tree, wanted, self.leftovers), *self._lost()]
+        found = [*check_recovery(once, tree, wanted, self.leftovers), *self._lost()]
+        if self.outlets is not None:
+            pending = self.agent.state_dir.glob("pending/*")
+            found += [f"the hook that {each.name} asks for never ran" for each in pending]
+            found += [
+                f"{name} does not tell of the last change"
+                for name, data in ((HOOKED, wanted["changed"]), (METRICS, b"s32s_agent_"))
+                if data not in (self.outlets / name).read_bytes()
+            ]
+        return found
 
     def wrong_now(self, run: AgentRun | None) -> list[str]:
         """List what is wrong already, before any other pass."""
@@ -265,6 +280,8 @@ class Scenario:
     is_master: bool = False
     sync: dict[str, Any] = field(default_factory=dict)
     small_ranges: bool = False
+    tells: bool = False
+    """A hook runs after a change, and metrics are written."""
 
 
 @contextmanager
@@ -285,16 +302,30 @@ def new_world(scenario: Scenario, directory: Path, once: Once = as_process) -> I
         side = Master if scenario.is_master else Slave
         user = side(agent, server.bucket, server.put, directory / "srv")
         user.publish_map(user.mapping())
-        user.configure("maps/site.json", sync=sync)
         place = user.source if isinstance(user, Master) else user.target
+        outlets = directory / "outlets" if scenario.tells else None
+        user.configure(
+            "maps/site.json", sync=sync, **(_telling(place, outlets) if outlets else {})
+        )
         keeps = scenario.sync.get("trash_days", 1) > 0
-        world = World(directory, agent, server, once, place, scenario.is_master, keeps)
+        world = World(
+            directory, agent, server, once, place, scenario.is_master, keeps, outlets=outlets
+        )
         write(world.outside, {"precious": b"precious", "d/precious": b"precious"})
         try:
             scenario.build(world)
             yield world
         finally:
             shutil.rmtree(directory)
+
+
+def _telling(place: Path, outlets: Path) -> dict[str, Any]:
+    """Make the sections of a config whose pass tells what it did: to a hook, which takes a copy, and in metrics."""
+    outlets.mkdir()
+    return {
+        "hooks": {"on_change": ["cp", f"{place}/changed", f"{outlets}/{HOOKED}"]},
+        "monitoring": {"metrics_file": f"{outlets}/{METRICS}"},
+    }
 
 
 def _as_server(server: ScriptedS3) -> S3Server:
@@ -412,6 +443,7 @@ SCENARIOS = {
         Scenario("ranged", _ranged, small_ranges=True),
         Scenario("without durability", _change, sync={"durable": False}),
         Scenario("without trash", _change, sync={"trash_days": 0}),
+        Scenario("telling", _change, tells=True),
         Scenario("master", _master, is_master=True),
     )
 }

@@ -1,10 +1,11 @@
-"""A master deletes in S3 what it no longer has, and nothing because of a listing or a key that cannot be believed."""
+"""A master changes in S3 what differs from its own, and nothing because of a listing or key that cannot be believed."""
 
 from __future__ import annotations
 
 import pytest
 from support.forked import Forks
-from support.hostile_cases import AFTER, BEFORE, HOSTILE_KEYS, LISTINGS, Case, World
+from support.hostile_cases import AFTER, BEFORE, HOSTILE_KEYS, LISTINGS, NEW, PAGE, Case, World
+from support.invariants import check_output
 from support.masters import Master
 from support.scripted import ScriptedS3
 from support.trees import snapshot
@@ -25,12 +26,13 @@ def master(scripted_master: Master) -> Master:
 
 
 @pytest.mark.parametrize("case", LISTINGS, ids=lambda case: case.name)
-def test_no_listing_that_is_broken_deletes_in_s3(
+def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
     master: Master, scripted: ScriptedS3, forks: Forks, case: Case
 ) -> None:
-    """What a slave does not believe, a master does not either: no object goes, and no file here is touched.
+    """What a slave does not believe, a master does not either: no object goes, none comes, and no file here is touched.
 
-    A listing in which only a name is odd is believed, so that the object goes that is gone here; none goes that is not.
+    A listing in which only a name is odd is believed: what changed here is sent, and nothing else again, and the object
+    goes that is gone here; none goes that is not.
     """
     world = World(scripted)
     world.publish(BEFORE)
@@ -39,13 +41,16 @@ def test_no_listing_that_is_broken_deletes_in_s3(
 
     run = forks.once(master.agent, "--allow-deletes", patience=IMPATIENT)
 
-    deleted = set(scripted.asked("DELETE"))
+    sent, deleted = scripted.asked("PUT"), set(scripted.asked("DELETE"))
     if case.status in {0, PARTIAL}:
+        assert sorted(sent) == sorted(f"data/{key}" for key in (PAGE, NEW))
         assert "data/dir/extra.txt" in deleted
         assert deleted.isdisjoint(f"data/{key}" for key in AFTER)
         assert not any("\ufffd" in key for key in deleted)
     else:
-        assert (run.exit_code, deleted) == (case.status, set()), run.stderr
+        assert (sent, scripted.asked("POST"), deleted) == ([], [], set()), run.stderr
+        assert run.exit_code == case.status, run.stderr
+    assert check_output(run) == []
     assert snapshot(master.source) == before
 
 

@@ -270,6 +270,88 @@ def _statuses(line: Line) -> set[int]:
     return {UNAVAILABLE, 0} if arrived else {UNAVAILABLE}
 
 
+BROKEN_UPLOADS = {
+    "a reset": lambda sent: Fault(reset_upload_after=sent),
+    "an end": lambda sent: Fault(end_upload_after=sent),
+    "silence": lambda sent: Fault(silence_upload_after=sent),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A request with a body that breaks off."""
+
+    key: str
+    begins: bytes
+    """What its head holds."""
+    sent: int
+    """How far it comes: past the head, and not to the end."""
+
+    def arrived(self, line: Line) -> int:
+        """Count how often it came to the server whole."""
+        sent = (each for each in line.server.requests if each.method == "PUT")
+        part = self.begins.partition(b"partNumber=")[2].decode()
+        return sum(
+            (each.key, each.query.get("partNumber", "")) == (f"data/{self.key}", part)
+            for each in sent
+        )
+
+
+UPLOADS = {
+    "master: PUT": Upload("small", b"PUT /bucket/data/small", 1500),
+    # More than the kernel takes for a server that does not read.
+    "master: part": Upload("large", b"partNumber=1", MIB // 2),
+}
+
+
+def break_uploads(lines: list[Line], name: str, times: float = float("inf")) -> list[Line]:
+    """Have bodies break off on their way; give the lines on which some are sent."""
+    senders = [line for line in lines if line.name in UPLOADS]
+    for line in senders:
+        upload = UPLOADS[line.name]
+        line.network.on(upload.begins, BROKEN_UPLOADS[name](upload.sent), times)
+    return senders
+
+
+@pytest.mark.parametrize("name", BROKEN_UPLOADS)
+def test_a_body_that_breaks_off_once_is_sent_again(
+    lines: list[Line], forks: Forks, name: str
+) -> None:
+    """Half of a file, or of a part, is no object: the whole is sent anew, and the pass ends with it in S3."""
+    lines = break_uploads(lines, name, times=1)
+
+    runs = passes(lines, forks, PATIENT)
+
+    for line, run in zip(lines, runs, strict=True):
+        assert problems(line, run) == []
+        assert (line.name, run.exit_code, line.target()) == (line.name, 0, line.new), (
+            run.stderr
+        )
+        upload = UPLOADS[line.name]
+        assert (upload.arrived(line), line.left()) == (1, [])
+        assert line.network.met[upload.begins] >= 2
+
+
+@pytest.mark.parametrize("name", BROKEN_UPLOADS)
+def test_bodies_that_always_break_off_leave_the_old_object(
+    lines: list[Line], forks: Forks, name: str
+) -> None:
+    """No pass hangs: it says that S3 cannot be reached; what was there stays whole, and nothing unfinished is left."""
+    lines = break_uploads(lines, name)
+
+    runs = passes(lines, forks, IMPATIENT)
+
+    for line, run in zip(lines, runs, strict=True):
+        upload = UPLOADS[line.name]
+        assert problems(line, run) == []
+        assert (line.name, run.exit_code) == (line.name, UNAVAILABLE), run.stderr
+        assert upload.arrived(line) == 0
+        assert line.published()[upload.key] == OLD[upload.key]
+        assert set(line.server.asked("DELETE")) <= {"data/large"}  # its upload's end
+        assert "extra" in line.published()
+    assert [each for line in lines for each in recovery(line, forks)] == []
+
+
 def test_how_often_a_request_is_made(lines: list[Line], forks: Forks) -> None:
     """What may pass is tried six times, the bytes of an entry fifteen times; nothing writes unasked but thrice."""
     chosen = {"slave: map": 6, "slave: LIST": 6, "slave: GET small": 15, "master: PUT": 3}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 READER = "reader"
 LISTER = "lister"
 GETTER = "getter"
+BLIND_WRITER = "blind-writer"
 ONE_BUCKET = "one-bucket"
 ONE_BUCKET_NAME = "the-one-bucket"
 SAMPLE_MASTER = "sample-master"
@@ -59,6 +60,7 @@ IDENTITIES = {
     READER: Identity("reader-key", "reader-secret", ("Read", "List")),
     LISTER: Identity("lister-key", "lister-secret", ("List",)),
     GETTER: Identity("getter-key", "getter-secret", ("Read",)),
+    BLIND_WRITER: Identity("blind-writer-key", "blind-writer-secret", ("Read", "Write")),
     ONE_BUCKET: Identity(
         "one-bucket-key",
         "one-bucket-secret",

@@ -12,6 +12,7 @@ import contextlib
 import socket
 import struct
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ _PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to a connection from a request on. Counts are of the answer's bytes, headers included."""
+    """What happens to a connection from a request on. Counts are of the bytes of one direction, heads included."""
 
     latency: float = 0.0
     """Seconds by which everything comes later."""
@@ -35,6 +36,12 @@ class Fault:
     """Bytes until the connection is closed in order."""
     silence_after: int | None = None
     """Bytes until nothing comes any more; the connection stands."""
+    reset_upload_after: int | None = None
+    """Bytes of the request until the connection is reset, on both sides."""
+    end_upload_after: int | None = None
+    """Bytes of the request until the server is told that no more will come; the client goes on, and gets the answer."""
+    silence_upload_after: int | None = None
+    """Bytes of the request until no more are taken from the client; the connection stands."""
     swallow: bool = False
     """Nothing even goes to the server: a black hole."""
     corrupt: int | None = None
@@ -139,13 +146,32 @@ class RoughNetwork:
                 connection.asked += len(data)
                 start = connection.asked - len(data)
                 data = _corrupted(data, start, fault.corrupt_upload)
+                limits = (
+                    fault.reset_upload_after,
+                    fault.end_upload_after,
+                    fault.silence_upload_after,
+                )
+                data, ends = _up_to(data, start, limits)
                 await asyncio.sleep(fault.latency)
                 if fault.upload_rate:
                     await asyncio.sleep(len(data) / fault.upload_rate)
                 if not fault.swallow:
                     connection.server.write(data)
                     await connection.server.drain()
+                if ends:
+                    await self._end_upload(fault, connection)
         connection.server.transport.abort()
+
+    async def _end_upload(self, fault: Fault, connection: _Connection) -> None:
+        """Do what a fault does when a request has come as far as it lets it."""
+        if fault.reset_upload_after is not None:
+            _reset(connection.client)
+            raise ConnectionResetError
+        if fault.end_upload_after is not None:
+            connection.server.write_eof()
+        else:
+            # Not an event of its own: a connection that nobody waits for is collected as garbage.
+            await self._ended.wait()
 
     def _look_at(self, data: bytes, connection: _Connection) -> None:
         """See whether a request begins here that has a rule; another request ends what the last one brought."""
@@ -176,9 +202,7 @@ class RoughNetwork:
         connection.answered += len(data)
         data = _corrupted(data, start, fault.corrupt)
         limits = fault.reset_after, fault.end_after, fault.silence_after
-        limit = next((each for each in limits if each is not None), None)
-        ends = limit is not None and start + len(data) > limit
-        data = data[: max(0, limit - start)] if limit is not None else data
+        data, ends = _up_to(data, start, limits)
         if fault.rate:
             await _drip(data, fault.rate, connection.client)
         else:
@@ -189,6 +213,14 @@ class RoughNetwork:
         elif ends and fault.end_after is not None:
             connection.client.write_eof()
         return not ends
+
+
+def _up_to(data: bytes, start: int, limits: Sequence[int | None]) -> tuple[bytes, bool]:
+    """Give what of a piece comes before the limit, if there is one, and whether there is more."""
+    limit = next((each for each in limits if each is not None), None)
+    if limit is None:
+        return data, False
+    return data[: max(0, limit - start)], start + len(data) > limit
 
 
 async def _drip(data: bytes, rate: float, writer: asyncio.StreamWriter) -> None:

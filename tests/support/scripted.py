@@ -497,6 +497,10 @@ def _ranged(asked: str | None, data: bytes, headers: dict[str, str]) -> Reply:
     return Reply(206, data[start : end + 1], headers)
 
 
+INCOMPLETE = replace(error(400, "IncompleteBody"), close_early=1000)
+"""To a body that is shorter than was said; the connection has ended by then, and is not used again."""
+
+
 def token_after(key: str) -> str:
     """Give the token with which a listing goes on after a key."""
     return TOKEN_MARK + base64.urlsafe_b64encode(key.encode()).decode()
@@ -515,7 +519,9 @@ class _Handler(HttpHandler):
     server: ScriptedS3
 
     def answer(self) -> None:
-        self._send(self.server.answer(self._request()))
+        request = self._request()
+        whole = len(request.body) >= int(request.headers.get("content-length", "0"))
+        self._send(self.server.answer(request) if whole else INCOMPLETE)
 
     def _request(self) -> Request:
         parts = urlsplit(self.path)

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import pytest
-from support.buckets import GETTER, LISTER, ONE_BUCKET, READER, Bucket, the_one_bucket
+from support.buckets import (
+    BLIND_WRITER,
+    GETTER,
+    LISTER,
+    ONE_BUCKET,
+    READER,
+    Bucket,
+    the_one_bucket,
+)
+from support.invariants import check_output
 from support.masters import Master
 from support.slaves import Slave
 
@@ -22,6 +32,13 @@ def keys_of(bucket: Bucket, name: str) -> Mapping[str, str | None]:
 
 def files_of(slave: Slave) -> dict[str, bytes]:
     return {key: data for key, data in slave.tree().items() if data is not None}
+
+
+def objects_of(bucket: Bucket) -> dict[str, tuple[bytes, datetime]]:
+    """Give what the bucket holds, and since when: an object that was written again is another one."""
+    pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
+    rows = [row for page in pages for row in page.get("Contents", [])]
+    return {row["Key"]: (bucket.get(row["Key"]), row["LastModified"]) for row in rows}
 
 
 @pytest.fixture
@@ -76,19 +93,42 @@ def test_rights_to_one_bucket_are_rights_to_its_mappings(
     assert (changed.root / "own" / "x").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("who", [READER, LISTER, GETTER])
-def test_a_master_that_may_not_write_deletes_nothing(
-    master: Master, bucket: Bucket, who: str
-) -> None:
-    """Without the right to write there are no copies, so there are no deletes either: 77, the bucket stays as it is."""
+@pytest.fixture
+def edited(master: Master) -> Master:
+    """A master in sync, whose source has changed since: a file is newer, one is new, another one gone."""
     master.write(FILES)
     assert master.once().exit_code == 0
-    before = {key: bucket.get(key) for key in bucket.keys()}  # noqa: SIM118
     master.write({"a": b"newer", "c": b"new"})
     (master.source / "d" / "b").unlink()
+    return master
 
-    run = master.agent.run("--once", env=keys_of(bucket, who))
+
+@pytest.mark.parametrize("who", [READER, LISTER, GETTER])
+def test_a_master_that_may_not_write_deletes_nothing(
+    edited: Master, bucket: Bucket, who: str
+) -> None:
+    """Without the right to write there are no copies, so there are no deletes either: 77, the bucket stays as it is."""
+    before = objects_of(bucket)
+
+    run = edited.agent.run("--once", env=keys_of(bucket, who))
 
     assert run.exit_code == 77
-    assert {key: bucket.get(key) for key in bucket.keys()} == before  # noqa: SIM118
+    assert objects_of(bucket) == before
     assert run.finished["deleted"] == 0
+
+
+def test_a_master_that_may_not_list_sends_nothing(edited: Master, bucket: Bucket) -> None:
+    """What cannot be listed is not taken for empty: 77 before the first upload, and the remedy; the bucket stays."""
+    edited.configure("maps/site.json")
+    before = objects_of(bucket)
+
+    run = edited.agent.run("--once", env=keys_of(bucket, BLIND_WRITER))
+
+    assert (run.exit_code, objects_of(bucket)) == (77, before)
+    assert [run.finished[each] for each in ("copied", "deleted", "bytes")] == [0, 0, 0]
+    (event,) = run.named("mapping.failed")
+    assert (event["mapping"], event["cause"]) == ("site", "noperm")
+    assert "listing" in event["error"]
+    assert "AccessDenied" in event["error"]
+    assert "check the credentials and the bucket policy" in event["remedy"]
+    assert check_output(run) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -240,6 +241,19 @@ def test_each_listing_is_broken_in_its_own_way(scripted: ScriptedS3, name: str) 
 def test_a_token_that_was_never_given_is_refused(scripted: ScriptedS3) -> None:
     """A continuation token is not a place to put anything."""
     assert raw(scripted, "/bucket?list-type=2&continuation-token=x")[0] == 400
+
+
+def test_a_body_that_breaks_off_is_no_object(scripted: ScriptedS3) -> None:
+    """Fewer bytes than were said are refused, and not stored."""
+    host, port = urlsplit(scripted.endpoint_url).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"PUT /bucket/a HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+
+    assert b" 400 " in answer.splitlines()[0]
+    assert b"IncompleteBody" in answer
+    assert (scripted.objects, scripted.requests) == ({}, [])
 
 
 def test_a_mistake_in_a_script_fails_the_test() -> None:

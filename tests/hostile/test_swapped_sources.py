@@ -1,0 +1,131 @@
+"""What a master reads is swapped for links while it reads: nothing from outside its source ever gets to S3."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from support.computers import PREFIX
+from support.forked import Forks
+from support.invariants import check_output, check_recovery
+from support.masters import Master
+from support.scripted import ScriptedS3
+from support.swapping import Swapper
+from support.trees import canary, write
+
+INNER = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
+SWAPPED = [f"d{each}/{name}" for each in range(6) for name in INNER]
+NAMES = [*SWAPPED, *(f"kept/{name}" for name in INNER)]
+FILES = {name: b"%08d" % number for number, name in enumerate(NAMES)}
+SECRET = b"precious"
+"""As long as every file of the source, so that no size gives it away."""
+EXTRA = f"{PREFIX}/extra"
+ROUNDS = 300
+"""At most so many passes while something is swapped."""
+HITS = 100
+"""So many files that were listed, and swapped when they were to be read, are a test."""
+PATIENCE = {"pause_seconds": 0.05}
+BUG = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What is swapped for links."""
+
+    names: tuple[str, ...]
+    """In the source."""
+    leads_to: str
+    """In the tree that nobody may read."""
+
+
+PLACES = {
+    "directories": Places(tuple(f"d{each}" for each in range(6)), ""),
+    "files": Places(tuple(SWAPPED), "0"),
+}
+
+
+@pytest.mark.parametrize("symlinks", ["skip", "follow"])
+@pytest.mark.parametrize("name", PLACES)
+def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
+    scripted_master: Master,
+    scripted: ScriptedS3,
+    forks: Forks,
+    record_property: Callable[..., None],
+    name: str,
+    symlinks: str,
+) -> None:
+    """Whole passes while the source and a link change places: no byte that is outside is sent, and no object goes.
+
+    But the one that was never here: so that deletions are tried, too.
+    """
+    master, places, hits = scripted_master, PLACES[name], 0
+    endpoint = {"endpoint_url": scripted.endpoint_url}
+    master.configure("maps/site.json", s3=endpoint, sync={"symlinks": symlinks})
+    outside, aside = (master.root.parent / each for each in ("outside", "aside"))
+    write(outside, dict.fromkeys(INNER, SECRET))
+    aside.mkdir()
+    master.write(FILES)
+    leads_to = outside / places.leads_to
+    pairs = [
+        (master.source / place, aside / f"{number}")
+        for number, place in enumerate(places.names)
+    ]
+    for _, link in pairs:
+        link.symlink_to(leads_to)
+    before = canary(outside)
+    with Swapper(leads_to, pairs) as swapper:
+        for number in range(ROUNDS):
+            for each in NAMES[number % 2 :: 2]:
+                scripted.objects.pop(f"{PREFIX}/{each}", None)
+            scripted.put(EXTRA, SECRET)
+            scripted.requests.clear()
+            run = forks.once(master.agent, "--allow-deletes", patience=PATIENCE)
+            hits += len(run.named("entry.failed"))
+
+            assert wrongly_sent(scripted) == []
+            assert {each for each in scripted.asked("DELETE") if not is_marker(each)} <= {
+                EXTRA
+            }
+            assert run.exit_code != BUG, run.stderr
+            assert check_output(run) == []
+            if number >= 5 and hits >= HITS:
+                break
+
+    record_property("races", swapper.count)
+    record_property("hits", hits)
+    assert canary(outside) == before
+    assert hits >= HITS
+    for place, other in pairs:
+        if place.is_symlink():
+            place.unlink()
+            other.rename(place)
+    found = check_recovery(
+        lambda: forks.once(master.agent, "--allow-deletes"),
+        lambda: published(scripted),
+        FILES,
+    )
+    assert found == []
+
+
+def is_marker(key: str) -> bool:
+    """Tell whether an object only says that a directory is empty, as one is in which all are links."""
+    return key.endswith("/")
+
+
+def wrongly_sent(scripted: ScriptedS3) -> list[str]:
+    """List what was sent, whole or a part, that is not what the source holds under that name."""
+    sent = (request for request in scripted.requests if request.method == "PUT")
+    return [f"{each.key}: {each.body!r}" for each in sent if each.body != held_at(each.key)]
+
+
+def held_at(key: str) -> bytes | None:
+    return b"" if is_marker(key) else FILES.get(key.removeprefix(f"{PREFIX}/"))
+
+
+def published(scripted: ScriptedS3) -> dict[str, bytes]:
+    return {
+        key.removeprefix(f"{PREFIX}/"): each.data
+        for key, each in scripted.objects.items()
+        if key.startswith(f"{PREFIX}/") and not is_marker(key)
+    }

@@ -41,10 +41,10 @@ NEW = {"small": b"new " * 500, "large": LARGE}
 PATIENT = {"connect_seconds": 8, "read_seconds": 8, "attempts": 3, "pause_seconds": 0.05}
 IMPATIENT = {
     **PATIENT,
-    "read_seconds": 1,
+    "read_seconds": 1.5,
     "attempts": 2,
-    "request_seconds": 4,
-    "stalled_seconds": 4,
+    "request_seconds": 5,
+    "stalled_seconds": 5,
 }
 PARTIAL, UNAVAILABLE = 1, 69
 

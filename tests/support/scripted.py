@@ -537,11 +537,7 @@ class _Handler(HttpHandler):
     def _read_body(self, headers: Mapping[str, str]) -> bytes:
         if headers.get("transfer-encoding", "").lower() == "chunked":
             return b"".join(iter(self._read_chunk, b""))
-        size = int(headers.get("content-length", "0"))
-        body = self.rfile.read(size)
-        if len(body) < size:  # the client was killed: what came is no object
-            raise ConnectionResetError
-        return body
+        return self.rfile.read(int(headers.get("content-length", "0")))
 
     def _read_chunk(self) -> bytes:
         size = int(self.rfile.readline().partition(b";")[0], 16)

@@ -154,7 +154,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     )
     yield tests(
         "hostile keys, maps and trees",
-        *hostile("names", "trees", "own_files"),
+        *hostile("names", "trees", "removals", "own_files", "system_places"),
         "tests/unit/test_keys.py",
     )
     yield tests("passes that overlap", "tests/integration/test_overlap.py")

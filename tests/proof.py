@@ -150,7 +150,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     )
     yield tests(
         "networks, certificates, proxies, redirects, closed pipes and signals",
-        *hostile("networks", "ways", "waits", "interruptions"),
+        *hostile("networks", "ways", "waits", "lent_keys", "interruptions"),
     )
     yield tests(
         "hostile keys, maps and trees",

@@ -150,7 +150,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     )
     yield tests(
         "networks, certificates, proxies, redirects, closed pipes and signals",
-        *hostile("networks", "ways", "waits", "lent_keys", "interruptions"),
+        *hostile("networks", "ways", "waits", "lent_keys", "clocks", "interruptions"),
     )
     yield tests(
         "hostile keys, maps and trees",

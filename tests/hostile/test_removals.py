@@ -52,7 +52,7 @@ def test_an_immutable_extra_keeps_no_other_one(
         for name, letter in attributes.items():
             subprocess.run(["chattr", f"-{letter}", slave.target / name], check=True)
         failed = {each["key"]: each for each in run.named("entry.failed")}
-        assert (run.exit_code, failed.keys()) == (CANNOT_CREATE, {*stuck, "locked/"})
+        assert (run.exit_code, set(failed)) == (CANNOT_CREATE, {*stuck, "locked/"})
         assert all("chattr -i" in each["remedy"] for each in failed.values())
         assert files_of(slave) == {**WANTED, **stuck}
         assert (forked_once(slave.agent).exit_code, files_of(slave)) == (0, WANTED)

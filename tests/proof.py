@@ -150,11 +150,11 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     )
     yield tests(
         "networks, certificates, proxies, redirects, closed pipes and signals",
-        *hostile("networks", "ways", "waits", "interruptions"),
+        *hostile("networks", "ways", "waits", "lent_keys", "clocks", "interruptions"),
     )
     yield tests(
         "hostile keys, maps and trees",
-        *hostile("names", "trees", "swapped_sources", "own_files"),
+        *hostile("names", "trees", "swapped_sources", "removals", "own_files", "system_places"),
         "tests/unit/test_keys.py",
     )
     yield tests("passes that overlap", "tests/integration/test_overlap.py")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from support.computers import PREFIX
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
-from support.trees import snapshot, write
+from support.trees import canary, snapshot, write
 
-PARTIAL, REFUSED = 1, 3
+PARTIAL, REFUSED, DATAERR, CANNOT_CREATE = 1, 3, 65, 73
 
 LEADING_OUT = (
     "..",
@@ -247,6 +248,44 @@ def test_a_path_that_no_call_can_take_at_once(
     slave.publish({"x": b"x"})
     last = slave.once("--allow-deletes")
     assert (last.exit_code, last.finished["deleted"]) == (0, 2 + 3 + deepest.count("/"))
+
+
+def put_link_far_down(top: Path, parts: Sequence[str], leads_to: Path) -> None:
+    """Make directories in each other, and in the last one `link`, though no call takes so long a path."""
+    fd = os.open(top, os.O_RDONLY)
+    for part in parts:
+        os.mkdir(part, dir_fd=fd)
+        above, fd = fd, os.open(part, os.O_RDONLY, dir_fd=fd)
+        os.close(above)
+    os.symlink(leads_to, "link", dir_fd=fd)
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("place", "code"),
+    [("link/{far}/sub", DATAERR), ("{far}/link/sub", CANNOT_CREATE)],
+    ids=["link near the top", "link far down"],
+)
+def test_a_map_whose_path_no_call_can_take_leads_nowhere(
+    scripted_slave: Slave, tmp_path: Path, place: str, code: int
+) -> None:
+    """A directory of a map beyond PATH_MAX, through a link that leads out: the mapping fails, nothing is touched."""
+    slave, outside, parts = scripted_slave, tmp_path / "outside", ["d" * 250] * 17
+    write(outside, {"precious": b"precious", "sub/precious": b"precious"})
+    (slave.root / "link").symlink_to(outside)
+    put_link_far_down(slave.root, parts, outside)
+    below = place.format(far="/".join(parts))
+    evil = slave.mapping("evil", slave=f"{slave.root}/{below}")
+    slave.publish_map(slave.mapping(), evil)
+    slave.publish({"x": b"x"})
+    before = canary(outside)
+    assert len(evil["slave"]) > os.pathconf("/", "PC_PATH_MAX")
+
+    run = slave.once()
+
+    (failed,) = run.named("mapping.failed")
+    assert (failed["mapping"], run.exit_code) == ("evil", code)
+    assert (canary(outside), files_of(slave)) == (before, {"x": b"x"})
 
 
 def test_a_key_that_is_too_long_is_none_of_s3(scripted_slave: Slave) -> None:

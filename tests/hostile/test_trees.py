@@ -260,7 +260,7 @@ def test_a_file_that_is_mounted_is_not_replaced(
 def test_what_is_immutable_stays_and_stops_nothing_else(
     scripted_slave: Slave, scripted: ScriptedS3, tmp_path: Path
 ) -> None:
-    """`chattr +i` on files to replace and remove and on a directory, `+a` on another: said with the remedy."""
+    """`chattr +i` on a file to replace and on a directory: told with the remedy, and no extra goes then."""
     slave = scripted_slave
     with or_skip(), mounted("ext4", tmp_path / "ext4") as disk:
         slave.root = disk.place / "srv"
@@ -269,6 +269,7 @@ def test_what_is_immutable_stays_and_stops_nothing_else(
         slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
         change(slave, scripted)
         (slave.target / "mine").write_bytes(b"mine")
+        # No delete is tried after a failed copy; `test_removals.py` has those that are.
         attributes = {"a": "i", "d": "i", "gone/x": "i", "mine": "a"}
         for name, letter in attributes.items():
             subprocess.run(["chattr", f"+{letter}", slave.target / name], check=True)

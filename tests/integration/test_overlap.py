@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun, parse_events
+from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
 from support.buckets import Bucket
 from support.counting import CountingProxy
 from support.slaves import Slave
@@ -30,16 +30,16 @@ def start(agent: Agent, *arguments: str) -> subprocess.Popen[bytes]:
     )
 
 
-def end(process: subprocess.Popen[bytes]) -> AgentRun:
+def end(agent: Agent, process: subprocess.Popen[bytes]) -> AgentRun:
     """Wait for the end of a pass."""
     stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-    text = stderr.decode()
-    return AgentRun(process.returncode, parse_events(text), stdout.decode(), text)
+    return agent.ended((), process.returncode, stdout, stderr)
 
 
 def at_once(agents: Sequence[Agent], *arguments: str) -> list[AgentRun]:
     """Start one pass of each agent before any of them can have ended, and wait for all."""
-    return [end(each) for each in [start(agent, *arguments) for agent in agents]]
+    started = [start(agent, *arguments) for agent in agents]
+    return [end(agent, process) for agent, process in zip(agents, started, strict=True)]
 
 
 def another(slave: Slave, name: str) -> Agent:
@@ -70,7 +70,7 @@ def held(slave: Slave) -> Iterator[list[AgentRun]]:
             yield ended
         finally:
             proxy.release()
-            ended.append(end(first))
+            ended.append(end(slave.agent, first))
     slave.configure()
 
 

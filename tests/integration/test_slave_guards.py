@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from support.agents import AgentRun
 from support.buckets import Bucket
+from support.disks import or_skip, small_tmpfs
 from support.slaves import Slave
+from support.trees import snapshot
 
 FILES = {f"{number:02}": b"%d" % number for number in range(60)}
 
@@ -154,3 +156,24 @@ def test_files_are_all_or_nothing(slave: Slave) -> None:
     run = slave.once()
     assert (run.exit_code, slave.tree()) == (65, tree)
     assert '"lost" is not at the source' in run.named("mapping.failed")[0]["error"]
+
+
+def test_a_disk_that_is_not_mounted_is_not_filled_below_its_mount_point(
+    slave: Slave,
+) -> None:
+    """A target whose parent is on the disk ends its mapping with status 73 while the disk is away; nothing is made."""
+    files, disk = {"a": b"alpha", "d/b": b"beta"}, slave.root / "disk"
+    slave.publish(files)
+    slave.publish_map(slave.mapping(slave=str(disk / "data/site")))
+    with or_skip(), small_tmpfs(disk, "size=1m"):
+        (disk / "data").mkdir()
+        assert (slave.once().exit_code, snapshot(disk / "data/site")) == (
+            0,
+            {"d": None, **files},
+        )
+
+    run = slave.once()
+
+    (failed,) = run.named("mapping.failed")
+    assert (run.exit_code, list(disk.iterdir())) == (73, [])
+    assert "data" in failed["error"]

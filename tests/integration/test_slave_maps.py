@@ -1,4 +1,4 @@
-"""Map files: how they are found, believed and refused. On a real server."""
+"""Map files: how they are found, believed and refused. Mostly on a real server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write
+
+from s32s_agent.mapfiles import MAX_BYTES, MAX_FILES
 
 SAMPLE = Path(__file__).parents[2] / "etc/maps/sample.json"
 
@@ -127,6 +130,40 @@ def test_a_map_that_is_named_and_missing_is_an_error(slave: Slave) -> None:
 
     assert run.exit_code == 65
     assert "maps/absent.json" in run.named("run.failed")[0]["error"]
+
+
+def test_more_maps_than_anybody_writes_are_not_fetched(
+    scripted_slave: Slave, scripted: ScriptedS3
+) -> None:
+    """A prefix that is full of JSON, but not of maps, is named; not one of its objects is asked for."""
+    for number in range(MAX_FILES):
+        scripted.put(f"maps/{number:04}.json", b"[]")
+    scripted_slave.configure("maps", s3={"endpoint_url": scripted.endpoint_url})
+
+    run = scripted_slave.once()
+
+    (problem,) = run.named("run.failed")
+    assert (run.exit_code, snapshot(scripted_slave.root)) == (65, {})
+    assert f"at most {MAX_FILES} map files, got {MAX_FILES + 1}" in problem["error"]
+    assert [each.key for each in scripted.requests if each.key.endswith(".json")] == []
+
+
+def test_maps_that_are_large_together_are_not_all_fetched(
+    scripted_slave: Slave, scripted: ScriptedS3
+) -> None:
+    """Files that are each small enough end the pass where they come to more than all may hold; then none is obeyed."""
+    large = b"[]" + b" " * (MAX_BYTES // 3)
+    for name in ("a", "b", "t", "z"):
+        scripted.put(f"maps/{name}.json", large)
+    scripted_slave.configure("maps", s3={"endpoint_url": scripted.endpoint_url})
+
+    run = scripted_slave.once()
+
+    (problem,) = run.named("run.failed")
+    assert (run.exit_code, snapshot(scripted_slave.root)) == (65, {})
+    assert f"at most {MAX_BYTES} bytes of map files" in problem["error"]
+    fetched = [each.key for each in scripted.requests if each.key.endswith(".json")]
+    assert fetched == [f"maps/{name}.json" for name in ("a", "b", "site", "t")]
 
 
 @pytest.mark.parametrize("data", [b"[{", b"{}", b'"text"', b"\xff\xfe", b"[1, 2]", b"[[]]"])

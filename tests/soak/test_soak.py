@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -12,12 +13,20 @@ from pathlib import Path
 import pytest
 
 from soak.contents import Library, make
-from soak.passes import find_faketime
+from soak.passes import Clock, find_faketime
 from soak.tally import Tally
 from soak.watchers import TreeWatcher
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = (sys.executable, "-m", "tests.soak", "--minutes", "0.4", "--seed", "5")
+STRUCK = ("killed by SIGKILL", "ended by SIGTERM", "stopped and continued")
+THREE_DAYS = 3 * 24 * 60 * 60
+TELL_THE_TIME = """
+import time
+print(time.time(), flush=True)
+input()
+print(time.time())
+"""
 
 
 def test_nothing_is_lost_in_a_storm() -> None:
@@ -31,14 +40,35 @@ def test_nothing_is_lost_in_a_storm() -> None:
     assert said["losses"] == "0"
     assert int(said["passes"].split()[0]) > 5
     assert int(said["contents checked"].split()[0]) > 100
+    assert sum(int(said[name]) for name in STRUCK) > 0
+    assert find_faketime() is None or int(said["steps of the clock"]) > 0
 
 
-def test_the_clock_steps() -> None:
-    """The library that makes it step is there, or its absence is told."""
-    if find_faketime() is None:
+def test_the_clock_steps(tmp_path: Path) -> None:
+    """A process that runs is told another time when the clock steps."""
+    library, tally = find_faketime(), Tally()
+    if library is None:
         pytest.skip(
             "libfaketime is not installed: the storm went on without steps of the clock"
         )
+    clock = Clock(library, tmp_path / "clock", random.Random(1), tally)
+    clock.begin()
+    with subprocess.Popen(
+        (sys.executable, "-c", TELL_THE_TIME),
+        env={**os.environ, **clock.environment()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        before = float(process.stdout.readline())
+        while clock.file.read_text() != "+3d":
+            clock.act()
+        after = float(process.communicate("go on\n")[0])
+
+    assert after - before >= THREE_DAYS
+    assert tally.counts["steps of the clock"] > 0
 
 
 @pytest.mark.parametrize(

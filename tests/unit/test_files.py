@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from support.trees import snapshot, write
 
 from s32s_agent.agent import OWN_DIRECTORIES
 from s32s_agent.errors import DirectoryError
-from s32s_agent.files import make_directory, replace_file, sweep
+from s32s_agent.files import MAX_SIZE, make_directory, read_file, replace_file, sweep
 
 
 def test_what_a_killed_pass_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
@@ -61,3 +62,19 @@ def test_what_is_in_the_way_is_said_with_its_remedy(tmp_path: Path) -> None:
 
     assert all("state_dir" in each.value.remedy for each in (made, replaced))
     assert snapshot(tmp_path) == {"file": b"file", "directory": None}
+
+
+def test_a_huge_file_does_not_fill_the_memory(tmp_path: Path) -> None:
+    """What is longer than any pass writes is refused, and no more of it read than shows that; the longest is read."""
+    path = tmp_path / "last_run.json"
+    for size in (MAX_SIZE + 1, 1 << 40):
+        with path.open("wb") as sparse:
+            sparse.truncate(size)
+
+        with pytest.raises(OSError, match="too large") as caught:
+            read_file(path)
+
+        assert caught.value.errno == errno.EFBIG
+    with path.open("wb") as sparse:
+        sparse.truncate(MAX_SIZE)
+    assert len(read_file(path)) == MAX_SIZE

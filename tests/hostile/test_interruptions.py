@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from support.agents import parse_events
+from support.agents import AgentRun
 from support.slaves import Slave
 
 FILES = {"a": b"alpha", "d/b": b"beta"}
@@ -29,15 +29,16 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def pass_in(slave: Slave, program: str) -> subprocess.CompletedProcess[str]:
+def pass_in(slave: Slave, program: str) -> AgentRun:
     """Make a pass in a program that strikes at it."""
-    return subprocess.run(
+    slave.agent.begin()
+    done = subprocess.run(
         [sys.executable, "-c", program, *slave.agent.command("--once")[3:]],
         env=slave.agent.environment(),
         capture_output=True,
-        text=True,
         check=False,
     )
+    return slave.agent.ended((), done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
@@ -49,16 +50,15 @@ def test_a_signal_while_a_pass_is_written_down_is_told(
     slave.publish(FILES)
     slave.configure(maps)
 
-    done = pass_in(slave, INTERRUPTED.format(signal=signal))
+    run = pass_in(slave, INTERRUPTED.format(signal=signal))
 
-    events = parse_events(done.stderr)
-    failed = [each["cause"] for each in events if each["event"] == "run.failed"]
+    failed = [each["cause"] for each in run.named("run.failed")]
     earlier = [] if maps == "maps/site.json" else ["dataerr"]
     last_run = json.loads((slave.agent.state_dir / "last_run.json").read_text())
-    assert "run.crashed" not in {each["event"] for each in events}, done.stderr
+    assert run.named("run.crashed") == [], run.stderr
     assert failed == [*earlier, "stopped"]
     assert len(last_run["errors"]) == len(failed)
-    assert done.returncode == last_run["exit_code"] == {"SIGTERM": 143, "SIGINT": 130}[signal]
+    assert run.exit_code == last_run["exit_code"] == {"SIGTERM": 143, "SIGINT": 130}[signal]
     assert earlier or slave.tree() == {"d": None, **FILES}
 
 
@@ -88,16 +88,16 @@ def test_a_signal_while_a_thread_starts_is_no_bug(slave: Slave, number: int) -> 
     slave.publish(FILES)
     slave.configure(hooks={"before": ["/bin/true"]})
 
-    done = pass_in(slave, STRUCK.format(number=number))
+    run = pass_in(slave, STRUCK.format(number=number))
 
-    causes = {each.get("cause") for each in parse_events(done.stderr)}
-    assert done.returncode == 143, done.stderr
-    assert causes == {None, "stopped"}, done.stderr
-    assert "KeyError" not in done.stderr
+    assert run.exit_code == 143, run.stderr
+    assert {each.get("cause") for each in run.events} == {None, "stopped"}, run.stderr
+    assert "KeyError" not in run.stderr
 
 
-def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
-    """Make a pass of which nobody reads one stream; give its status and the other stream."""
+def deaf(slave: Slave, stream: str, *arguments: str) -> AgentRun:
+    """Make a pass of which nobody reads one stream."""
+    slave.agent.begin()
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -110,16 +110,16 @@ def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
         )
     finally:
         os.close(writer)
-    said: bytes = done.stderr if stream == "stdout" else done.stdout
-    slave.agent.refuse_secrets(said)
-    return done.returncode, said.decode()
+    return slave.agent.ended((), done.returncode, done.stdout or b"", done.stderr or b"")
 
 
 def test_nobody_reads_the_log(slave: Slave) -> None:
     """A pass goes on without: what it does is not for the log's sake."""
     slave.publish(FILES)
 
-    assert deaf(slave, "stderr") == (0, "")
+    run = deaf(slave, "stderr")
+
+    assert (run.exit_code, run.stdout) == (0, "")
     assert slave.tree() == {"d": None, **FILES}
 
 
@@ -128,10 +128,9 @@ def test_nobody_reads_the_plan(slave: Slave) -> None:
     slave.publish(FILES)
     slave.publish_map(slave.mapping(), slave.mapping("other", "other"))
 
-    code, log = deaf(slave, "stdout", "--dry-run")
+    run = deaf(slave, "stdout", "--dry-run")
 
-    events = [each["event"] for each in parse_events(log)]
-    assert "run.crashed" not in events, log
-    assert events.count("mapping.planned") == 1
-    assert code == 1
+    assert run.named("run.crashed") == [], run.stderr
+    assert len(run.named("mapping.planned")) == 1
+    assert run.exit_code == 1
     assert not slave.target.exists()

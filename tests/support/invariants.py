@@ -48,7 +48,7 @@ class Invariants:
 def before_a_pass(target: Path, state_dir: Path, outside: Sequence[Path] = ()) -> Invariants:
     """Note how things are; the target need not exist."""
     canaries = tuple(canary(each) for each in outside)
-    return Invariants(target, state_dir, tuple(outside), _tree(target), canaries)
+    return Invariants(target, state_dir, tuple(outside), tree_of(target), canaries)
 
 
 def check_after(
@@ -69,7 +69,7 @@ def check_after(
         secrets: what must not show in what the pass wrote.
     """
     kept = versions.keys() if current is None else current
-    tree = _tree(before.target)
+    tree = tree_of(before.target)
     return [
         *_check_outside(before),
         *_check_contents(before.tree, tree, versions),
@@ -77,6 +77,24 @@ def check_after(
         *check_index(before.state_dir, before.target, versions),
         *(check_output(run, secrets) if run is not None else ()),
     ]
+
+
+def check_bucket(
+    before: Mapping[str, bytes],
+    after: Mapping[str, bytes],
+    files: Mapping[str, bytes],
+    run: AgentRun,
+) -> list[str]:
+    """List what a master's pass did in S3 that it must not do.
+
+    Args:
+        before: what the prefix held.
+        after: what it holds.
+        files: what the master has here.
+        run: what the pass said.
+    """
+    wrong = _check_contents(before, after, versions_of(files))
+    return wrong + _check_deletions(before, after, files, run)
 
 
 def check_recovery(
@@ -127,7 +145,7 @@ def temporaries(directory: Path) -> list[str]:
 # --- the target, and what is around it ---
 
 
-def _tree(target: Path) -> Tree:
+def tree_of(target: Path) -> Tree:
     """Give the tree without temporary files, which a killed pass may leave until the next one."""
     if target.is_symlink() or not target.is_dir():
         return {}
@@ -223,6 +241,8 @@ def _rows(database: Path, target: Path) -> list[_Row]:
         " WHERE identity LIKE ?"
     )
     try:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            return []  # the pass did not come as far as to make an index
         found = connection.execute(query, [f"%\n{target.resolve()}"]).fetchall()
     finally:
         connection.close()

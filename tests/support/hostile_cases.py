@@ -475,6 +475,8 @@ BODIES = (
 HEADS = (
     Case("not listed, and there", _unlisted, REFUSED, "exists", "head"),
     Case("listed, and nowhere", _ghost, PARTIAL, "NoSuchKey", "head"),
+    Case("HEAD: 400", of_head(Reply(400)), UNAVAILABLE, "400", "head", for_peers=False),
+    Case("HEAD: 429", of_head(Reply(429)), UNAVAILABLE, "429", "head", for_peers=False),
     Case("HEAD: 403", of_head(Reply(403)), DENIED, "403", "head", for_peers=False),
     Case("HEAD: 500", of_head(Reply(500)), UNAVAILABLE, "500", "head", for_peers=False),
     Case("HEAD: 200 for all", of_head(Reply(headers={"etag": '"0"'})), REFUSED, "exists", "head", for_peers=False),

@@ -95,7 +95,7 @@ class Case:
     says: str = ""
     """Words that name the cause, which error or remedy must hold: given wherever the status is not 0."""
     kind: str = "listing"
-    """`listing`, `body`, `head`, `names` or `access`, for the report."""
+    """`listing`, `body`, `head`, `names`, `access` or `ranges`, for the report."""
     deletes: bool = False
     """The object that is gone may be removed here all the same: nothing that matters went wrong."""
     for_peers: bool = True
@@ -520,5 +520,20 @@ def _hostile_key(key: str) -> Case:
     )
 
 
+LARGE, LARGE_BYTES = "large.bin", 20 << 20
+"""An object that clients fetch in ranges."""
+
+
+def _range_ignored(world: World) -> None:
+    """Answer every GET of a large object with the whole of it, and with status 200."""
+    # No two blocks are alike: bytes in a wrong place are wrong bytes.
+    data = b"".join(b"%016d" % number for number in range(LARGE_BYTES // 16))
+    stored = world.server.put(world.key(LARGE), data)
+    headers = {"etag": stored.etag, "last-modified": HTTP_WHEN}
+    world.server.on(is_get(world.key(LARGE)), Reply(body=data, headers=headers))
+
+
+RANGES = (Case("Range ignored", _range_ignored, 0, kind="ranges", deletes=True),)
+
 NAMES = tuple(map(_hostile_key, HOSTILE_KEYS))
-CASES = (*LISTINGS, *BODIES, *HEADS, *NAMES)
+CASES = (*LISTINGS, *BODIES, *HEADS, *NAMES, *RANGES)

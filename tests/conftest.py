@@ -18,6 +18,7 @@ from support.masters import Master, new_master
 from support.scripted import ScriptedS3
 from support.secrecy import refuse_secrets_in_files
 from support.slaves import Slave
+from support.watches import published_in, published_of, watch_in_tests_of_faults
 
 from s32s_agent.seaweedfs import S3Server, seaweedfs
 
@@ -113,9 +114,13 @@ def scripted() -> Iterator[ScriptedS3]:
 
 
 @pytest.fixture
-def slave(tmp_path: Path, agent: Agent, bucket: Bucket) -> Slave:
+def slave(
+    request: pytest.FixtureRequest, tmp_path: Path, agent: Agent, bucket: Bucket
+) -> Slave:
     """A configured slave of a real bucket, whose map is published; nothing is in its prefix yet."""
-    return _slave(tmp_path, agent, bucket.name, bucket.put)
+    slave = _slave(tmp_path, agent, bucket.name, bucket.put)
+    watch_in_tests_of_faults(request, slave, published_in(bucket))
+    return slave
 
 
 @pytest.fixture
@@ -127,10 +132,13 @@ def proxy(seaweedfs_server: S3Server, slave: Slave) -> Iterator[CountingProxy]:
 
 
 @pytest.fixture
-def scripted_slave(tmp_path: Path, agent: Agent, scripted: ScriptedS3) -> Slave:
+def scripted_slave(
+    request: pytest.FixtureRequest, tmp_path: Path, agent: Agent, scripted: ScriptedS3
+) -> Slave:
     """A slave of the scripted server; its map is named directly, so that it lists nothing but the prefix."""
     slave = _slave(tmp_path, agent, scripted.bucket, scripted.put)
     slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
+    watch_in_tests_of_faults(request, slave, published_of(scripted))
     return slave
 
 
@@ -141,10 +149,13 @@ def master(tmp_path: Path, agent: Agent, bucket: Bucket) -> Master:
 
 
 @pytest.fixture
-def scripted_master(tmp_path: Path, agent: Agent, scripted: ScriptedS3) -> Master:
+def scripted_master(
+    request: pytest.FixtureRequest, tmp_path: Path, agent: Agent, scripted: ScriptedS3
+) -> Master:
     """A master of the scripted server; its map is named directly, so that it lists nothing but the prefix."""
     master = new_master(tmp_path, agent, scripted.bucket, scripted.put)
     master.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
+    watch_in_tests_of_faults(request, master, published_of(scripted))
     return master
 
 

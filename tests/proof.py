@@ -141,6 +141,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
             "listings",
             "bodies",
             "large_objects",
+            "ignored_ranges",
             "master_listings",
             "opaque_parts",
             "seams",
@@ -154,7 +155,8 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
     )
     yield tests(
         "hostile keys, maps and trees",
-        *hostile("names", "trees", "swapped_sources", "removals", "own_files", "system_places"),
+        *hostile("names", "trees", "swaps", "swapped_sources", "removals", "own_files"),
+        *hostile("system_places"),
         "tests/unit/test_keys.py",
     )
     yield tests("passes that overlap", "tests/integration/test_overlap.py")

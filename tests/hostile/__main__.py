@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("--peers", action="store_true", required=True, help="run the tools")
     parser.add_argument("--tools", nargs="+", choices=peers.TOOLS, default=list(peers.TOOLS))
     parser.add_argument(
-        "--kind", help="only this class of cases: listing, body, head, names, access"
+        "--kind", help="only this class of cases: listing, body, head, names, access, ranges"
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIRECTORY", help="write the tables there"

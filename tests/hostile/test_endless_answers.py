@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
 import threading
@@ -18,41 +19,7 @@ from s32s_agent.stores.bounded import MAX_ANSWER
 
 PARTIAL = 1
 IMPATIENT = {"connect_seconds": 4, "read_seconds": 4, "attempts": 2, "pause_seconds": 0.05}
-LISTING = b"<ListBucketResult><Name>bucket</Name>" + b"<!-- and so on -->" * 4000
-
-
-@contextlib.contextmanager
-def endless(status: bytes) -> Iterator[str]:
-    """Answer every request with the beginning of a listing, and go on as long as anybody reads."""
-
-    def answer(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.recv(65536)
-            connection.sendall(b"HTTP/1.1 %s\r\nConnection: close\r\n\r\n" % status)
-            while True:
-                connection.sendall(LISTING)
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(
-                    target=answer, args=listener.accept()[:1], daemon=True
-                ).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
-
-
-# --- an object ---
-
 MIB = 1 << 20
-PIECE = b"x" * 65536
 POURED = 160 * MIB
 """What the server sends before it takes the client for lost; nothing that was listed is so large."""
 BUFFERS = sum(
@@ -60,6 +27,45 @@ BUFFERS = sum(
     for name in ("tcp_rmem", "tcp_wmem")
 )
 """What the kernel takes from the server at most, and keeps for a client that does not read any more."""
+LISTING = b"<ListBucketResult><Name>bucket</Name>" + b"<!-- and so on -->" * 4000
+
+
+@contextlib.contextmanager
+def endless(status: bytes) -> Iterator[tuple[str, list[int]]]:
+    """Answer every request with the beginning of a listing, and go on as long as anybody reads.
+
+    Gives the URL, and how much of each answer's body was taken.
+    """
+    taken: list[int] = []
+
+    def answer(connection: socket.socket, number: int) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 %s\r\nConnection: close\r\n\r\n" % status)
+            while taken[number] < POURED:
+                connection.sendall(LISTING)
+                taken[number] += len(LISTING)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            for number in itertools.count():
+                connection, _ = listener.accept()
+                taken.append(0)
+                threading.Thread(target=answer, args=(connection, number), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", taken
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+# --- an object ---
+
+PIECE = b"x" * 65536
 SIZES = {"small": 1000, "medium": 5 * MIB, "large": 33 * MIB, "odd\nname": 1000}
 """Whole in one piece, in a stream, in ranges, and by another library."""
 LENGTH = b"content-length: %d\r\n"
@@ -162,10 +168,10 @@ def test_an_endless_error_for_an_odd_key_is_given_up(
 def test_an_endless_answer_does_not_fill_the_memory(
     slave: Slave, status: bytes, maps: str
 ) -> None:
-    """It is given up: status 69, and the files that are there stay."""
+    """It is given up when it is longer than any that S3 gives: status 69, and the files that are there stay."""
     slave.publish({"a": b"alpha"})
     assert slave.once().exit_code == 0
-    with endless(status) as url:
+    with endless(status) as (url, taken):
         slave.configure(maps, s3={"endpoint_url": url})
 
         run = slave.once()
@@ -173,3 +179,4 @@ def test_an_endless_answer_does_not_fill_the_memory(
     assert (run.exit_code, slave.tree()) == (os.EX_UNAVAILABLE, {"a": b"alpha"})
     (event,) = run.named("run.failed")
     assert event["cause"] == "unavailable"
+    assert 0 < max(taken) <= MAX_ANSWER + BUFFERS, taken

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from support.agents import AgentRun, parse_events
+from support.agents import AgentRun
 from support.slaves import Slave
 
 FILES = {"a": b"alpha", "d/b": b"beta"}
@@ -31,6 +31,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 def pass_in(slave: Slave, program: str) -> AgentRun:
     """Make a pass in a program that strikes at it."""
+    slave.agent.begin()
     done = subprocess.run(
         [sys.executable, "-c", program, *slave.agent.command("--once")[3:]],
         env=slave.agent.environment(),
@@ -89,14 +90,14 @@ def test_a_signal_while_a_thread_starts_is_no_bug(slave: Slave, number: int) -> 
 
     run = pass_in(slave, STRUCK.format(number=number))
 
-    causes = {each.get("cause") for each in run.events}
     assert run.exit_code == 143, run.stderr
-    assert causes == {None, "stopped"}, run.stderr
+    assert {each.get("cause") for each in run.events} == {None, "stopped"}, run.stderr
     assert "KeyError" not in run.stderr
 
 
-def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
-    """Make a pass of which nobody reads one stream; give its status and the other stream."""
+def deaf(slave: Slave, stream: str, *arguments: str) -> AgentRun:
+    """Make a pass of which nobody reads one stream."""
+    slave.agent.begin()
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -109,16 +110,16 @@ def deaf(slave: Slave, stream: str, *arguments: str) -> tuple[int, str]:
         )
     finally:
         os.close(writer)
-    said: bytes = done.stderr if stream == "stdout" else done.stdout
-    slave.agent.refuse_secrets(said)
-    return done.returncode, said.decode()
+    return slave.agent.ended((), done.returncode, done.stdout or b"", done.stderr or b"")
 
 
 def test_nobody_reads_the_log(slave: Slave) -> None:
     """A pass goes on without: what it does is not for the log's sake."""
     slave.publish(FILES)
 
-    assert deaf(slave, "stderr") == (0, "")
+    run = deaf(slave, "stderr")
+
+    assert (run.exit_code, run.stdout) == (0, "")
     assert slave.tree() == {"d": None, **FILES}
 
 
@@ -127,10 +128,9 @@ def test_nobody_reads_the_plan(slave: Slave) -> None:
     slave.publish(FILES)
     slave.publish_map(slave.mapping(), slave.mapping("other", "other"))
 
-    code, log = deaf(slave, "stdout", "--dry-run")
+    run = deaf(slave, "stdout", "--dry-run")
 
-    events = [each["event"] for each in parse_events(log)]
-    assert "run.crashed" not in events, log
-    assert events.count("mapping.planned") == 1
-    assert code == 1
+    assert run.named("run.crashed") == [], run.stderr
+    assert len(run.named("mapping.planned")) == 1
+    assert run.exit_code == 1
     assert not slave.target.exists()

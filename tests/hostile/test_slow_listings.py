@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from support.agents import parse_events
 from support.scripted import Reply, Request, ScriptedS3, is_list
 from support.slaves import Slave
 
@@ -49,22 +47,13 @@ def test_a_signal_in_the_middle_of_a_listing_is_not_lost(
 ) -> None:
     """botocore takes the signal's exception for trouble of the network; the pass ends all the same."""
     log, agent = tmp_path / "log", scripted_slave.agent
-    command, environment = agent.command("--once"), agent.environment()
-    with (
-        log.open("wb") as stderr,
-        subprocess.Popen(command, env=environment, stderr=stderr) as process,
-    ):
-        try:
-            assert third_page.wait(SOON_SECONDS)
-            process.send_signal(number)
+    with agent.started(log=log) as process:
+        assert third_page.wait(SOON_SECONDS)
+        process.send_signal(number)
 
-            assert process.wait(SOON_SECONDS) == exit_code
-        finally:
-            process.kill()
-    finished = [
-        each for each in parse_events(log.read_text()) if each["event"] == "run.finished"
-    ]
-    assert [each["exit_code"] for each in finished] == [exit_code]
+        assert process.wait(SOON_SECONDS) == exit_code
+    run = agent.ended((), exit_code, b"", log.read_bytes())
+    assert run.finished["exit_code"] == exit_code
     assert not scripted_slave.target.exists() or scripted_slave.tree() == {}
 
 

@@ -9,7 +9,6 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from support.forked import forked_once
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
-from support.swapping import Swapper
 from support.trees import canary, snapshot, write
 
 PARTIAL, CANNOT_CREATE = 1, 73
@@ -336,100 +334,3 @@ def test_a_target_that_is_no_directory(
         "real",
     ]
     assert {k: v for k, v in snapshot(slave.root / "real").items() if v is not None} == NEW
-
-
-# --- races ---
-
-
-def _failures(run: AgentRun, _slave: Slave) -> int:
-    return len(run.named("entry.failed")) + len(run.named("entry.skipped"))
-
-
-def _refusals(run: AgentRun, _slave: Slave) -> int:
-    return len(run.named("mapping.failed"))
-
-
-def _links_replaced(run: AgentRun, slave: Slave) -> int:
-    """Count the links that this pass found in the places of files, since they are in its trash."""
-    trash = slave.target / ".s32s/trash" / run.events[0]["run_id"]
-    return sum(path.is_symlink() for path in trash.rglob("*"))
-
-
-@dataclass(frozen=True, slots=True)
-class Swapped:
-    """What is swapped for links."""
-
-    places: tuple[str, ...]
-    """In the target."""
-    leads_to: str
-    """In the tree that nobody may touch."""
-    hits: Callable[[AgentRun, Slave], int]
-    """Counts what of this a pass has met."""
-    wanted: int
-    """So many hits are a test."""
-
-
-INNER = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
-NAMES = [f"d{each}/{name}" for each in range(6) for name in INNER]
-SWAPPED = {
-    "directories": Swapped(tuple(f"d{each}" for each in range(6)), "", _failures, 100),
-    "files": Swapped(tuple(NAMES), "precious", _links_replaced, 100),
-    "the trash": Swapped((".s32s/trash",), "", _failures, 5),
-    "what holds the trash": Swapped((".s32s",), "", _failures, 5),
-    "the target": Swapped(("",), "", _refusals, 5),
-}
-
-
-@pytest.mark.parametrize("name", SWAPPED)
-def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
-    scripted_slave: Slave,
-    scripted: ScriptedS3,
-    outside: Path,
-    record_property: Callable[..., None],
-    name: str,
-) -> None:
-    """Whole passes, copies and deletions, while it and a link change places: nothing outside is ever touched."""
-    slave, swapped, hits = scripted_slave, SWAPPED[name], 0
-    aside = slave.root.parent / "aside"
-    aside.mkdir()
-    write(outside, dict.fromkeys(INNER, b"precious"))
-    leads_to = outside / swapped.leads_to
-    write(slave.target, dict.fromkeys(NAMES, b"before"))
-    pairs = [
-        (slave.target / place, aside / f"{number}")
-        for number, place in enumerate(swapped.places)
-    ]
-    for _, link in pairs:
-        link.symlink_to(leads_to)
-    before = canary(outside)
-    with Swapper(leads_to, pairs) as swapper:
-        for number in range(ROUNDS):
-            slave.publish(dict.fromkeys(NAMES[number % 2 :: 2], b"%d" % number))
-            for each in NAMES[1 - number % 2 :: 2]:
-                scripted.objects.pop(f"{PREFIX}/{each}", None)
-            slave.publish({"always": b"%d" % number})
-            run = forked_once(slave.agent, "--allow-deletes")
-            hits += swapped.hits(run, slave)
-
-            assert canary(outside) == before
-            assert run.exit_code != 70, run.stderr
-            if number >= 5 and hits >= swapped.wanted:
-                break
-
-    record_property("races", swapper.count)
-    record_property("hits", hits)
-    assert hits >= swapped.wanted
-    for place, other in pairs:
-        if place.is_symlink():
-            place.unlink()
-            other.rename(place)
-    wanted = {k.removeprefix(f"{PREFIX}/"): v.data for k, v in scripted.objects.items()}
-    del wanted["maps/site.json"]
-    found = check_recovery(
-        lambda: slave.once("--allow-deletes"),
-        lambda: files_of(slave),
-        dict(wanted),
-        slave.temporaries,
-    )
-    assert found == []
-    assert canary(outside) == before

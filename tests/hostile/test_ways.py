@@ -15,8 +15,9 @@ from support.agents import AgentRun
 from support.certificates import DAY, Authority
 from support.forked import Forks
 from support.invariants import Invariants, before_a_pass, check_after, versions_of
-from support.scripted import Match, Reply, Request, ScriptedS3, is_get, is_list
+from support.scripted import Match, Replier, Reply, ScriptedS3, is_get, is_head, is_list
 from support.slaves import Slave
+from support.watches import SlaveWatch, published_of
 
 IMPATIENT = {"connect_seconds": 5, "read_seconds": 5, "attempts": 2, "pause_seconds": 0.05}
 PARTIAL, UNAVAILABLE = 1, 69
@@ -33,6 +34,7 @@ def authority(tmp_path: Path) -> Authority:
 def publish(slave: Slave, server: ScriptedS3, **s3: str) -> Invariants:
     """Have the slave hold the old files, and the server the new ones; give how things are then."""
     slave.put = server.put
+    slave.agent.watch = SlaveWatch(slave, published_of(server))
     slave.publish_map(slave.mapping())
     slave.publish(NEW)
     slave.configure("maps/site.json", s3={"endpoint_url": server.endpoint_url, **s3})
@@ -93,6 +95,13 @@ def test_the_bundle_of_the_environment_holds(
 # --- redirects ---
 
 
+def redirect_to(server: ScriptedS3, status: int) -> Replier:
+    """Send clients with the same path to another server."""
+    return lambda request: Reply(
+        status, headers={"location": server.endpoint_url + request.path}
+    )
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("match", [is_list, is_get("data/a")], ids=["LIST", "GET"])
 def test_an_endpoint_cannot_have_another_server_answer(
@@ -103,10 +112,7 @@ def test_an_endpoint_cannot_have_another_server_answer(
     with ScriptedS3() as elsewhere:
         elsewhere.put("data/a", b"evil", etag=scripted.objects["data/a"].etag)
 
-        def redirect(request: Request) -> Reply:
-            return Reply(status, headers={"location": elsewhere.endpoint_url + request.path})
-
-        scripted.on(match, redirect)
+        scripted.on(match, redirect_to(elsewhere, status))
 
         run = forks.once(scripted_slave.agent, patience=IMPATIENT)
 
@@ -116,11 +122,46 @@ def test_an_endpoint_cannot_have_another_server_answer(
     assert not any("authorization" in each.headers for each in elsewhere.requests)
 
 
+@pytest.mark.parametrize("status", [301, 307])
+def test_an_absence_that_only_another_server_confirms_deletes_nothing(
+    scripted_slave: Slave, forks: Forks, scripted: ScriptedS3, status: int
+) -> None:
+    """HEAD is redirected to where nothing is: that 404 says nothing of what the endpoint has."""
+    publish(scripted_slave, scripted)
+    with ScriptedS3() as elsewhere:
+        scripted.on(is_head("data/extra"), redirect_to(elsewhere, status))
+
+        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+
+    assert (run.exit_code, scripted_slave.tree()) == (UNAVAILABLE, OLD | NEW), run.stderr
+    assert "data/extra" in scripted.asked("HEAD")
+    assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("status", [301, 307])
+@pytest.mark.parametrize("match", [is_list, is_get("data/a")], ids=["LIST", "GET"])
+def test_nobody_leads_from_https_to_http(
+    scripted_slave: Slave, forks: Forks, authority: Authority, match: Match, status: int
+) -> None:
+    """Where the endpoint has TLS, a redirect to where there is none is not followed, though the bytes were right."""
+    with ScriptedS3(tls=authority.context()) as server, ScriptedS3() as elsewhere:
+        before = publish(scripted_slave, server, ca_bundle=str(authority.bundle))
+        elsewhere.objects = server.objects.copy()
+        server.on(match, redirect_to(elsewhere, status))
+
+        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+
+        assert run.exit_code == UNAVAILABLE, run.stderr
+        assert judge(scripted_slave, before, run) == []
+    assert elsewhere.requests == []
+
+
 def test_bytes_from_elsewhere_that_no_etag_can_prove(
     scripted_slave: Slave, forks: Forks, scripted: ScriptedS3
 ) -> None:
     """What a redirect brings for an object whose ETag is no digest is believed by its length; no signature went."""
     publish(scripted_slave, scripted)
+    scripted_slave.agent.watch = None  # it would find, rightly, that nobody published these
     encrypted = {"x_amz_server_side_encryption": "aws:kms"}
     scripted.put("data/a", b"new", etag='"opaque"', **encrypted)
     with ScriptedS3() as elsewhere:

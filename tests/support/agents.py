@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -64,6 +64,16 @@ def what_is_wrong_with(run: AgentRun) -> list[str]:
     return problems
 
 
+class Watch(Protocol):
+    """Judges the passes of an agent; see `support.watches`."""
+
+    def begin(self) -> None:
+        """Note how things are before a pass."""
+
+    def problems(self, run: AgentRun) -> list[str]:
+        """List what the pass did that it must not do; nothing where none was begun."""
+
+
 AGENTS: list[Agent] = []
 """Those of the test that runs; when it ends, what they keep is searched for credentials."""
 
@@ -79,6 +89,7 @@ class Agent:
     config_file: Path = field(init=False)
     given: set[str] = field(init=False, default_factory=set)
     """The credentials that its processes had in their environment."""
+    watch: Watch | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.config_file = self.directory / "config.yaml"
@@ -160,6 +171,11 @@ class Agent:
         self.given |= secrets_of(given)
         return given
 
+    def begin(self) -> None:
+        """Have the watch see how things are: a pass begins, of which `ended` will tell."""
+        if self.watch is not None:
+            self.watch.begin()
+
     def run(
         self,
         *arguments: str,
@@ -171,6 +187,8 @@ class Agent:
         Raises:
             AssertionError: as for `ended`.
         """
+        if "--once" in arguments:
+            self.begin()
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.directory,
@@ -195,13 +213,16 @@ class Agent:
 
         Raises:
             AssertionError: a line on stderr is not a JSON object, which is not checked where the command line
-                was refused, or the test asked for another log format; or it told what no run may tell.
+                was refused, or the test asked for another log format; it told what no run may tell; or the watch
+                found that it did what no pass may do.
         """
         self.refuse_secrets(stdout + stderr)
         told = [each.decode("utf-8", errors="backslashreplace") for each in (stdout, stderr)]
         prose = status == USAGE_STATUS or "--log-format" in arguments
         run = AgentRun(status, [] if prose else parse_events(told[1]), *told)
         wrong = what_is_wrong_with(run)
+        if self.watch is not None:
+            wrong += self.watch.problems(run)
         assert not wrong, f"{wrong}, in:\n{run.stdout}{run.stderr}"
         return run
 
@@ -213,6 +234,7 @@ class Agent:
             *arguments: after `--once`.
             log: the file for what it writes to stderr.
         """
+        self.begin()
         with (
             log.open("wb") as stderr,
             subprocess.Popen(

@@ -46,6 +46,7 @@ class Computer:
     def once_without_power(self) -> AgentRun:
         """Make a pass as somebody to whom permissions apply, whoever runs the tests."""
         powerless = _POWERLESS if os.geteuid() == 0 else ()
+        self.agent.begin()
         done = subprocess.run(
             [*powerless, *self.agent.command("--once")],
             env=self.agent.environment(),

@@ -102,6 +102,7 @@ class Forks(AbstractContextManager["Forks"]):
         """
         notes = Path(self._notes, str(next(self._numbers)))
         notes.mkdir()
+        agent.begin()
         request = {
             "arguments": agent.command("--once", *arguments)[3:],
             "environment": agent.environment(env),

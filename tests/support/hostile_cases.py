@@ -93,12 +93,18 @@ class Case:
     status: int
     """Of the agent."""
     says: str = ""
-    """A word that error or remedy must hold."""
+    """Words that name the cause, which error or remedy must hold: given wherever the status is not 0."""
     kind: str = "listing"
-    """`listing`, `body`, `head`, `names` or `access`, for the report."""
+    """`listing`, `body`, `head`, `names`, `access` or `ranges`, for the report."""
     deletes: bool = False
     """The object that is gone may be removed here all the same: nothing that matters went wrong."""
     for_peers: bool = True
+
+    def __post_init__(self) -> None:
+        if bool(self.status) != bool(self.says):
+            raise ValueError(
+                f"{self.name}: a cause is to be named where something is wrong, and only there"
+            )
 
 
 # --- ways to misbehave ---
@@ -307,12 +313,34 @@ LISTING_STATUS = {
 }  # fmt: skip
 
 
+BROKEN_PAGE = 'listing "bucket": '
+"""boto3, which is asked last, tells of a page that cannot be read as of a status 500: so much is sure."""
 SAYS = {
     "NoSuchBucket": "bucket's name",
     "AccessDenied": "AccessDenied",
     "html": "not a listing",
     "empty body": "not a listing",
     "204": "204",
+    "truncated without token": "no token to go on",
+    "IsTruncated absent": "IsTruncated is None",
+    "IsTruncated TRUE": "IsTruncated is 'TRUE'",
+    "500 on page 2": "InternalError",
+    "cut short": BROKEN_PAGE,
+    "200 with an error": "InternalError",
+    "keys outside the prefix": "outside the prefix",
+    "raw ESC": BROKEN_PAGE,
+    "raw NUL": BROKEN_PAGE,
+    "wrong KeyCount": "counts 4",
+    "wrong Name": "another-bucket",
+    "wrong Prefix": "another/",
+    "duplicate keys": "listed twice",
+    "repeated token": "repeats a token",
+    "token cycle": "repeats a token",
+    "negative Size": "size '-3'",
+    "text Size": "size 'big'",
+    "missing Key": "without key",
+    "entities": "document type",
+    "redirect": "307",
 }
 """What an operator must be able to read."""
 
@@ -322,7 +350,7 @@ def _broken(name: str) -> Case:
         name,
         lambda world: world.server.on(is_list, broken(world.server, name)),
         LISTING_STATUS[name],
-        SAYS.get(name, ""),
+        SAYS[name],
     )
 
 
@@ -348,39 +376,45 @@ LISTINGS = (
         "counts 1",
     ),
     Case("KeyCount no number", _edited("<KeyCount>3", "<KeyCount>many"), REFUSED, "counts many"),
-    Case("page 2 is HTML", page_two(Reply(body=b"<html><body>Sign in</body></html>")), UNAVAILABLE),
-    Case("page 2 is empty", page_two(Reply()), UNAVAILABLE),
+    Case("page 2 is HTML", page_two(Reply(body=b"<html><body>Sign in</body></html>")), UNAVAILABLE, "not a listing"),
+    Case("page 2 is empty", page_two(Reply()), UNAVAILABLE, "not a listing"),
     Case("page 2 is 204", page_two(Reply(204)), UNAVAILABLE, "204"),
-    Case("page 2 is page 1 again", page_two(None), REFUSED),
-    Case("page 2 is cut off", page_two(replace(Reply(body=b"<ListBucketResult>"), close_early=9)), UNAVAILABLE),
+    Case("page 2 is page 1 again", page_two(None), REFUSED, "listed twice"),
+    Case(
+        "page 2 is cut off",
+        page_two(replace(Reply(body=b"<ListBucketResult>"), close_early=9)),
+        UNAVAILABLE,
+        BROKEN_PAGE,
+    ),
     Case("page 2: token expired", page_two(error(400, "ExpiredToken")), DENIED, "ExpiredToken"),
     Case("a sibling's keys", _sibling, REFUSED, "outside"),
     Case(
         "keys folded into prefixes",
         _edited("</ListB", "<CommonPrefixes><Prefix>data/dir/</Prefix></CommonPrefixes></ListB"),
         REFUSED,
+        "4 entries but counts 3",
     ),
     Case("other root", _edited("ListBucketResult", "ListBucket"), UNAVAILABLE, "not a listing"),
-    Case("lower-case root", _edited("ListBucketResult", "listbucketresult"), UNAVAILABLE),
-    Case("JSON", answer(is_list, Reply(body=b'{"Contents": []}')), UNAVAILABLE),
-    Case("no HTTP", answer(is_list, Reply(raw=[b"SSH-2.0-OpenSSH_9.2\r\n"])), UNAVAILABLE),
-    Case("junk for gzip", answer(is_list, _packed_reply(b"\x1f\x8b junk")), UNAVAILABLE),
-    Case("gzip of nothing", answer(is_list, _packed_reply(gzip.compress(b""))), UNAVAILABLE),
-    Case("external entity", answer(is_list, Reply(body=_XXE)), UNAVAILABLE),
+    Case("lower-case root", _edited("ListBucketResult", "listbucketresult"), UNAVAILABLE, "not a listing"),
+    Case("JSON", answer(is_list, Reply(body=b'{"Contents": []}')), UNAVAILABLE, BROKEN_PAGE),
+    Case("no HTTP", answer(is_list, Reply(raw=[b"SSH-2.0-OpenSSH_9.2\r\n"])), UNAVAILABLE, "valid response"),
+    Case("junk for gzip", answer(is_list, _packed_reply(b"\x1f\x8b junk")), UNAVAILABLE, BROKEN_PAGE),
+    Case("gzip of nothing", answer(is_list, _packed_reply(gzip.compress(b""))), UNAVAILABLE, BROKEN_PAGE),
+    Case("external entity", answer(is_list, Reply(body=_XXE)), UNAVAILABLE, BROKEN_PAGE),
     Case("wrong checksums of a listing", _list_with_wrong_checksums, 0, deletes=True),
-    Case("206", answer(is_list, Reply(206, b"<ListBucketResult/>")), UNAVAILABLE),
+    Case("206", answer(is_list, Reply(206, b"<ListBucketResult/>")), UNAVAILABLE, "206"),
     Case("Size too large for any file", _edited("<Size>5", "<Size>99999999999999999999"), REFUSED, "size"),
-    Case("a plus that is not encoded", _without_plus, PARTIAL, for_peers=False),
-    Case("a key that is no UTF-8", _bad_bytes, PARTIAL),
-    Case("redirect to itself", _loop, UNAVAILABLE),
+    Case("a plus that is not encoded", _without_plus, PARTIAL, "NoSuchKey", for_peers=False),
+    Case("a key that is no UTF-8", _bad_bytes, PARTIAL, "not valid UTF-8"),
+    Case("redirect to itself", _loop, UNAVAILABLE, "307"),
     Case("redirect, permanent", answer(is_list, error(301, "PermanentRedirect")), UNAVAILABLE, "s3.region"),
     Case("wrong region", answer(is_list, error(400, "AuthorizationHeaderMalformed")), DENIED, "s3.region"),
     Case("clock skew", answer(is_list, error(403, "RequestTimeTooSkewed")), DENIED, "clock"),
     Case("token expired", answer(is_list, error(400, "ExpiredToken")), DENIED, "ExpiredToken"),
-    Case("signature wrong", answer(is_list, error(403, "SignatureDoesNotMatch")), DENIED),
-    Case("not implemented", answer(is_list, error(501, "NotImplemented")), UNAVAILABLE),
+    Case("signature wrong", answer(is_list, error(403, "SignatureDoesNotMatch")), DENIED, "SignatureDoesNotMatch"),
+    Case("not implemented", answer(is_list, error(501, "NotImplemented")), UNAVAILABLE, "NotImplemented"),
     Case("slow down", answer(is_list, error(503, "SlowDown")), UNAVAILABLE, "SlowDown"),
-    Case("too many requests", answer(is_list, error(429, "TooManyRequests")), UNAVAILABLE),
+    Case("too many requests", answer(is_list, error(429, "TooManyRequests")), UNAVAILABLE, "TooManyRequests"),
     Case("a proxy's login", answer(is_list, Reply(407, b"<html>login</html>")), UNAVAILABLE, "proxy"),
 )  # fmt: skip
 
@@ -390,9 +424,9 @@ def _body(name: str, reply: Reply, status: int = PARTIAL, says: str = "") -> Cas
 
 
 BODIES = (
-    _body("one byte short", good(NEW_PAGE[:-1])),
-    _body("one byte long", good(NEW_PAGE + b"!")),
-    _body("no bytes", good(b"")),
+    _body("one byte short", good(NEW_PAGE[:-1]), says="got 1699 bytes"),
+    _body("one byte long", good(NEW_PAGE + b"!"), says="got 1701 bytes"),
+    _body("no bytes", good(b""), says="got 0 bytes"),
     _body("a flipped byte", good(b"T" + NEW_PAGE[1:]), says="MD5"),
     _body(
         "a flipped byte, and its checksums",
@@ -406,39 +440,45 @@ BODIES = (
     ),
     Case("wrong checksums of the right bytes", of_page(_with_headers(good(), _WRONG_CHECKSUMS)), 0, "", "body", True),
     Case("an odd key with lying checksums", _odd_key_with_lying_checksums, PARTIAL, "MD5", "names"),
-    _body("all zeros", good(bytes(len(NEW_PAGE)))),
-    _body("the old version", good(OLD_PAGE)),
+    _body("all zeros", good(bytes(len(NEW_PAGE))), says="MD5"),
+    _body("the old version", good(OLD_PAGE), says="MD5"),
     _body("wrong ETag", good(etag='"0cc175b9c0f1b6a831c399e269772661"'), says="version"),
-    Case("changing ETag", _changing, PARTIAL, "", "body", for_peers=False),
-    _body("206 to a plain GET", replace(good(NEW_PAGE[:100], content_range="bytes 0-99/1700"), status=206)),
-    _body("206 without a range", replace(good(NEW_PAGE[:100]), status=206)),
-    _body("412 for ever", error(412, "PreconditionFailed")),
-    _body("listed, and 404", error(404, "NoSuchKey")),
+    Case("changing ETag", _changing, PARTIAL, "version", "body", for_peers=False),
+    _body(
+        "206 to a plain GET",
+        replace(good(NEW_PAGE[:100], content_range="bytes 0-99/1700"), status=206),
+        says="got 100 bytes",
+    ),
+    _body("206 without a range", replace(good(NEW_PAGE[:100]), status=206), says="got 100 bytes"),
+    _body("412 for ever", error(412, "PreconditionFailed"), says="PreconditionFailed"),
+    _body("listed, and 404", error(404, "NoSuchKey"), says="NoSuchKey"),
     _body("403", error(403, "AccessDenied"), DENIED, "AccessDenied"),
-    _body("500 for ever", error(500, "InternalError"), UNAVAILABLE),
-    _body("503 for ever", error(503, "SlowDown"), UNAVAILABLE),
-    _body("error with status 200", replace(good(), body=error(500, "InternalError").body)),
-    _body("HTML with status 200", good(b"<html>Sign in</html>")),
-    _body("204 for the object", Reply(204, headers={"etag": good().headers["etag"]}), UNAVAILABLE),
-    _body("object redirected", Reply(307, headers={"location": DEAD}), UNAVAILABLE),
+    _body("500 for ever", error(500, "InternalError"), UNAVAILABLE, says="InternalError"),
+    _body("503 for ever", error(503, "SlowDown"), UNAVAILABLE, says="SlowDown"),
+    _body("error with status 200", replace(good(), body=error(500, "InternalError").body), says="bytes, expected 1700"),
+    _body("HTML with status 200", good(b"<html>Sign in</html>"), says="got 20 bytes"),
+    _body("204 for the object", Reply(204, headers={"etag": good().headers["etag"]}), UNAVAILABLE, "Content-Length"),
+    _body("object redirected", Reply(307, headers={"location": DEAD}), UNAVAILABLE, says="error sending request"),
     Case("archived", of_page(error(403, "InvalidObjectState")), PARTIAL, "restore", "body", deletes=True),
-    _body("Content-Length too small", replace(good(content_length="1695"), length=False)),
-    _body("Content-Length too large", replace(good(content_length="1705"), length=False)),
-    _body("no length, cut", replace(good(NEW_PAGE[:500]), length=False), UNAVAILABLE),
-    _body("chunked, one byte short", replace(good(NEW_PAGE[:-1]), chunked=True), UNAVAILABLE),
-    _body("connection cut", replace(good(), close_early=700), UNAVAILABLE),
-    _body("connection cut at once", replace(good(), close_early=0), UNAVAILABLE),
-    _body("object: no HTTP", Reply(raw=[b"220 ftp ready\r\n"]), UNAVAILABLE),
-    _body("packed on the way", good(gzip.compress(NEW_PAGE), content_encoding="gzip")),
+    _body("Content-Length too small", replace(good(content_length="1695"), length=False), says="got 1695 bytes"),
+    _body("Content-Length too large", replace(good(content_length="1705"), length=False), says="got 1705 bytes"),
+    _body("no length, cut", replace(good(NEW_PAGE[:500]), length=False), UNAVAILABLE, says="Content-Length"),
+    _body("chunked, one byte short", replace(good(NEW_PAGE[:-1]), chunked=True), UNAVAILABLE, says="Content-Length"),
+    _body("connection cut", replace(good(), close_early=700), UNAVAILABLE, says="partial response"),
+    _body("connection cut at once", replace(good(), close_early=0), UNAVAILABLE, says="partial response"),
+    _body("object: no HTTP", Reply(raw=[b"220 ftp ready\r\n"]), UNAVAILABLE, says="error sending request"),
+    _body("packed on the way", good(gzip.compress(NEW_PAGE), content_encoding="gzip"), says="bytes, expected 1700"),
     Case("token expires in the middle", _after(1, error(400, "ExpiredToken")), DENIED, "ExpiredToken", "access"),
-    Case("access denied in the middle", _after(1, error(403, "AccessDenied")), DENIED, "", "access"),
+    Case("access denied in the middle", _after(1, error(403, "AccessDenied")), DENIED, "AccessDenied", "access"),
 )  # fmt: skip
 
 HEADS = (
     Case("not listed, and there", _unlisted, REFUSED, "exists", "head"),
-    Case("listed, and nowhere", _ghost, PARTIAL, "", "head"),
+    Case("listed, and nowhere", _ghost, PARTIAL, "NoSuchKey", "head"),
+    Case("HEAD: 400", of_head(Reply(400)), UNAVAILABLE, "400", "head", for_peers=False),
+    Case("HEAD: 429", of_head(Reply(429)), UNAVAILABLE, "429", "head", for_peers=False),
     Case("HEAD: 403", of_head(Reply(403)), DENIED, "403", "head", for_peers=False),
-    Case("HEAD: 500", of_head(Reply(500)), UNAVAILABLE, "", "head", for_peers=False),
+    Case("HEAD: 500", of_head(Reply(500)), UNAVAILABLE, "500", "head", for_peers=False),
     Case("HEAD: 200 for all", of_head(Reply(headers={"etag": '"0"'})), REFUSED, "exists", "head", for_peers=False),
 )  # fmt: skip
 
@@ -448,6 +488,16 @@ HOSTILE_KEYS = (
     "page.html/below", ".s32s/trash/x", ".s32s-tmp.0", "deep/" * 200 + "file", "\u202egpj.exe", "dir",
 )  # fmt: skip
 """Keys that a file cannot have, must not have, or that mean another place to a careless client."""
+
+
+KEY_SAYS = {
+    **dict.fromkeys(("a//b", "/tmp/s32s-agent-escaped"), "an empty part"),
+    **dict.fromkeys(("x" * 256, "é" * 128), "256 bytes is more than"),
+    **dict.fromkeys((".s32s/trash/x", ".s32s-tmp.0"), "the agent's own names"),
+    **dict.fromkeys(("page.html/below", "dir"), "is a file, so nothing can be below it"),
+    "nul\0l": "NUL",
+}
+"""Why there is no such file; for all others, that `..` is no name of one."""
 
 
 def _hostile_key(key: str) -> Case:
@@ -464,10 +514,26 @@ def _hostile_key(key: str) -> Case:
     shown = key if len(key) < 40 else f"{key[:10]}... ({len(key.encode())} bytes)"
     fits = harmless or key == "deep/" * 200 + "file"
     status, ours = 0 if fits else PARTIAL, key.startswith(".s32s")
+    says = "" if fits else KEY_SAYS.get(key, "are not names of files")
     return Case(
-        f"key {shown!r}", arrange, status, "", "names", deletes=True, for_peers=not ours
+        f"key {shown!r}", arrange, status, says, "names", deletes=True, for_peers=not ours
     )
 
 
+LARGE, LARGE_BYTES = "large.bin", 20 << 20
+"""An object that clients fetch in ranges."""
+
+
+def _range_ignored(world: World) -> None:
+    """Answer every GET of a large object with the whole of it, and with status 200."""
+    # No two blocks are alike: bytes in a wrong place are wrong bytes.
+    data = b"".join(b"%016d" % number for number in range(LARGE_BYTES // 16))
+    stored = world.server.put(world.key(LARGE), data)
+    headers = {"etag": stored.etag, "last-modified": HTTP_WHEN}
+    world.server.on(is_get(world.key(LARGE)), Reply(body=data, headers=headers))
+
+
+RANGES = (Case("Range ignored", _range_ignored, 0, kind="ranges", deletes=True),)
+
 NAMES = tuple(map(_hostile_key, HOSTILE_KEYS))
-CASES = (*LISTINGS, *BODIES, *HEADS, *NAMES)
+CASES = (*LISTINGS, *BODIES, *HEADS, *NAMES, *RANGES)

@@ -62,7 +62,7 @@ def before_a_pass(
         show: gives what is in the target where that is not the local directory: for a master, what S3 shows.
     """
     canaries = tuple(canary(each) for each in outside)
-    show = show or (lambda: _tree(target))
+    show = show or (lambda: tree_of(target))
     return Invariants(target, state_dir, tuple(outside), show(), canaries, show)
 
 
@@ -142,7 +142,7 @@ def temporaries(directory: Path) -> list[str]:
 # --- the target, and what is around it ---
 
 
-def _tree(target: Path) -> Tree:
+def tree_of(target: Path) -> Tree:
     """Give the tree without temporary files, which a killed pass may leave until the next one."""
     if target.is_symlink() or not target.is_dir():
         return {}
@@ -241,6 +241,8 @@ def index_rows(database: Path, target: Path) -> list[IndexRow]:
         " WHERE identity LIKE ?"
     )
     try:
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            return []  # the pass did not come as far as to make an index
         found = connection.execute(query, [f"%\n{target.resolve()}"]).fetchall()
     finally:
         connection.close()

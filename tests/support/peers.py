@@ -21,14 +21,14 @@ from pathlib import Path
 
 import yaml
 
-from support.hostile_cases import AFTER, BEFORE, CASES, PAGE, Case, World
+from support.hostile_cases import AFTER, BEFORE, CASES, LARGE_BYTES, PAGE, Case, World
 from support.invariants import versions_of
 from support.moto_server import find_tool
 from support.scripted import ScriptedS3
 from support.trees import RESERVED, canary, write
 
 LIMIT_SECONDS = 60.0
-LARGEST = 1 << 20
+LARGEST = LARGE_BYTES
 MIRRORED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
 """What the server says of its objects' times: files of that time were mirrored."""
 ABSOLUTE = Path("/tmp/s32s-agent-escaped")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -46,6 +49,16 @@ class Swapper:
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "begun\n"
         return self
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let nothing be swapped while the block runs."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()

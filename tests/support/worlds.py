@@ -265,9 +265,7 @@ def index_as_found(state_dir: Path, copy: Path) -> Path:
     for path in state_dir.glob("index.db*"):
         shutil.copy(path, copy)
     with closing(sqlite3.connect(copy / "index.db")) as connection:
-        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables == (0,):  # the pass did not come as far as to make an index
-        (copy / "index.db").unlink()
+        connection.execute("SELECT count(*) FROM sqlite_master")
     return copy
 
 

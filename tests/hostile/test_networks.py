@@ -30,6 +30,7 @@ from support.masters import Master, new_master
 from support.rough import Fault, RoughNetwork
 from support.scripted import ScriptedS3
 from support.slaves import Slave
+from support.watches import published_of
 
 from s32s_agent.seaweedfs import S3Server
 
@@ -98,8 +99,7 @@ class Line:
         return _of_interest(self.name, NEW)
 
     def published(self) -> dict[str, bytes]:
-        objects = self.server.objects.items()
-        return {key[5:]: each.data for key, each in objects if key.startswith("data/")}
+        return dict(published_of(self.server)())
 
     def target(self) -> Tree:
         """Give what the pass was to change: a directory, or a prefix."""
@@ -151,10 +151,11 @@ def _line(directory: Path, name: str, stack: ExitStack, keys: S3Server) -> Line:
         user.write(_of_interest(name, NEW))
         for key, data in _of_interest(name, OLD).items():
             server.put(f"data/{key}", data)
-    # A master writes to no directory: its source must stay as it is.
-    place = user.target if isinstance(user, Slave) else directory / "nowhere"
-    outside = [] if isinstance(user, Slave) else [user.source]
-    before = before_a_pass(place, agent.state_dir, outside)
+    if isinstance(user, Slave):
+        before = before_a_pass(user.target, agent.state_dir)
+    else:
+        shown = published_of(server)
+        before = before_a_pass(user.source, agent.state_dir, [user.source], shown)
     line = Line(name, server, network, user, before)
     line.configure()
     return line
@@ -170,10 +171,6 @@ def problems(line: Line, run: AgentRun) -> list[str]:
     """Give what the pass did that it must not do; the target holds whole versions, and only a whole pass deletes."""
     versions = versions_of(OLD, NEW)
     found = check_after(line.before, versions, run, current=line.new)
-    if isinstance(line.user, Master):
-        shown = line.published()
-        found += [key for key, data in shown.items() if data not in versions[key]]
-        found += [f"{key} is gone" for key in line.new.keys() & line.old.keys() - shown.keys()]
     if run.exit_code != 0 and "DELETE" not in line.name and "extra" not in line.target():
         found.append("deleted, though there was an error")
     return [f"{line.name}: {each}" for each in found]

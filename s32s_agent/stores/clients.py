@@ -154,8 +154,9 @@ class Clients:
             config=self._config(s3 or {}),
         )
         bound_answers(client)
-        # First, since another handler parses every page to look for an error in it.
-        client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw_page)
+        # Before botocore's own handler, which parses every page, and calls one that it cannot read a status 500. A
+        # wildcard's handlers run before those of a name at the same place, so only one of a service's place is first.
+        client.meta.events.register_first("before-parse.*.ListObjectsV2", _keep_raw_page)
         client.meta.events.register("before-sign.s3.UploadPart", _sign_digest_alone)
         return client
 
@@ -293,6 +294,6 @@ def _keep_raw_page(
 ) -> None:
     """Take the body of a listing away from botocore's parser, which needs 100 ms a page and forgives everything."""
     body = response_dict["body"]
-    if response_dict["status_code"] == _OK and b"<ListBucketResult" in body[:1024]:
+    if body and response_dict["status_code"] == _OK and b"<Error" not in body[:1024]:
         customized_response_dict["RawPage"] = body
         response_dict["body"] = b""

@@ -313,8 +313,6 @@ LISTING_STATUS = {
 }  # fmt: skip
 
 
-BROKEN_PAGE = 'listing "bucket": '
-"""boto3, which is asked last, tells of a page that cannot be read as of a status 500: so much is sure."""
 SAYS = {
     "NoSuchBucket": "bucket's name",
     "AccessDenied": "AccessDenied",
@@ -325,11 +323,11 @@ SAYS = {
     "IsTruncated absent": "IsTruncated is None",
     "IsTruncated TRUE": "IsTruncated is 'TRUE'",
     "500 on page 2": "InternalError",
-    "cut short": BROKEN_PAGE,
+    "cut short": "not well-formed",
     "200 with an error": "InternalError",
     "keys outside the prefix": "outside the prefix",
-    "raw ESC": BROKEN_PAGE,
-    "raw NUL": BROKEN_PAGE,
+    "raw ESC": "not well-formed",
+    "raw NUL": "not well-formed",
     "wrong KeyCount": "counts 4",
     "wrong Name": "another-bucket",
     "wrong Prefix": "another/",
@@ -384,7 +382,7 @@ LISTINGS = (
         "page 2 is cut off",
         page_two(replace(Reply(body=b"<ListBucketResult>"), close_early=9)),
         UNAVAILABLE,
-        BROKEN_PAGE,
+        "not well-formed",
     ),
     Case("page 2: token expired", page_two(error(400, "ExpiredToken")), DENIED, "ExpiredToken"),
     Case("a sibling's keys", _sibling, REFUSED, "outside"),
@@ -396,11 +394,11 @@ LISTINGS = (
     ),
     Case("other root", _edited("ListBucketResult", "ListBucket"), UNAVAILABLE, "not a listing"),
     Case("lower-case root", _edited("ListBucketResult", "listbucketresult"), UNAVAILABLE, "not a listing"),
-    Case("JSON", answer(is_list, Reply(body=b'{"Contents": []}')), UNAVAILABLE, BROKEN_PAGE),
+    Case("JSON", answer(is_list, Reply(body=b'{"Contents": []}')), UNAVAILABLE, "not well-formed"),
     Case("no HTTP", answer(is_list, Reply(raw=[b"SSH-2.0-OpenSSH_9.2\r\n"])), UNAVAILABLE, "valid response"),
-    Case("junk for gzip", answer(is_list, _packed_reply(b"\x1f\x8b junk")), UNAVAILABLE, BROKEN_PAGE),
-    Case("gzip of nothing", answer(is_list, _packed_reply(gzip.compress(b""))), UNAVAILABLE, BROKEN_PAGE),
-    Case("external entity", answer(is_list, Reply(body=_XXE)), UNAVAILABLE, BROKEN_PAGE),
+    Case("junk for gzip", answer(is_list, _packed_reply(b"\x1f\x8b junk")), UNAVAILABLE, "not well-formed"),
+    Case("gzip of nothing", answer(is_list, _packed_reply(gzip.compress(b""))), UNAVAILABLE, "not well-formed"),
+    Case("external entity", answer(is_list, Reply(body=_XXE)), UNAVAILABLE, "document type"),
     Case("wrong checksums of a listing", _list_with_wrong_checksums, 0, deletes=True),
     Case("206", answer(is_list, Reply(206, b"<ListBucketResult/>")), UNAVAILABLE, "206"),
     Case("Size too large for any file", _edited("<Size>5", "<Size>99999999999999999999"), REFUSED, "size"),

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from support.forked import forked_once
 from support.invariants import index_rows
-from support.tracing import GO, SUPPORTED, SYNCS, WHY_NOT, Call, Deed, error_named
+from support.tracing import GO, SUPPORTED, SYNCS, WHY_NOT, Call, Deed, Followed, error_named
 from support.worlds import Scenario, World, ended, new_world
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
 
+CANNOT_CREATE = 73
 OLD, NEW = b"old", b"new"
 
 
@@ -55,20 +56,26 @@ class Syncs:
         return self._error
 
 
+def _pass_that_fails(world: World, sync: str, *, of_names: bool) -> Followed:
+    """Make a pass whose syncs fail, which were to be of one kind; every copy has to be told as failed."""
+    syncs = Syncs(world, "EIO", of_names=of_names)
+    followed = world.follow(syncs)
+    run = ended(followed)
+    assert {call.name for call in syncs.failed} == {sync}
+    assert run
+    assert run.exit_code == CANNOT_CREATE
+    assert {each["key"] for each in run.named("entry.failed")} == world.shown().keys()
+    return followed
+
+
 @BOTH
 def test_bytes_that_are_not_on_the_disk_never_show(
     scenario: Scenario, sync: str, tmp_path: Path
 ) -> None:
     """The old version stays, every copy is told as failed, and the index knows of none."""
     with new_world(scenario, tmp_path / "world", forked_once) as world:
-        syncs = Syncs(world, "EIO", of_names=False)
-        followed = world.follow(syncs)
-        run = ended(followed)
+        followed = _pass_that_fails(world, sync, of_names=False)
 
-        assert {call.name for call in syncs.failed} == {sync}
-        assert run
-        assert run.exit_code == 73
-        assert {each["key"] for each in run.named("entry.failed")} == world.shown().keys()
         assert set(world.tree().values()) == {OLD}
         assert world.problems(followed) == []
 
@@ -79,14 +86,8 @@ def test_the_index_never_vouches_for_names_that_a_power_cut_takes(
 ) -> None:
     """The files show, whole, but may be gone after a reboot: the next pass has to look at them."""
     with new_world(scenario, tmp_path / "world", forked_once) as world:
-        syncs = Syncs(world, "EIO", of_names=True)
-        followed = world.follow(syncs)
-        run = ended(followed)
+        followed = _pass_that_fails(world, sync, of_names=True)
 
-        assert {call.name for call in syncs.failed} == {sync}
-        assert run
-        assert run.exit_code == 73
-        assert {each["key"] for each in run.named("entry.failed")} == world.shown().keys()
         rows = index_rows(world.agent.state_dir / "index.db", world.place)
         stamps = {(world.place / key).stat().st_ino for key in world.shown()}
         assert [row.key for row in rows if row.stamp[-1] in stamps] == []

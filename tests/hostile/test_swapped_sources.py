@@ -11,7 +11,7 @@ from support.forked import Forks
 from support.invariants import check_output, check_recovery
 from support.masters import Master
 from support.scripted import ScriptedS3
-from support.swapping import Swapper
+from support.swapping import Swapper, paired, put_back
 from support.trees import canary, write
 
 INNER = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
@@ -63,17 +63,11 @@ def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
     master.agent.watch = None  # it cannot look at a source that changes under its eyes
     endpoint = {"endpoint_url": scripted.endpoint_url}
     master.configure("maps/site.json", s3=endpoint, sync={"symlinks": symlinks})
-    outside, aside = (master.root.parent / each for each in ("outside", "aside"))
+    outside = master.root.parent / "outside"
     write(outside, dict.fromkeys(INNER, SECRET))
-    aside.mkdir()
     master.write(FILES)
     leads_to = outside / places.leads_to
-    pairs = [
-        (master.source / place, aside / f"{number}")
-        for number, place in enumerate(places.names)
-    ]
-    for _, link in pairs:
-        link.symlink_to(leads_to)
+    pairs = paired(master.source, places.names, leads_to)
     before = canary(outside)
     with Swapper(leads_to, pairs) as swapper:
         for number in range(ROUNDS):
@@ -97,10 +91,7 @@ def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
     record_property("hits", hits)
     assert canary(outside) == before
     assert hits >= HITS
-    for place, other in pairs:
-        if place.is_symlink():
-            place.unlink()
-            other.rename(place)
+    put_back(pairs)
     found = check_recovery(
         lambda: forks.once(master.agent, "--allow-deletes"),
         lambda: published(scripted),

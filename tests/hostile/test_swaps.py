@@ -13,7 +13,7 @@ from support.forked import forked_once
 from support.invariants import check_index, check_output, check_recovery, tree_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
-from support.swapping import Swapper
+from support.swapping import Swapper, paired, put_back
 from support.trees import RESERVED, canary, write
 
 ROUNDS = 300
@@ -93,17 +93,11 @@ def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
     slave, swapped, hits = scripted_slave, SWAPPED[name], 0
     slave.agent.watch = None  # it cannot look at a target that changes under its eyes
     aside, outside = tmp_path / "aside", tmp_path / "outside"
-    aside.mkdir()
     write(outside, dict.fromkeys((*INNER, "precious"), b"precious"))
     versions = {key: {b"before"} for key in (*NAMES, "always")}
     leads_to = outside / swapped.leads_to
     write(slave.target, dict.fromkeys(NAMES, b"before"))
-    pairs = [
-        (slave.target / place, aside / f"{number}")
-        for number, place in enumerate(swapped.places)
-    ]
-    for _, link in pairs:
-        link.symlink_to(leads_to)
+    pairs = paired(slave.target, swapped.places, leads_to)
     before = canary(outside)
     with Swapper(leads_to, pairs) as swapper:
         for number in range(ROUNDS):
@@ -128,10 +122,7 @@ def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
     record_property("races", swapper.count)
     record_property("hits", hits)
     assert hits >= swapped.wanted
-    for place, other in pairs:
-        if place.is_symlink():
-            place.unlink()
-            other.rename(place)
+    put_back(pairs)
     wanted = {k.removeprefix(f"{PREFIX}/"): v.data for k, v in scripted.objects.items()}
     del wanted["maps/site.json"]
     found = check_recovery(

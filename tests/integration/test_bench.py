@@ -87,7 +87,7 @@ def test_every_kind_of_work_is_prepared_and_checked(tmp_path: Path) -> None:
     found = {name: each["tools"][0] for name, each in results(tmp_path).items()}
     assert {name: each["problem"] for name, each in found.items()} == dict.fromkeys(
         ("f", "g", "j-10k"), ""
-    )
+    ), done.stderr
     assert [len(each["runs"]) for each in found.values()] == [1, 1, 1]
     assert done.returncode == 0, done.stderr
 

@@ -36,10 +36,32 @@ It rests in between, so that some passes get as far as to copy and delete.
 """
 
 
+Pairs = Sequence[tuple[Path, Path]]
+"""A name in the tree, and the one outside of it with which it changes places."""
+
+
+def paired(top: Path, names: Sequence[str], leads_to: Path) -> Pairs:
+    """Make a link for each name, in a new directory `aside` beside the top's own."""
+    aside = top.parent.parent / "aside"
+    aside.mkdir()
+    pairs = [(top / name, aside / f"{number}") for number, name in enumerate(names)]
+    for _, link in pairs:
+        link.symlink_to(leads_to)
+    return pairs
+
+
+def put_back(pairs: Pairs) -> None:
+    """Have every name be what it was, whoever is in its place."""
+    for place, other in pairs:
+        if place.is_symlink():
+            place.unlink()
+            other.rename(place)
+
+
 class Swapper:
     """Swaps files or directories for links, and back, while the block runs."""
 
-    def __init__(self, leads_to: Path, pairs: Sequence[tuple[Path, Path]]) -> None:
+    def __init__(self, leads_to: Path, pairs: Pairs) -> None:
         names = [str(each) for pair in pairs for each in pair]
         command = [sys.executable, "-c", SWAP, str(leads_to), *names]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 WORKERS = 8
 ONE_PIECE = 64 * CHUNK
 BATCH = 1000
+ATTEMPTS = 20
+"""So often a bucket is emptied, a second apart, until the server lets it go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,20 @@ class Store:
         }
 
     def remove(self, bucket: str) -> None:
-        """Remove a bucket with all that is in it, unfinished uploads too."""
+        """Remove a bucket with all that is in it, also what the server takes in, or lets go, a little later."""
+        for attempts_left in reversed(range(ATTEMPTS)):
+            self._empty(bucket)
+            try:
+                self.client.delete_bucket(Bucket=bucket)
+            except self.client.exceptions.ClientError as error:
+                if not attempts_left or error.response["Error"]["Code"] != "BucketNotEmpty":
+                    raise
+                time.sleep(1)
+            else:
+                return
+
+    def _empty(self, bucket: str) -> None:
+        """Remove all objects, and unfinished uploads."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
         keys = [row["Key"] for page in pages for row in page.get("Contents", [])]
         for batch in _batches(keys):
@@ -116,7 +132,6 @@ class Store:
             self.client.abort_multipart_upload(
                 Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
             )
-        self.client.delete_bucket(Bucket=bucket)
 
     def _bytes(self, bucket: str) -> S3Store:
         address = self.address

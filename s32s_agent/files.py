@@ -42,7 +42,14 @@ def read_file(path: Path, *, follow: bool = False) -> bytes:
     return data
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = 0o600, remedy: str = _REMEDY) -> None:
+def replace_file(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    remedy: str = _REMEDY,
+    prefix: str = TEMPORARY,
+) -> None:
     """Write a file aside, make it durable and rename it into place.
 
     Args:
@@ -50,12 +57,13 @@ def replace_file(path: Path, data: bytes, *, mode: int = 0o600, remedy: str = _R
         data: all of it.
         mode: whatever the umask says.
         remedy: what to do when the directory cannot be written.
+        prefix: how the name of the temporary file begins.
 
     Raises:
         DirectoryError: the directory cannot be written; `DiskFull` when it is full. The old file stays.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
         temporary = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as stream:

@@ -6,6 +6,8 @@ a secret: no message repeats it.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import http.client
 import json
 import ssl
@@ -18,6 +20,7 @@ from urllib.parse import urlsplit
 
 from s32s_agent.errors import AgentError
 from s32s_agent.files import replace_file
+from s32s_agent.keys import TEMPORARY
 from s32s_agent.lastrun import (
     counts,
     moment,
@@ -38,6 +41,8 @@ _PINGED = (
     *("exit_code", "cause", "totals", "last_success", "consecutive_failures"),
 )
 _PREFIX = "s32s_agent_"
+_STEM = 40
+"""So many characters of the name of the metrics file are in that of its temporary one, which has to fit, too."""
 _METRICS_REMEDY = "make its directory, let the agent's user write there, and list it in the unit's ReadWritePaths="
 
 HELP = {
@@ -113,7 +118,12 @@ def write_metrics(path: str, document: Mapping[str, object]) -> None:
     file = Path(path)
     # Two agents of one computer need two files, so the name tells them apart.
     text = metrics_text(document, file.stem)
-    replace_file(file, text.encode(), mode=0o644, remedy=_METRICS_REMEDY)
+    # Others may write files of theirs here at any time: only what a killed pass left of this very file goes.
+    prefix = f"{TEMPORARY}{file.name[:_STEM]}."
+    for left in file.parent.glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(OSError):
+            left.unlink()
+    replace_file(file, text.encode(), mode=0o644, remedy=_METRICS_REMEDY, prefix=prefix)
 
 
 def ping_body(document: Mapping[str, object]) -> bytes:

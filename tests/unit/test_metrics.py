@@ -210,3 +210,14 @@ def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedPr
     return subprocess.run(
         [PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False
     )
+
+
+def test_what_a_killed_pass_left_of_the_metrics_does_not_stay(tmp_path: Path) -> None:
+    """Its temporary file goes with the next pass; that of another agent's metrics is left alone."""
+    ours, theirs = tmp_path / ".s32s-tmp.a.prom.x", tmp_path / ".s32s-tmp.b.prom.x"
+    ours.touch()
+    theirs.touch()
+
+    write_metrics(str(tmp_path / "a.prom"), {})
+
+    assert (ours.exists(), theirs.exists()) == (False, True)

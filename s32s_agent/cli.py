@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s32s_agent import __version__, watching
-from s32s_agent.config import parse
-from s32s_agent.documents import printable
+from s32s_agent import __version__
+from s32s_agent.commands import watching
+from s32s_agent.config.config_file import parse
+from s32s_agent.config.settings import Settings
 from s32s_agent.errors import AgentError, ConfigError
-from s32s_agent.files import read_file
-from s32s_agent.report import one_code
-from s32s_agent.settings import Settings
+from s32s_agent.run.report import one_code
+from s32s_agent.state.files import read_file
+from s32s_agent.text import printable
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.clients import Patience
+    from s32s_agent.stores.s3.clients import Patience
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
 
@@ -193,10 +194,10 @@ def _demand_trust(config: str, settings: Settings) -> None:
         ConfigError: the config file, a file of the AWS chain, or a directory above one of them.
     """
     if sys.platform != "win32":
-        from s32s_agent import trust  # noqa: PLC0415 (POSIX only)
+        from s32s_agent.config import ownership  # noqa: PLC0415 (POSIX only)
 
-        trust.demand_config(config)
-        trust.demand_aws_files(settings.s3.ca_bundle, os.environ)
+        ownership.demand_config(config)
+        ownership.demand_aws_files(settings.s3.ca_bundle, os.environ)
 
 
 def _complain(error: AgentError) -> None:
@@ -212,7 +213,7 @@ def _complain(error: AgentError) -> None:
 
 
 def _check(settings: Settings, config: str) -> int:
-    from s32s_agent.check import findings  # noqa: PLC0415 (imports boto3)
+    from s32s_agent.commands.check import findings  # noqa: PLC0415 (imports boto3)
 
     codes: set[int] = set()
     for finding in findings(settings, config):
@@ -236,7 +237,7 @@ def _check(settings: Settings, config: str) -> int:
 
 
 def _once(settings: Settings, options: argparse.Namespace, patience: Patience | None) -> int:
-    from s32s_agent.once import once  # noqa: PLC0415 (the others need no log)
-    from s32s_agent.stores.clients import PATIENCE  # noqa: PLC0415
+    from s32s_agent.commands.once import once  # noqa: PLC0415 (the others need no log)
+    from s32s_agent.stores.s3.clients import PATIENCE  # noqa: PLC0415
 
     return once(settings, options, patience or PATIENCE)

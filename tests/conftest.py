@@ -20,7 +20,7 @@ from support.secrecy import refuse_secrets_in_files
 from support.slaves import Slave
 from support.watches import published_in, published_of, watch_in_tests_of_faults
 
-from s32s_agent.seaweedfs import S3Server, seaweedfs
+from s32s_agent.demo.seaweedfs import S3Server, seaweedfs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from s32s_agent.demo.narration import NotAsTold, chapter, quote
+from s32s_agent.demo.seaweedfs import find_weed, seaweedfs
 from s32s_agent.demo.stage import Cast, Stage
 from s32s_agent.demo.story import HOURS, play
-from s32s_agent.demo.telling import NotAsTold, chapter, quote
 from s32s_agent.errors import AgentError
-from s32s_agent.seaweedfs import find_weed, seaweedfs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from s32s_agent.demo.telling import claim, command, in_words, quote
-from s32s_agent.keys import TRASH
-from s32s_agent.seaweedfs import S3Server
+from s32s_agent.demo.narration import claim, command, in_words, quote
+from s32s_agent.demo.seaweedfs import S3Server
+from s32s_agent.plan.keys import TRASH
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from s32s_agent.demo.narration import chapter, claim, command, quote, say
 from s32s_agent.demo.stage import (
     BUCKET,
     PREFIX,
@@ -19,8 +20,7 @@ from s32s_agent.demo.stage import (
     vitals,
     write,
 )
-from s32s_agent.demo.telling import chapter, claim, command, quote, say
-from s32s_agent.keys import TRASH
+from s32s_agent.plan.keys import TRASH
 
 PAGE, HOURS, FLYER = "index.html", "hours.txt", "old/flyer.txt"
 TREE = {

@@ -17,15 +17,15 @@ import pytest
 from support.contents import Bytes, entry_of
 from support.moto_server import moto, rclone_server
 
+from s32s_agent.config.settings import S3Settings
+from s32s_agent.demo.seaweedfs import S3Server
 from s32s_agent.errors import SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Why
-from s32s_agent.seaweedfs import S3Server
-from s32s_agent.settings import S3Settings
 from s32s_agent.stores.base import Attributes, Staged
-from s32s_agent.stores.buffers import Buffers
-from s32s_agent.stores.connection import Connection
-from s32s_agent.stores.s3_target import S3Target, UploadOptions
-from s32s_agent.stores.uploads import Upload, Uploads
+from s32s_agent.stores.s3.buffers import Buffers
+from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.target import S3Target, UploadOptions
+from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -20,19 +20,19 @@ from support.buckets import Bucket
 from support.contents import Bytes, copy_of, md5
 from support.rows import Rows
 
+from s32s_agent.config.settings import S3Settings
+from s32s_agent.demo.seaweedfs import S3Server
 from s32s_agent.errors import IntegrityError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Problem, Why
-from s32s_agent.seaweedfs import S3Server
-from s32s_agent.settings import S3Settings
 from s32s_agent.stores.base import Content, Published, Source, Target
-from s32s_agent.stores.connection import Connection
-from s32s_agent.stores.local import LocalOptions, LocalStore
+from s32s_agent.stores.local.source import LocalReader
+from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
-from s32s_agent.stores.reader import LocalReader
-from s32s_agent.stores.s3 import S3Store
-from s32s_agent.stores.s3_target import S3Target, UploadOptions
-from s32s_agent.stores.tree import Tree
-from s32s_agent.stores.uploads import Uploads
+from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.target import S3Target, UploadOptions
+from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 PREFIX = "pre fix+é"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

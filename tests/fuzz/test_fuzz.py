@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from s32s_agent import config, etags, keys, lock, status
-from s32s_agent.documents import MAX_DEPTH, load_json, load_yaml
+from s32s_agent.config import config_file
+from s32s_agent.config.map_file import MAX_MAPPINGS, MapFile, MapRules, read_maps
+from s32s_agent.config.values import MAX_DEPTH, load_json, load_yaml
 from s32s_agent.errors import (
     ConfigError,
     DirectoryError,
@@ -26,12 +27,14 @@ from s32s_agent.errors import (
     MapError,
     StoreUnavailable,
 )
-from s32s_agent.index import Index
-from s32s_agent.mapfiles import MapCache
-from s32s_agent.maps import MAX_MAPPINGS, MapFile, MapRules, read_maps
 from s32s_agent.model import Entry, IndexRow, Problem, Role, Stamp
-from s32s_agent.stores.listing import Listing, NotAListing, decoded_keys, parse_page
-from s32s_agent.stores.uploads import Uploads
+from s32s_agent.monitoring import last_run
+from s32s_agent.plan import etags, keys
+from s32s_agent.run.map_files import MapCache
+from s32s_agent.state import lock
+from s32s_agent.state.index import Index
+from s32s_agent.stores.s3.listing import Listing, NotAListing, decoded_keys, parse_page
+from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 CORPUS = Path(__file__).parent / "corpus"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -77,7 +80,7 @@ def test_a_config(data: bytes) -> None:
     """Settings, or a `ConfigError` whose problems are printable and few."""
     error = ""
     try:
-        config.parse(data.decode(errors="surrogateescape"), "config.yaml")
+        config_file.parse(data.decode(errors="surrogateescape"), "config.yaml")
     except ConfigError as refused:
         error = str(refused)
 
@@ -141,14 +144,14 @@ def test_an_etag(raw: str) -> None:
 def test_a_last_run(data: bytes) -> None:
     """A document that can be shown and carried on, or a `DirectoryError`; for the two files alike."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
-        for name in (status.LAST_RUN, status.LAST_SKIPPED):
+        for name in (last_run.LAST_RUN, last_run.LAST_SKIPPED):
             Path(directory, name).write_bytes(data)
             with contextlib.suppress(DirectoryError):
-                document = status.read_last_run(directory)
-                shown = status.render_status(document, datetime(2026, 11, 22, tzinfo=UTC))
+                document = last_run.read_last_run(directory)
+                shown = last_run.render_status(document, datetime(2026, 11, 22, tzinfo=UTC))
                 assert shown.replace("\n", "").isprintable()
-                again = status.last_run_document(document, run={"exit_code": 1})
-                status.write_last_run(directory, again)
+                again = last_run.last_run_document(document, run={"exit_code": 1})
+                last_run.write_last_run(directory, again)
 
 
 @given(spoilt("upload"), spoilt("holder"), spoilt("map"))

@@ -24,7 +24,7 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write
 
-from s32s_agent.seaweedfs import S3Server
+from s32s_agent.demo.seaweedfs import S3Server
 
 IMPATIENT = {"connect_seconds": 2, "read_seconds": 2, "attempts": 2, "pause_seconds": 0.05}
 SECRET = "a-secret-that-nobody-may-see"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.slaves import Slave
 
-from soak.passes import Clock, find_faketime
-from soak.tally import Tally
+from tools.soak.passes import Clock, find_faketime
+from tools.soak.tally import Tally
 
 DENIED = 77
 

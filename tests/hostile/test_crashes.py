@@ -1,6 +1,6 @@
 """A pass that is killed, or whose file-system calls fail, at any of them: nothing is lost, and the next one mends it.
 
-Here a sample; `python -m tests.crashes` tries every call. What may never happen is in `support.worlds`.
+Here a sample; `python -m tools.crashes` tries every call. What may never happen is in `support.worlds`.
 """
 
 from __future__ import annotations

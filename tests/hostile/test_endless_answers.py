@@ -15,7 +15,7 @@ from support.forked import Forks
 from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3
 from support.slaves import TEMPORARY, Slave
 
-from s32s_agent.stores.bounded import MAX_ANSWER
+from s32s_agent.stores.s3.response_limits import MAX_ANSWER
 
 PARTIAL = 1
 IMPATIENT = {"connect_seconds": 4, "read_seconds": 4, "attempts": 2, "pause_seconds": 0.05}

@@ -14,9 +14,10 @@ from support.slaves import Slave
 FILES = {"a": b"alpha", "d/b": b"beta"}
 INTERRUPTED = """
 import os, signal, sys
-from s32s_agent import cli, status
+from s32s_agent import cli
+from s32s_agent.monitoring import last_run
 
-write, struck = status.write_last_run, []
+write, struck = last_run.write_last_run, []
 
 def strike(state_dir, document):
     if not struck:
@@ -24,7 +25,7 @@ def strike(state_dir, document):
         os.kill(os.getpid(), signal.{signal})
     write(state_dir, document)
 
-status.write_last_run = strike
+last_run.write_last_run = strike
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -22,19 +22,20 @@ from support.scripted import (
     multipart_etag,
 )
 
+from s32s_agent.cancellation import Stop
+from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import SourceChanged, StoreUnavailable
-from s32s_agent.executor import carry_out
-from s32s_agent.index import Index
-from s32s_agent.means import Means, Throttle
 from s32s_agent.model import Copy, Location, Outcome, Plan, Status
-from s32s_agent.parallel import Stop
-from s32s_agent.settings import S3Settings
-from s32s_agent.stores.connection import Connection
-from s32s_agent.stores.downloads import name_of
-from s32s_agent.stores.local import LocalOptions, LocalStore
-from s32s_agent.stores.ranges import AHEAD, RANGE
-from s32s_agent.stores.s3 import S3Store
-from s32s_agent.stores.tree import OpenFile, Tree
+from s32s_agent.run.context import Means
+from s32s_agent.run.execute import carry_out
+from s32s_agent.run.metering import Throttle
+from s32s_agent.state.index import Index
+from s32s_agent.stores.local.partial_downloads import name_of
+from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.tree import OpenFile, Tree
+from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.ranges import AHEAD, RANGE
+from s32s_agent.stores.s3.source import S3Store
 
 RANGES = AHEAD + 2
 NEW = random.Random(1).randbytes((RANGES - 1) * RANGE + 100)

@@ -14,7 +14,7 @@ from support.slaves import Slave
 
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
-from s32s_agent.stores.listing import Listing, decoded_keys, parse_page
+from s32s_agent.stores.s3.listing import Listing, decoded_keys, parse_page
 
 FILES = {"a.txt": b"alpha", "b/c.txt": b"beta", "d.txt": b"delta"}
 TREE = {**FILES, "b": None}

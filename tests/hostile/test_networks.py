@@ -32,7 +32,7 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.watches import published_of
 
-from s32s_agent.seaweedfs import S3Server
+from s32s_agent.demo.seaweedfs import S3Server
 
 MIB = 1 << 20
 LARGE = random.Random(5).randbytes(9 * MIB)

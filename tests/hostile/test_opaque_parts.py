@@ -8,7 +8,7 @@ import pytest
 from support.scripted import HTTP_WHEN, Reply, ScriptedS3, is_get, multipart_etag
 from support.slaves import Slave
 
-from s32s_agent.stores.ranges import RANGE
+from s32s_agent.stores.s3.ranges import RANGE
 
 PART = 5 << 20
 OPAQUE = f'"{"0" * 32}-3"'

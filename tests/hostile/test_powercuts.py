@@ -1,7 +1,7 @@
 """The power fails at any moment of a pass: what the log called copied is there, and nothing is torn.
 
 Real file systems in files, mounted; the image is what the disk would have. Here a sample of the moments;
-`python -m tests.crashes --power-cut ext4` tries all.
+`python -m tools.crashes --power-cut ext4` tries all.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from support.rough import Fault, RoughNetwork
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 
-from s32s_agent.stores.uploads import Upload, Uploads
+from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 
 SOON_SECONDS = 30
 PARTIAL, UNAVAILABLE = 1, 69

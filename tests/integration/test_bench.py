@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.tools import PAGE_BY_PAGE, SIDE_BY_SIDE, all_tools
+
+from tools.bench.tools import PAGE_BY_PAGE, SIDE_BY_SIDE, all_tools
 
 ROOT = Path(__file__).parents[2]
 AGENT = Path(sys.executable).with_name("s32s-agent")
@@ -22,7 +23,7 @@ def bench(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmark once through with a handful of objects; its results are in `results`."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    command = [sys.executable, "-m", "tests.bench", "--divide", "500", "--rounds", "1"]
+    command = [sys.executable, "-m", "tools.bench", "--divide", "500", "--rounds", "1"]
     command += [
         "--directory",
         str(temporary),
@@ -110,7 +111,7 @@ def test_the_same_results_give_the_same_chart(tmp_path: Path) -> None:
 
 DRAW = """
 import pathlib, sys
-from tests.bench import chart
+from tools.bench import chart
 
 def tool(name, wall):
     runs = [{"wall": wall, "cpu": 1, "memory": 1, "server_cpu": 1}]

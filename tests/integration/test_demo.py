@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import s32s_agent
-from s32s_agent.demo.telling import NotAsTold, claim
+from s32s_agent.demo.narration import NotAsTold, claim
 
 TIMEOUT_SECONDS = 120.0
 DEMO = [sys.executable, "-m", "s32s_agent.demo"]
@@ -135,7 +135,7 @@ def test_colours_are_for_terminals(
 ) -> None:
     """A terminal gets colours, unless NO_COLOR or TERM=dumb says otherwise."""
     ours, its = pty.openpty()
-    script = "from s32s_agent.demo.telling import chapter; chapter('A title')"
+    script = "from s32s_agent.demo.narration import chapter; chapter('A title')"
     subprocess.run(
         [sys.executable, "-c", script], env={**environment, **changes}, stdout=its, check=True
     )

@@ -10,10 +10,10 @@ import pytest
 from support.browser import CHROMIUM, Browser, browser
 from support.fleets import NOW, SERVERS, fleet
 
-from s32s_agent.fleet import WORST_FIRST, Fleet, read_report
-from s32s_agent.fleet_page import write_page
-from s32s_agent.health import Limits
 from s32s_agent.model import Location
+from s32s_agent.monitoring.fleet import WORST_FIRST, Fleet, read_report
+from s32s_agent.monitoring.fleet_page import write_page
+from s32s_agent.monitoring.health import Limits
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 

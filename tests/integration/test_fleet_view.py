@@ -13,7 +13,7 @@ from support.fleets import SERVERS, fleet
 from support.scripted import Reply, ScriptedS3, error, is_get
 from support.slaves import Slave
 
-from s32s_agent.fleet import MAX_REPORT_BYTES, MAX_SERVERS
+from s32s_agent.monitoring.fleet import MAX_REPORT_BYTES, MAX_SERVERS
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from support.masters import Master
 from support.slaves import Slave
 from support.trees import canary
 
-from s32s_agent.seaweedfs import S3Server
+from s32s_agent.demo.seaweedfs import S3Server
 
 FILES = {"a": b"alpha", "sub/b": b"beta"}
 SOON_SECONDS = 60

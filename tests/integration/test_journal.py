@@ -11,7 +11,7 @@ from support import journald as journals
 from support.journald import Journald
 from support.slaves import Slave
 
-from s32s_agent.journal import MAX_FIELD, MESSAGE_IDS, listens
+from s32s_agent.output.journal import MAX_FIELD, MESSAGE_IDS, listens
 
 pytestmark = pytest.mark.skipif(
     bool(journals.missing()), reason=journals.missing() or "can run"
@@ -29,7 +29,7 @@ sys.exit(subprocess.run(sys.argv[1:], stderr=stream).returncode)
 """What systemd does for a unit whose standard error is the journal, as sd_journal_stream_fd(3) does it."""
 LOG = """
 import sys
-from s32s_agent import logs
+from s32s_agent.output import logs
 logs.configure("info", "journal", quiet=False, stream=sys.stderr)
 log = logs.bind("r1")
 """

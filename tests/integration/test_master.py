@@ -15,7 +15,7 @@ from support.masters import Master, copied, new_master
 from support.scripted import ScriptedS3
 from support.trees import canary, snapshot, write
 
-from s32s_agent.stores.uploads import Upload, Uploads
+from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 
 MIB = 1 << 20
 FILES = {"a.txt": b"alpha", "img/x.png": b"\x89PNG", "img/deep/y.bin": b"\0" * 5000}

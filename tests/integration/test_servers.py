@@ -16,9 +16,9 @@ import pytest
 from botocore.exceptions import ClientError
 from support.buckets import LISTER, ONE_BUCKET, READER, Bucket, open_client_as, the_one_bucket
 
-from s32s_agent import seaweedfs as module
+from s32s_agent.demo import seaweedfs as module
+from s32s_agent.demo.seaweedfs import S3Server, seaweedfs
 from s32s_agent.errors import AgentError
-from s32s_agent.seaweedfs import S3Server, seaweedfs
 
 MIB = 2**20
 MANY = 60
@@ -26,7 +26,7 @@ MANY = 60
 ORPHAN_MAKER = """
 import sys, time
 from pathlib import Path
-from s32s_agent.seaweedfs import seaweedfs
+from s32s_agent.demo.seaweedfs import seaweedfs
 with seaweedfs(Path(sys.argv[1])) as server:
     print(server.pid, flush=True)
     time.sleep(600)

@@ -17,7 +17,7 @@ from support.masters import Master
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
 
-from s32s_agent.journal import listens
+from s32s_agent.output.journal import listens
 
 FILES = {"a": b"alpha", "sub/b": b"beta"}
 TREE = {**FILES, "sub": None}

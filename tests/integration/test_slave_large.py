@@ -14,7 +14,7 @@ from support.contents import md5
 from support.counting import CountingProxy
 from support.slaves import Slave
 
-from s32s_agent.stores.ranges import AHEAD, RANGE
+from s32s_agent.stores.s3.ranges import AHEAD, RANGE
 
 RANGES = 9
 DATA = random.Random(4).randbytes(RANGES * RANGE)

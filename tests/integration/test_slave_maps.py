@@ -11,7 +11,7 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write
 
-from s32s_agent.mapfiles import MAX_BYTES, MAX_FILES
+from s32s_agent.run.map_files import MAX_BYTES, MAX_FILES
 
 SAMPLE = Path(__file__).parents[2] / "etc/maps/sample.json"
 

@@ -17,7 +17,7 @@ from support.counting import CountingProxy
 from support.scripted import ScriptedS3, is_list
 from support.slaves import Slave
 
-from s32s_agent.seaweedfs import S3Server
+from s32s_agent.demo.seaweedfs import S3Server
 
 MIB = 2**20
 MANY = 10_000

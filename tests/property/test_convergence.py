@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.trees import snapshot
 
-from s32s_agent import keys
+from s32s_agent.cancellation import Stop
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -23,9 +23,6 @@ from s32s_agent.errors import (
     SourceChanged,
     StoreUnavailable,
 )
-from s32s_agent.executor import alike, carry_out
-from s32s_agent.index import Index, MappingIndex
-from s32s_agent.means import Means, Throttle
 from s32s_agent.model import (
     Check,
     Copy,
@@ -40,12 +37,18 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
-from s32s_agent.parallel import Stop
-from s32s_agent.planner import Guards, difference, make_plan
+from s32s_agent.plan import keys
+from s32s_agent.plan.compare import difference
+from s32s_agent.plan.plan import Guards, make_plan
+from s32s_agent.run.context import Means
+from s32s_agent.run.execute import carry_out
+from s32s_agent.run.hashing import alike
+from s32s_agent.run.metering import Throttle
+from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.stores.base import Content, Source, Staged, Target
-from s32s_agent.stores.local import LocalOptions, LocalStore
+from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
-from s32s_agent.stores.tree import Tree
 
 MAPPING = Mapping("m", Location("bucket", "p"), "/srv/m")
 EVERYTHING = Guards(lambda count: count, allow_empty_source=True)

@@ -18,13 +18,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from s32s_agent import logs
-from s32s_agent.agent import Pass
-from s32s_agent.config import parse
-from s32s_agent.progress import Progress
-from s32s_agent.report import RunReport
-from s32s_agent.seaweedfs import S3Server
-from s32s_agent.work import Options
+from s32s_agent.config.config_file import parse
+from s32s_agent.demo.seaweedfs import S3Server
+from s32s_agent.output import logs
+from s32s_agent.output.progress import Progress
+from s32s_agent.run.mapping_run import Options
+from s32s_agent.run.report import RunReport
+from s32s_agent.run.run import Pass
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from s32s_agent import config, maps
-from s32s_agent.documents import load_yaml
+from s32s_agent.config import config_file, map_file
+from s32s_agent.config.map_file import MapFile, MapRules
+from s32s_agent.config.settings import Settings
+from s32s_agent.config.values import load_yaml
 from s32s_agent.errors import ConfigError
-from s32s_agent.maps import MapFile, MapRules
 from s32s_agent.model import Role
-from s32s_agent.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "etc" / "schema"
@@ -38,7 +38,7 @@ MAP = validator("map.schema.json")
 
 def parser_takes(document: object) -> bool:
     try:
-        config.parse(json.dumps(document), "test")
+        config_file.parse(json.dumps(document), "test")
     except ConfigError:
         return False
     return True
@@ -46,7 +46,7 @@ def parser_takes(document: object) -> bool:
 
 def map_parser_takes(mapping: object, role: Role = Role.SLAVE) -> bool:
     rules = MapRules(role, ("/srv",), "/var/lib/s32s-agent", ())
-    return not maps.read_maps(
+    return not map_file.read_maps(
         [MapFile("m.json", json.dumps([mapping]).encode())], rules
     ).failures
 
@@ -236,7 +236,7 @@ def test_an_editor_shows_no_right_config_as_wrong_nor_most_wrong_ones_as_right()
     assert [(path, value) for path, value, _ in found if path not in LOOSER] == []
 
 
-@pytest.mark.parametrize("property_name", maps.PROPERTIES)
+@pytest.mark.parametrize("property_name", map_file.PROPERTIES)
 @pytest.mark.parametrize("role", list(Role), ids=lambda role: role.value)
 def test_an_editor_shows_no_right_map_as_wrong(property_name: str, role: Role) -> None:
     """Every property with each of the values, in both roles."""
@@ -285,7 +285,7 @@ def test_any_config_that_parses_is_valid(options: dict[str, object]) -> None:
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.dictionaries(st.sampled_from(maps.PROPERTIES), JSON, max_size=4))
+@given(st.dictionaries(st.sampled_from(map_file.PROPERTIES), JSON, max_size=4))
 def test_any_map_that_parses_is_valid(properties: dict[str, object]) -> None:
     """Whatever properties are put together: what the program takes, the schema takes."""
     mapping = {**MAPPING, **properties}

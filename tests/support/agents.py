@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import yaml
 
 import s32s_agent
-from s32s_agent.seaweedfs import S3Server
+from s32s_agent.demo.seaweedfs import S3Server
 from support.secrecy import refuse_secrets, secrets_of
 
 TIMEOUT_SECONDS = 300.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from s32s_agent.seaweedfs import ADMIN, Identity, S3Server
+from s32s_agent.demo.seaweedfs import ADMIN, Identity, S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -8,10 +8,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from s32s_agent.fleet import WORST_FIRST, Fleet, read_report
-from s32s_agent.fleet_page import write_page
-from s32s_agent.health import Limits
 from s32s_agent.model import Location
+from s32s_agent.monitoring.fleet import WORST_FIRST, Fleet, read_report
+from s32s_agent.monitoring.fleet_page import write_page
+from s32s_agent.monitoring.health import Limits
 from support.browser import browser
 from support.fleets import NOW, fleet, hostile
 

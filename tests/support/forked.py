@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from s32s_agent import cli
-from s32s_agent.stores.clients import Patience
+from s32s_agent.stores.s3.clients import Patience
 from support import small_ranges
 from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
 
@@ -142,7 +142,12 @@ def forked_once(agent: Agent, *arguments: str) -> AgentRun:
 def _serve() -> None:
     """Fork an agent for every line of standard input, with a parent of its own that notes how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    for name in ("boto3", "obstore", "s32s_agent.once", "s32s_agent.stores.local"):
+    for name in (
+        "boto3",
+        "obstore",
+        "s32s_agent.commands.once",
+        "s32s_agent.stores.local.target",
+    ):
         importlib.import_module(name)
     for line in sys.stdin:
         if os.fork() == 0:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from s32s_agent.etags import Digest, candidate_part_sizes, is_md5, part_count
+from s32s_agent.plan.etags import Digest, candidate_part_sizes, is_md5, part_count
 from support.agents import FAILURES, AgentRun, what_is_wrong_with
 from support.trees import canary, snapshot
 

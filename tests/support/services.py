@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from s32s_agent.seaweedfs import Identity, S3Server, seaweedfs
+from s32s_agent.demo.seaweedfs import Identity, S3Server, seaweedfs
 from support.buckets import Bucket, open_client_as
 from support.machines import Done, Machine, machine
 from support.readme import ROOT, blocks, section_of

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 
 from s32s_agent import cli
-from s32s_agent.stores import downloads, ranges, s3
+from s32s_agent.stores.local import partial_downloads
+from s32s_agent.stores.s3 import ranges, source
 
 RANGE = 64 << 10
 RANGED_FROM = 8 * RANGE
@@ -17,7 +18,7 @@ RANGED_FROM = 8 * RANGE
 def shrink() -> None:
     """Have this process fetch what has a few hundred kilobytes in ranges."""
     for name, value in (("RANGE", RANGE), ("RANGED_FROM", RANGED_FROM)):
-        for module in (ranges, s3, downloads):
+        for module in (ranges, source, partial_downloads):
             if hasattr(module, name):
                 setattr(module, name, value)
     ranges.cut.__defaults__ = (RANGE,)

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from s32s_agent.demo.seaweedfs import Identity, S3Server
 from s32s_agent.model import Entry
-from s32s_agent.seaweedfs import Identity, S3Server
-from s32s_agent.stores.downloads import name_of
+from s32s_agent.stores.local.partial_downloads import name_of
 from support.agents import Agent, AgentRun, parse_events
 from support.computers import PREFIX
 from support.invariants import (

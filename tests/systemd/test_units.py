@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from support.readme import ROOT, section_of
 
-from s32s_agent import hooks, parallel, telling
+from s32s_agent import workers
+from s32s_agent.monitoring import publish
+from s32s_agent.run import hooks
 
 pytestmark = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd is not installed"
@@ -164,8 +166,8 @@ def test_a_pass_that_is_stopped_is_not_killed_before_it_has_told_so(name: str) -
     # Time to end, TERM, KILL.
     command = hooks.STOPPED_SECONDS + 2 * hooks.GRACE_SECONDS
     last_hooks = 2 * command
-    told = telling.METRICS_SECONDS + telling.REPORT_SECONDS + telling.PING_SECONDS
-    needed = parallel.INTERRUPTED_SECONDS + 2 * hooks.GRACE_SECONDS + last_hooks + told
+    told = publish.METRICS_SECONDS + publish.REPORT_SECONDS + publish.PING_SECONDS
+    needed = workers.INTERRUPTED_SECONDS + 2 * hooks.GRACE_SECONDS + last_hooks + told
 
     assert needed < int(minutes) * 60
 

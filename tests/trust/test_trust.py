@@ -16,9 +16,14 @@ import pytest
 from support.agents import Agent
 from support.slaves import Slave
 
-from s32s_agent.agent import OWN_NAMES
+from s32s_agent.config.ownership import (
+    demand_aws_files,
+    demand_config,
+    demand_state,
+    doubt_about,
+)
 from s32s_agent.errors import ConfigError, DirectoryError
-from s32s_agent.trust import demand_aws_files, demand_config, demand_state, doubt_about
+from s32s_agent.run.run import OWN_NAMES
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -15,16 +15,19 @@ from support.hostile_cases import CASES as HOSTILE_CASES
 from support.readme import DOCS, README, ROOT, section_of, table
 
 import s32s_agent
-from s32s_agent import cli, config, documents, errors, etags, mapfiles, maps
-from s32s_agent import files as own_files
-from s32s_agent.documents import load_yaml
-from s32s_agent.journal import MESSAGE_IDS
-from s32s_agent.lastrun import MAX_ERRORS
-from s32s_agent.monitoring import HELP
-from s32s_agent.report import MappingReport, RunReport
-from s32s_agent.settings import Settings
-from s32s_agent.status import last_run_document
-from s32s_agent.stores import bounded, listing, s3_target
+from s32s_agent import cli, errors
+from s32s_agent.config import config_file, map_file, values
+from s32s_agent.config.settings import Settings
+from s32s_agent.config.values import load_yaml
+from s32s_agent.monitoring.last_run import last_run_document
+from s32s_agent.monitoring.lastrun import MAX_ERRORS
+from s32s_agent.monitoring.metrics import HELP
+from s32s_agent.output.journal import MESSAGE_IDS
+from s32s_agent.plan import etags
+from s32s_agent.run import map_files
+from s32s_agent.run.report import MappingReport, RunReport
+from s32s_agent.state import files as own_files
+from s32s_agent.stores.s3 import listing, response_limits, target
 
 PACKAGE = Path(s32s_agent.__file__).parent
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -48,7 +51,7 @@ def options_of(settings: object, path: str = "") -> Iterator[str]:
 
 
 def default_settings() -> Settings:
-    return config.parse("{role: slave, maps: bucket/maps, roots: [/srv/data]}", "test")
+    return config_file.parse("{role: slave, maps: bucket/maps, roots: [/srv/data]}", "test")
 
 
 def syntax() -> Iterator[ast.AST]:
@@ -107,7 +110,7 @@ def test_every_option_of_the_config_is_told() -> None:
 def test_the_sample_config_has_every_option_at_its_default() -> None:
     """etc/config.yaml is what a config without it would be."""
     text = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8")
-    sample = config.parse(text, "sample")
+    sample = config_file.parse(text, "sample")
     document = load_yaml(text)
     assert isinstance(document, dict)
     sections = {name: value for name, value in document.items() if isinstance(value, dict)}
@@ -137,7 +140,7 @@ def test_the_defaults_in_the_table_are_those_of_the_sample() -> None:
 
 def test_every_property_of_a_mapping_is_told() -> None:
     """The table has every property, and none that is gone."""
-    assert set(table("Map files")) == set(maps.PROPERTIES)
+    assert set(table("Map files")) == set(map_file.PROPERTIES)
 
 
 def test_the_sample_map_is_the_one_in_etc() -> None:
@@ -253,10 +256,10 @@ def test_every_named_test_of_the_threats_exists() -> None:
     """Links of SECURITY.md lead to files that are there, and the bounds that it names are the code's."""
     files = [file for file in re.findall(r"\]\(([^)#]*)\)", SECURITY) if "://" not in file]
     bounds = (
-        f"{mapfiles.MAX_FILES} files, {mapfiles.MAX_BYTES >> 20} MiB and {maps.MAX_MAPPINGS:,} mappings",
-        f"{documents.MAX_YAML_SIZE >> 20} MiB, {documents.MAX_DEPTH} levels",
-        f"| JSON | {documents.MAX_JSON_SIZE >> 20} MiB |",
-        f"no object | {bounded.MAX_ANSWER >> 20} MiB |",
+        f"{map_files.MAX_FILES} files, {map_files.MAX_BYTES >> 20} MiB and {map_file.MAX_MAPPINGS:,} mappings",
+        f"{values.MAX_YAML_SIZE >> 20} MiB, {values.MAX_DEPTH} levels",
+        f"| JSON | {values.MAX_JSON_SIZE >> 20} MiB |",
+        f"no object | {response_limits.MAX_ANSWER >> 20} MiB |",
         f"read whole | {own_files.MAX_SIZE >> 20} MiB;",
         f"{listing._MAX_DEPTH} levels, {listing._MAX_FIELDS} fields, {listing._MAX_TEXT >> 10} KiB a field",
     )
@@ -283,7 +286,9 @@ def test_exit_statuses_that_the_text_names_exist() -> None:
 
 def test_no_sample_asks_the_service_for_what_it_may_not_do() -> None:
     """A hook that reloads by itself would fail in every pass of the shipped unit, and stay pending for ever."""
-    configs = [config.parse(each, "README") for each in SNIPPETS if not each.startswith("- ")]
+    configs = [
+        config_file.parse(each, "README") for each in SNIPPETS if not each.startswith("- ")
+    ]
     hooks = [each.hooks for each in configs]
     on_change = [command for each in hooks for command in each.on_change.of_all]
     on_change += [
@@ -297,7 +302,7 @@ def test_no_sample_asks_the_service_for_what_it_may_not_do() -> None:
     ]
 
     # Those in comments and in messages, which nobody parses.
-    told = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8") + config._COMMANDS
+    told = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8") + config_file._COMMANDS
     told += "".join(DOCS.values())
     shown = [tuple(each.split(", ")) for each in re.findall(r"\[(/[^\[\]]+)\]", told)]
 
@@ -330,12 +335,14 @@ def test_packages_have_what_the_text_links_to() -> None:
 def test_configs_and_maps_in_the_text_are_valid(snippet: str) -> None:
     """What a user copies from the text is a config, or a map below the roots of the config before it."""
     if not snippet.startswith("- "):
-        assert str(config.parse(snippet, "README").maps.location).startswith("bucketname/")
+        assert str(config_file.parse(snippet, "README").maps.location).startswith(
+            "bucketname/"
+        )
         return
     before = SNIPPETS[SNIPPETS.index(snippet) - 1]
-    settings = config.parse(before, "README")
-    rules = maps.MapRules(settings.role, settings.roots, settings.state_dir, ())
-    read = maps.read_maps([maps.MapFile("map.yaml", snippet.encode())], rules)
+    settings = config_file.parse(before, "README")
+    rules = map_file.MapRules(settings.role, settings.roots, settings.state_dir, ())
+    read = map_file.read_maps([map_file.MapFile("map.yaml", snippet.encode())], rules)
     named = settings.hooks.on_change.by_mapping
 
     assert read.failures == ()
@@ -348,8 +355,8 @@ def test_sizes_of_parts_are_as_told() -> None:
     master, feeding = DOCS["master.md"], DOCS["feeding.md"]
     told = [int(size) * mib for size in re.findall(r"parts of (\d+) MiB", feeding)]
 
-    assert f"in parts of {s3_target.PART_BYTES // mib} MiB" in master
-    assert f"{s3_target.MAX_PARTS:,} parts" in master
+    assert f"in parts of {target.PART_BYTES // mib} MiB" in master
+    assert f"{target.MAX_PARTS:,} parts" in master
     assert len(told) == 3
     assert [size for size in told if size not in etags.candidate_part_sizes(size * 3, 3)] == []
 

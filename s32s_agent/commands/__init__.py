@@ -1,0 +1,1 @@
+"""One file for each mode of the command line."""

@@ -1,0 +1,320 @@
+"""Turn the bytes of map files into mappings.
+
+Whoever can write to the bucket writes these bytes, so nothing in them is believed: a mapping names a local directory
+only below the roots that the config allows. What is wrong becomes a `MapFailure`; nothing is raised, and no mapping
+stops another one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from s32s_agent.config.locations import (
+    components,
+    is_inside,
+    is_system_directory,
+    normal_directory,
+    parse_location,
+)
+from s32s_agent.config.values import (
+    Fields,
+    Record,
+    capped,
+    expected,
+    load_json,
+    load_yaml,
+    matching,
+    one_of,
+    plain_text,
+    shown,
+    text_as,
+)
+from s32s_agent.errors import MapError
+from s32s_agent.model import Extras, Location, Mapping, Role
+from s32s_agent.text import has_control_characters, printable
+
+MAX_NAME = 200
+"""Characters of a mapping's name; it is part of every log line."""
+MAX_MAPPINGS = 10_000
+"""Of all map files together. Each that is wrong is an error in the log and in `last_run.json`."""
+PROPERTIES = (
+    *("name", "description", "s3", "master", "slave", "files", "ignore", "extras"),
+    *("content_types", "cache_control", "storage_class"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MapFile:
+    """A map file as it came from S3."""
+
+    name: str
+    """Its key. The suffix says whether it is JSON or YAML."""
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MapRules:
+    """What this computer allows a mapping to say."""
+
+    role: Role
+    roots: Collection[str]
+    """Local directories in normal form."""
+    state_dir: str
+    """In normal form."""
+    homes: Collection[str]
+    """The homes of people."""
+    maps: Location | None = None
+    """Where the map files are; no master's mapping may hold them."""
+    reports: Location | None = None
+    """Where the fleet's reports are; no master's mapping may hold them."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapFailure:
+    """A mapping that cannot be used, or a file that cannot be read."""
+
+    mapping: str
+    """The mapping's name, `#3` for the third one of a file when it has no usable name, "" for a whole file."""
+    error: MapError
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """What the map files say, in their order."""
+
+    mappings: tuple[Mapping, ...] = ()
+    failures: tuple[MapFailure, ...] = ()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A mapping while its problems are collected."""
+
+    label: str
+    place: str
+    """Its file and its number there."""
+    name: str | None = None
+    directory: str | None = None
+    location: Location | None = None
+    mapping: Mapping | None = None
+    """None when anything in it is missing or wrong."""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def full_place(self) -> str:
+        return self.place if self.name is None else f"{self.place} {shown(self.name)}"
+
+
+def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
+    """Turn map files into the mappings for this computer, with a failure for everything that is wrong."""
+    drafts: list[_Draft] = []
+    failures: list[MapFailure] = []
+    for file in files:
+        try:
+            drafts += _drafts(file, rules, MAX_MAPPINGS - len(drafts))
+        except ValueError as error:
+            failures.append(MapFailure("", MapError(printable(file.name), [str(error)])))
+    _refuse_repeated_names(drafts)
+    _refuse_overlaps(drafts, rules.role.value, _directory_parts)
+    if rules.role is Role.MASTER:
+        # Each mapping's extras are the other's files: two masters of one prefix delete each other's objects.
+        _refuse_overlaps(drafts, "s3", _location_parts)
+        _refuse_losing(drafts, rules.maps, "the map files")
+        _refuse_losing(drafts, rules.reports, "the reports of the fleet")
+    mappings = [
+        draft.mapping for draft in drafts if draft.mapping is not None and not draft.problems
+    ]
+    failures += [
+        MapFailure(draft.label, MapError(draft.full_place, capped(draft.problems)))
+        for draft in drafts
+        if draft.problems
+    ]
+    return Maps(tuple(mappings), tuple(failures))
+
+
+def _drafts(file: MapFile, rules: MapRules, limit: int) -> list[_Draft]:
+    """Read one file, of at most so many mappings.
+
+    Raises:
+        ValueError: the file as a whole cannot be used.
+    """
+    values = _document(file)
+    if not isinstance(values, list):
+        raise expected("an array of mappings", values)
+    if len(values) > limit:
+        raise ValueError(
+            f"expected at most {MAX_MAPPINGS} mappings in all map files, got {len(values)} more"
+            f" after {MAX_MAPPINGS - limit}"
+        )
+    name = printable(file.name)
+    return [
+        _draft(value, f"{name}: mapping {number}", f"#{number}", rules)
+        for number, value in enumerate(values, start=1)
+    ]
+
+
+def _document(file: MapFile) -> object:
+    try:
+        text = file.data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"expected UTF-8, byte {error.start} is not") from error
+    suffix = file.name.lower()
+    if suffix.endswith((".yaml", ".yml")):
+        return load_yaml(text)
+    if suffix.endswith(".json"):
+        return load_json(text)
+    raise ValueError("expected a name that ends in .json, .yaml or .yml")
+
+
+def _draft(value: object, place: str, label: str, rules: MapRules) -> _Draft:
+    draft = _Draft(label, place)
+    fields = Fields(value, draft.problems, known=PROPERTIES, word="property")
+    if not isinstance(value, Record):
+        return draft
+    draft.name = fields.need("name", _name, "a name")
+    draft.label = draft.name or label
+    draft.location = fields.need("s3", text_as(parse_location), "bucket/prefix")
+    draft.directory = fields.need(rules.role.value, _directory(rules), "a local directory")
+    other = Role.MASTER if rules.role is Role.SLAVE else Role.SLAVE
+    fields.take(other.value, _any_text, "")
+    draft.mapping = _mapping(fields, draft)
+    return draft
+
+
+def _mapping(fields: Fields, draft: _Draft) -> Mapping:
+    files = fields.take_list("files", _file, "a list of relative paths")
+    # Those who wrote `files` before there was `extras` have other files at the target and expect them to stay.
+    extras = Extras.KEEP if "files" in fields.names() else Extras.DELETE
+    ignore = fields.take_list("ignore", _pattern, "a list of patterns", empty_ok=True)
+    return Mapping(
+        name=draft.name or "",
+        location=draft.location or Location(""),
+        directory=draft.directory or "",
+        files=None if files is None else frozenset(files),
+        ignore=ignore or (),
+        extras=fields.take("extras", lambda value: Extras(_extras(value)), extras),
+        description=fields.take("description", _any_text, ""),
+        content_types=_content_types(fields),
+        cache_control=fields.take("cache_control", _HEADER, None),
+        storage_class=fields.take("storage_class", _HEADER, None),
+    )
+
+
+def _name(value: object) -> str:
+    name = plain_text(value)
+    if len(name) > MAX_NAME:
+        raise expected(f"at most {MAX_NAME} characters", name)
+    return name
+
+
+def _directory(rules: MapRules) -> Callable[[object], str]:
+    def allowed(text: str) -> str:
+        directory = normal_directory(text, windows_ok=rules.role is Role.MASTER)
+        if is_system_directory(directory, rules.homes):
+            raise ValueError("expected no system directory and no home")
+        if is_inside(directory, rules.state_dir) or is_inside(rules.state_dir, directory):
+            raise ValueError("expected a directory apart from state_dir")
+        if not any(is_inside(directory, root) for root in rules.roots):
+            raise ValueError("expected a directory inside one of the roots of the config")
+        return directory
+
+    return text_as(allowed)
+
+
+def _any_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise expected("text", value)
+    return value
+
+
+def _unicode_text(value: object) -> str:
+    """Check for text that can be a part of a key; S3 takes control characters in one."""
+    if not isinstance(value, str) or not value:
+        raise expected("text", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise expected("text that is valid Unicode", value) from error
+    return value
+
+
+def _file(value: object) -> str:
+    path = _unicode_text(value)
+    if path.endswith("/"):
+        raise expected("a file, not a directory", path)
+    if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
+        raise expected('a relative path without empty parts, "." and ".."', path)
+    return path
+
+
+_pattern = _unicode_text
+_extras = one_of("delete", "keep")
+HEADER = r"[!-~](?:[ -~]{0,254}[!-~])?"
+_HEADER = matching(HEADER, "printable ASCII text")
+_TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # noqa: S105 - of a header
+MEDIA_TYPE = rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}=(?:{_TOKEN}|\"[ !#-~]{{0,127}}\")){{0,4}}"
+_MEDIA_TYPE = matching(MEDIA_TYPE, "a media type such as text/html")
+
+
+def _content_types(fields: Fields) -> dict[str, str]:
+    section = fields.section("content_types")
+    for suffix in section.names():
+        if not suffix.startswith(".") or "/" in suffix or has_control_characters(suffix):
+            section.report(suffix, 'expected a suffix such as ".html"')
+    return {suffix: section.take(suffix, _MEDIA_TYPE, "") for suffix in section.names()}
+
+
+def _refuse_repeated_names(drafts: Sequence[_Draft]) -> None:
+    """Refuse all bearers of a name: taking the first would let a new file decide what an old one means."""
+    by_name = defaultdict(list)
+    for draft in drafts:
+        by_name[draft.name].append(draft)
+    for name, bearers in by_name.items():
+        if name is not None and len(bearers) > 1:
+            for draft in bearers:
+                other = bearers[1] if draft is bearers[0] else bearers[0]
+                draft.problems.append(f"name: {shown(name)} is also the name of {other.place}")
+
+
+def _refuse_losing(drafts: Sequence[_Draft], held: Location | None, what: str) -> None:
+    """Refuse a prefix that holds what others need: it would be deleted as something the master does not have."""
+    for draft in drafts:
+        there = draft.location
+        if held is None or there is None or there.bucket != held.bucket:
+            continue
+        above = f"{there.prefix}/" if there.prefix else ""
+        if f"{held.prefix}/".startswith(above):
+            draft.problems.append(f"s3: holds {what}, {held}, which would be deleted")
+
+
+def _directory_parts(draft: _Draft) -> tuple[str, ...] | None:
+    return None if draft.directory is None else components(draft.directory)
+
+
+def _location_parts(draft: _Draft) -> tuple[str, ...] | None:
+    if draft.location is None:
+        return None
+    return tuple(str(draft.location).split("/"))
+
+
+def _refuse_overlaps(
+    drafts: Sequence[_Draft], key: str, parts_of: Callable[[_Draft], tuple[str, ...] | None]
+) -> None:
+    """Refuse both mappings of every pair of which one place is the other or contains it.
+
+    A mapping that fails for another reason counts too: repairing it must not break a second one.
+    """
+    placed = [(parts, draft) for draft in drafts if (parts := parts_of(draft)) is not None]
+    placed.sort(key=lambda pair: pair[0])
+    around: list[tuple[tuple[str, ...], _Draft]] = []
+    # In this order whatever is inside a place follows it directly.
+    for parts, draft in placed:
+        while around and parts[: len(around[-1][0])] != around[-1][0]:
+            around.pop()
+        if around:
+            outer = around[-1][1]
+            draft.problems.append(f"{key}: overlaps that of {outer.full_place}")
+            outer.problems.append(f"{key}: overlaps that of {draft.full_place}")
+        around.append((parts, draft))

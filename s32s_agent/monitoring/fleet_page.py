@@ -1,0 +1,94 @@
+"""Write the fleet as one HTML page that needs nothing else: no network, no server, no cookie.
+
+Every text comes from reports that anybody may have written, so every one is escaped, and the page forbids itself all
+scripts but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import re
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from s32s_agent.monitoring.fleet import Fleet, Server, age_text, title
+from s32s_agent.state.files import replace_file
+
+_REMEDY = "name a file in a directory that exists and that you may write"
+
+
+def write_page(fleet: Fleet, path: Path) -> None:
+    """Replace a file with the page, readable by everybody.
+
+    Raises:
+        DirectoryError: it cannot be written; the old page stays.
+    """
+    replace_file(path, fleet_page(fleet).encode(), mode=0o644, remedy=_REMEDY)
+
+
+def fleet_page(fleet: Fleet) -> str:
+    """Write the page."""
+    template = (
+        files("s32s_agent.monitoring").joinpath("fleet.html").read_text(encoding="utf-8")
+    )
+    tally = (
+        f'<button type="button" class="{name}" aria-pressed="false">{count} {name}</button>'
+        for name, count in fleet.tally().items()
+    )
+    return Template(template).substitute(
+        policy=_policy(template),
+        title=_text(title(fleet)),
+        generated=_text(f"{fleet.now:%Y-%m-%d %H:%M:%S} UTC"),
+        tally="".join(tally),
+        rows="\n".join(_row(server) for server in fleet.servers),
+    )
+
+
+def _policy(template: str) -> str:
+    """Allow the template's own style and script, by their digests, and nothing else."""
+    digests = {
+        kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for kind, text in re.findall(r"<(style|script)>(.*?)</", template, re.DOTALL)
+    }
+    allowed = "; ".join(f"{kind}-src 'sha256-{digest}'" for kind, digest in digests.items())
+    return f"default-src 'none'; base-uri 'none'; form-action 'none'; {allowed}"
+
+
+def _row(server: Server) -> str:
+    health = server.health.name.lower()
+    note = f"{server.reason}: {server.error}" if server.error else server.reason
+    in_sync = server.in_sync / server.mappings if server.mappings else 0
+    never = 10**9
+    cells = (
+        _cell("Server", server.name, server.name.lower()),
+        _cell("State", health, str(server.health.value), mark=True),
+        _cell("Role", server.role, server.role),
+        _cell("In sync", f"{server.in_sync}/{server.mappings}", f"{in_sync:.4f}"),
+        _cell(
+            "Last pass",
+            age_text(server.age),
+            _sorted_number(server.age, never),
+            server.finished,
+        ),
+        _cell("Failures", str(server.consecutive_failures), str(server.consecutive_failures)),
+        _cell("Version", server.version, server.version),
+        _cell("What", note, note.lower()),
+    )
+    return f'<tr class="{health}">{"".join(cells)}</tr>'
+
+
+def _sorted_number(value: float | None, missing: int) -> str:
+    return f"{missing if value is None else value:.0f}"
+
+
+def _cell(label: str, text: str, key: str, title: str = "", *, mark: bool = False) -> str:
+    shown = f"<b>{_text(text)}</b>" if mark else _text(text)
+    hint = f' title="{_text(title)}"' if title else ""
+    return f'<td data-label="{label}" data-key="{_text(key)}"{hint}>{shown}</td>'
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value), quote=True)

@@ -1,0 +1,338 @@
+"""Set up structlog: one event a line, on stderr.
+
+Decides nothing about the pass, never raises because a line could not be written, and never lets a secret or a character
+that a terminal acts on through.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Collection, Mapping, MutableMapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any, TextIO, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from s32s_agent.cancellation import nothing
+from s32s_agent.output import journal
+from s32s_agent.text import printable
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+"""What `log.level` may be, with the numbers of the standard library."""
+FORMATS = ("auto", "json", "logfmt", "console", "journal")
+"""What `log.format` may be."""
+REDACTED = "[redacted]"
+MAX_TEXT = 8192
+"""Characters of one string: journald splits lines over 48 KiB, and escapes make a string up to six times as long."""
+
+_FIRST = ("timestamp", "level", "event", "run_id", "mapping")
+_UNTOLD = frozenset({"timestamp", "level", "event", "run_id", "exception"})
+"""What a message in the journal leaves out: it stands beside it, or below."""
+_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+_SECRET_NAME = re.compile(
+    r"secret|passw|passphrase|token|credential|authorization|signature|cookie|private_?key",
+    re.IGNORECASE,
+)
+# The query of a presigned URL, a signed header, and the password of a proxy URL.
+_SECRET_TEXT = re.compile(
+    r"(?P<name>\b(?:x-amz-)?(?:signature|credential|security-token)[\"']?\s*(?:=|:|%3D)\s*[\"']?)"
+    r"[^&\s\"'<>,]+"
+    r"|(?P<scheme>://)[^/\s@]{0,256}:[^/\s@]{0,256}@",
+    re.IGNORECASE,
+)
+_MAY_HOLD_SECRET = re.compile(r"://|signature|credential|security-token", re.IGNORECASE)
+
+
+def configure(
+    level: str,
+    log_format: str,
+    *,
+    quiet: bool,
+    stream: TextIO | None,
+    before_line: Callable[[], None] | None = None,
+    journal_socket: str = journal.SOCKET,
+) -> None:
+    """Choose what is logged, how, and where.
+
+    Args:
+        level: One of `LEVELS`.
+        log_format: One of `FORMATS`; `auto` is `console` on a terminal, `journal` where the stream leads
+            there, and `json` elsewhere.
+        quiet: Show errors only, whatever the level.
+        stream: Stays the caller's. None, which `sys.stderr` is when its descriptor is closed, drops every line.
+        before_line: Called before each line, to take a progress bar out of its way.
+        journal_socket: Where `journal` sends its events; without a journal there, they are lines on the stream.
+
+    Raises:
+        ValueError: The level or the format is not a known one.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"level: expected one of {', '.join(LEVELS)}, got {level!r}")
+    lines = _Writer(stream, before_line or nothing)
+    log_format = _format(log_format, stream, os.environ)
+    if log_format == "journal" and journal.listens(journal_socket):
+        writer: _Writer | _JournalWriter = _JournalWriter(journal_socket, lines, stream)
+        renderers: list[Processor] = [_as_it_is]
+    else:
+        writer, renderers = lines, _renderers(log_format, stream, os.environ)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            clean,
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            max(LEVELS[level], LEVELS["error"] if quiet else 0)
+        ),
+        context_class=dict,
+        logger_factory=lambda *_: writer,
+        cache_logger_on_first_use=True,
+    )
+
+
+def bind(run_id: str) -> FilteringBoundLogger:
+    """Make the logger of one pass, as `configure` last said."""
+    return cast("FilteringBoundLogger", structlog.get_logger().bind(run_id=run_id))
+
+
+def clean(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Put the common fields first, and make every value plain, printable and free of secrets."""
+    cleaned: dict[str, Any] = {}
+    for name in _FIRST:
+        if name in event:
+            cleaned[name] = _plain(event.pop(name))
+    trace = event.pop("exception", None)
+    for name, value in event.items():
+        shown_name, secret = _field(name)
+        cleaned[shown_name] = REDACTED if secret else _plain(value)
+    if trace is not None:
+        # Only a traceback keeps its lines: every renderer makes a newline harmless again.
+        cleaned["exception"] = "\n".join(_text(line) for line in str(trace).split("\n"))
+    return cleaned
+
+
+def _plain(value: object) -> Any:
+    kind = type(value)
+    if kind is str:
+        return _text(cast("str", value))
+    if kind is int or kind is bool or value is None:
+        return value
+    return _plain_other(value)
+
+
+def _plain_other(value: object) -> Any:
+    if isinstance(value, Enum):
+        return _plain(value.value)
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, Mapping):
+        pairs = ((*_field(name), content) for name, content in value.items())
+        return {
+            name: REDACTED if secret else _plain(content) for name, secret, content in pairs
+        }
+    if isinstance(value, Collection) and not isinstance(value, (str, bytes, bytearray)):
+        return [_plain(element) for element in value]
+    # Infinity and NaN come here too: JSON has no word for them.
+    return _text(str(value) or type(value).__name__)
+
+
+@lru_cache(maxsize=1024)
+def _field(name: object) -> tuple[str, bool]:
+    """Write a field's name, and say whether its value is a secret."""
+    text = _text(str(name))
+    return text, _SECRET_NAME.search(text) is not None
+
+
+def _text(text: str) -> str:
+    if _MAY_HOLD_SECRET.search(text):
+        text = _SECRET_TEXT.sub(_redact, text)
+    if len(text) > MAX_TEXT:
+        # The middle goes: a message says what it is about at its start, and why at its end.
+        half = MAX_TEXT // 2
+        text = f"{text[:half]}...[{len(text) - MAX_TEXT} characters cut]...{text[-half:]}"
+    return text if text.isprintable() else printable(text)
+
+
+def _redact(match: re.Match[str]) -> str:
+    return f"://{REDACTED}@" if match["scheme"] else f"{match['name']}{REDACTED}"
+
+
+def _format(log_format: str, stream: TextIO | None, environ: Mapping[str, str]) -> str:
+    """Choose the format that `auto` stands for."""
+    if log_format != "auto":
+        return log_format
+    if is_terminal(stream):
+        return "console"
+    return "journal" if journal.is_journal(stream, environ) else "json"
+
+
+def _renderers(
+    log_format: str, stream: TextIO | None, environ: Mapping[str, str]
+) -> list[Processor]:
+    if log_format == "console":
+        return [_Console(colours=wants_colours(stream, environ))]
+    if log_format == "logfmt":
+        return [_flatten, structlog.processors.LogfmtRenderer(bool_as_flag=False)]
+    if log_format == "json":
+        return [_Json(stream)]
+    if log_format == "journal":
+        # sd-daemon(3): journald takes the number as the priority and strips it from the line.
+        return [_Json(stream, priorities=journal.PRIORITIES)]
+    raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {log_format!r}")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person reads a stream."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    """Tell whether to paint what goes to a stream: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    if not is_terminal(stream) or os.name == "nt":
+        # The old Windows console shows the codes instead of obeying them.
+        return False
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+class _Json:
+    """One object a line; a priority stands before it where some are given."""
+
+    def __init__(
+        self, stream: TextIO | None, *, priorities: Mapping[str, int] | None = None
+    ) -> None:
+        # `\xe9` is no JSON, so a stream that cannot carry everything gets JSON's own escapes.
+        self._encode = json.JSONEncoder(ensure_ascii=not _is_utf8(stream)).encode
+        self._priorities = priorities or {}
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        line = self._encode(event)
+        priority = self._priorities.get(event["level"])
+        return line if priority is None else f"<{priority}>{line}"
+
+
+def _is_utf8(stream: TextIO | None) -> bool:
+    return codecs.lookup(getattr(stream, "encoding", None) or "utf-8").name == "utf-8"
+
+
+def _flatten(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Make what the logfmt renderer refuses, or writes as Python, into words and JSON."""
+    return {
+        re.sub(r'[\s="]', "_", name): _json(value)
+        if isinstance(value, (dict, list))
+        else value
+        for name, value in event.items()
+    }
+
+
+class _Console:
+    """For people: time, level, event, fields, and a traceback below."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        level = event.pop("level")
+        start = (
+            self._paint("2", event.pop("timestamp")[:19] + "Z"),
+            self._paint(_COLOURS[level], f"{level:<8}"),
+            self._paint("1", str(event.pop("event"))),
+        )
+        trace = event.pop("exception", None)
+        fields = (f"{self._paint('36', name)}={_word(value)}" for name, value in event.items())
+        line = " ".join((*start, *fields))
+        # Indented, so that no line of an error message passes for an event.
+        return line if trace is None else "\n    ".join((line, *str(trace).split("\n")))
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
+
+
+def _word(value: object) -> str:
+    """Write a value so that one can see where it ends."""
+    if isinstance(value, str) and value and not re.search(r'[\s="]', value):
+        return value
+    return _json(value)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+class _Writer:
+    """Write whole lines, each at once; drop what the stream does not take."""
+
+    def __init__(self, stream: TextIO | None, before_line: Callable[[], None]) -> None:
+        self._stream = stream
+        self._before_line = before_line
+        buffer = getattr(stream, "buffer", None)
+        # Unbuffered: what a broken pipe leaves in a buffer fails again when Python exits, with status 120.
+        self._raw = getattr(buffer, "raw", buffer)
+        self._encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, line: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._before_line()
+            self._put(self._stream, line + "\n")
+        except (OSError, ValueError):
+            # A pass matters more than its log: the reader is gone, the stream is closed, or the disk is full.
+            return
+
+    debug = info = warning = error = critical = write
+
+    def _put(self, stream: TextIO, text: str) -> None:
+        if self._raw is None:
+            stream.write(text)
+            stream.flush()
+            return
+        data = text.encode(self._encoding, "backslashreplace")
+        while data:
+            # None: a pipe that does not block is full.
+            data = data[self._raw.write(data) or len(data) :]
+
+
+def _as_it_is(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Hand the event over as the writer's one argument."""
+    return (event,), {}
+
+
+class _JournalWriter:
+    """Send events to the journal, each field by itself; what it does not take becomes a line."""
+
+    def __init__(self, path: str, lines: _Writer, stream: TextIO | None) -> None:
+        self._path = path
+        self._lines = lines
+        self._render = _Json(stream, priorities=journal.PRIORITIES)
+
+    def write(self, event: MutableMapping[str, Any]) -> None:
+        level, trace = event["level"], event.get("exception")
+        told = (
+            f"{name}={_word(value)}" for name, value in event.items() if name not in _UNTOLD
+        )
+        line = " ".join((str(event["event"]), *told))
+        message = line if trace is None else f"{line}\n{trace}"
+        fields = {
+            name: value if isinstance(value, str) else _json(value)
+            for name, value in event.items()
+            if name not in ("timestamp", "level")
+        }
+        try:
+            journal.send(journal.packet(level, message, fields), self._path)
+        except OSError:
+            # Restarted, full, or gone: the line goes where it would have gone without a journal.
+            self._lines.write(self._render(None, "", event))
+
+    debug = info = warning = error = critical = write

@@ -1,0 +1,1 @@
+"""Decide. Pure: no disk, no network, no clock, no log."""

@@ -1,0 +1,1 @@
+"""One run: load the maps, carry out each mapping, report."""

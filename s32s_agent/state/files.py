@@ -1,0 +1,142 @@
+"""Read small files of the agent's own; replace them so that readers and power cuts see an old or a new one, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from s32s_agent.errors import DirectoryError, DiskFull, is_disk_full
+from s32s_agent.plan.keys import TEMPORARY
+from s32s_agent.text import printable
+
+MAX_SIZE = 16 * 1024 * 1024
+"""Bytes. What is longer was not written by a pass."""
+
+_REMEDY = "state_dir must exist, belong to the user that runs the agent, and be on a disk that is writable"
+
+
+def read_file(path: Path, *, follow: bool = False) -> bytes:
+    """Read a regular file whole, without waiting for whoever may be at the other end of something else.
+
+    Args:
+        path: the file.
+        follow: where it may be a symbolic link.
+
+    Raises:
+        OSError: it cannot be read; ELOOP: it is a link; EINVAL: it is no regular file; EFBIG: it is too long.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
+        data = file.read(MAX_SIZE + 1)
+    if len(data) > MAX_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return data
+
+
+def replace_file(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int = 0o600,
+    remedy: str = _REMEDY,
+    prefix: str = TEMPORARY,
+) -> None:
+    """Write a file aside, make it durable and rename it into place.
+
+    Args:
+        path: in a directory that exists.
+        data: all of it.
+        mode: whatever the umask says.
+        remedy: what to do when the directory cannot be written.
+        prefix: how the name of the temporary file begins.
+
+    Raises:
+        DirectoryError: the directory cannot be written; `DiskFull` when it is full. The old file stays.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                # By its descriptor: in a directory of somebody else's, the name may lead elsewhere by now.
+                _set_mode(descriptor, temporary, mode)
+                os.fsync(descriptor)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _settle(path.parent)
+    except OSError as error:
+        raise _unwritable(path, error, remedy) from error
+
+
+def _set_mode(descriptor: int, path: Path, mode: int) -> None:
+    if sys.platform != "win32":  # pragma: no branch - tests run on Linux
+        os.fchmod(descriptor, mode)
+    else:
+        path.chmod(mode)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory for small files of the agent's own, when it is missing.
+
+    Raises:
+        DirectoryError: it cannot be made; `DiskFull` when the disk is full.
+    """
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError, remedy: str = _REMEDY) -> DirectoryError:
+    message = f'"{printable(str(path))}": cannot be written: {error.strerror}'
+    if is_disk_full(error):
+        return DiskFull(message)
+    return DirectoryError(message, remedy=remedy)
+
+
+def sweep(directory: Path, own: Iterable[str]) -> None:
+    """Remove the temporary files of a state directory, which a killed pass left.
+
+    Only while the lock is held: another pass may be writing one. What else lies below is not looked at, since it may be
+    the state of another agent, whose lock nobody holds here.
+
+    Args:
+        directory: the state directory.
+        own: the names of the directories in it that are swept too.
+    """
+    for place in (directory, *(directory / name for name in own)):
+        # What cannot be swept is clutter, no danger; what really is wrong shows when a file is written.
+        with contextlib.suppress(OSError):
+            _sweep_one(place)
+
+
+def _sweep_one(directory: Path) -> None:
+    if directory.is_symlink():
+        return
+    for path in directory.iterdir():
+        if path.name.startswith(TEMPORARY):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _settle(directory: Path) -> None:
+    """Put the new name on the disk; Windows cannot, and needs not."""
+    if sys.platform != "win32":  # pragma: no branch - tests run on Linux
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

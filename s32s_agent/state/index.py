@@ -1,0 +1,303 @@
+"""What the agent remembers of entries that both sides held alike: a cache in SQLite, never the truth.
+
+Losing it costs the time of hashing, never data: a row only counts together with the store's listing and the file's
+stamp, and both must agree with it. A file that is not a sound index is put aside and begun anew.
+One thread uses it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from s32s_agent.errors import DirectoryError, DiskFull, is_disk_full
+from s32s_agent.model import IndexRow, Stamp
+from s32s_agent.plan.keys import is_no_text
+
+_APPLICATION_ID = int.from_bytes(b"S32S")
+_VERSION = 3
+_SCHEMA = f"""
+PRAGMA application_id = {_APPLICATION_ID};
+PRAGMA user_version = {_VERSION};
+CREATE TABLE mapping (
+    id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, unordered INTEGER NOT NULL DEFAULT 0,
+    seams TEXT NOT NULL DEFAULT '[]', mounts TEXT NOT NULL DEFAULT '[]'
+);
+CREATE TABLE entry (
+    mapping INTEGER NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    PRIMARY KEY (mapping, key)
+) WITHOUT ROWID;
+"""
+
+_Column: TypeAlias = Literal["unordered", "seams", "mounts"]
+"""What is remembered of a mapping as a whole."""
+
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What opening a damaged file raises; the second is for a message about names in it that are no text."""
+_MAPPINGS = "SELECT id, identity, unordered FROM mapping"
+_ENTRIES = "SELECT key, etag, size, mtime_ns, ctime_ns, inode FROM entry"
+_TYPES = (str, str, int, int, int, int)
+"""Of the columns of a row. SQLite itself would take any type in any column."""
+
+
+class Index:
+    """The index of all mappings.
+
+    Args:
+        path: the database file; its directory exists.
+        read_only: never write, for a pass that touches nothing; a missing file is an empty index.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self._path = path
+        self._read_only = read_only
+        self.damaged = ""
+        """What was wrong with the file that was found, "" when it was sound."""
+        self._connection = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._read_only:
+            return self._connect_reading()
+        try:
+            return _open_or_create(self._path)
+        except _DAMAGE as error:
+            if not _is_damage(error):
+                raise _failed(error) from error
+            self.damaged = str(error)
+            self._put_aside()
+            return _open_or_create(self._path)
+
+    def _put_aside(self) -> None:
+        try:
+            self._path.replace(f"{self._path}.damaged")
+            for suffix in ("-journal", "-wal", "-shm"):
+                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        except OSError as error:
+            raise DirectoryError(f'"{self._path}": {error.strerror}') from error
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        try:
+            return _open_reading(self._path)
+        except _DAMAGE as error:
+            if self._path.exists():
+                self.damaged = str(error)
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            connection.executescript(_SCHEMA)
+            return connection
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def of_mapping(self, identity: str) -> MappingIndex:
+        """Open the part of one mapping.
+
+        Args:
+            identity: everything that makes its rows meaningless elsewhere: endpoint, prefix, directory.
+        """
+        query = "SELECT id FROM mapping WHERE identity = ?"
+        insert = "INSERT INTO mapping (identity) VALUES (?) RETURNING id"
+        try:
+            row = self._connection.execute(query, [identity]).fetchone()
+            if row is None and not self._read_only:
+                row = self._connection.execute(insert, [identity]).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _failed(error) from error
+        return MappingIndex(self._connection, row[0] if row else 0, read_only=self._read_only)
+
+
+class MappingIndex:
+    """The rows of one mapping."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, number: int, *, read_only: bool = False
+    ) -> None:
+        self._connection = connection
+        self._number = number
+        self._read_only = read_only
+
+    def rows(self) -> Iterator[IndexRow]:
+        """Yield every row in key order; one that a damaged file holds and no pass writes is as good as none."""
+        query = f"{_ENTRIES} WHERE mapping = ? ORDER BY key"
+        try:
+            for row in self._connection.execute(query, [self._number]):
+                if found := _index_row(row):
+                    yield found
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(error) from error
+
+    def row(self, key: str) -> IndexRow | None:
+        """Give the row of a key, one that a damaged file holds excepted."""
+        query = f"{_ENTRIES} WHERE mapping = ? AND key = ?"
+        try:
+            row = self._connection.execute(query, [self._number, key]).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(error) from error
+        return _index_row(row) if row is not None else None
+
+    def remember(self, rows: Iterable[IndexRow]) -> None:
+        """Write rows, all of them or none, durably."""
+        self._write(
+            "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((self._number, row.key, row.etag, *row.stamp) for row in rows),
+        )
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop the rows of some keys, all of them or none."""
+        self._write(
+            "DELETE FROM entry WHERE mapping = ? AND key = ?",
+            ((self._number, key) for key in names if not is_no_text(key)),
+        )
+
+    def _write(self, statement: str, values: Iterable[tuple[object, ...]]) -> None:
+        if self._read_only:
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(statement, values)
+            self._connection.execute("COMMIT")
+        except BaseException as error:  # a signal, too, must not leave a transaction open
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.DatabaseError):
+                raise _failed(error) from error
+            raise
+
+    @property
+    def unordered(self) -> bool:
+        """Whether an earlier pass saw that the store does not list in key order."""
+        return bool(self._fact("unordered"))
+
+    def note_unordered(self) -> None:
+        """Remember that the store does not list in key order, so that the next pass sorts at once."""
+        self._note("unordered", 1)
+
+    @property
+    def seams(self) -> tuple[str, ...]:
+        """The keys after which the pages of an earlier listing began, in its order; what is damaged is none."""
+        return self._keys("seams")
+
+    def note_seams(self, seams: Sequence[str]) -> None:
+        """Remember where the pages of a listing began."""
+        self._note("seams", json.dumps(seams))
+
+    @property
+    def mounts(self) -> tuple[str, ...]:
+        """The directories of a source on which something was mounted; what is damaged is none."""
+        return self._keys("mounts")
+
+    def note_mounts(self, mounts: Sequence[str]) -> None:
+        """Remember on which directories something is mounted."""
+        self._note("mounts", json.dumps(mounts))
+
+    def _keys(self, column: Literal["seams", "mounts"]) -> tuple[str, ...]:
+        try:
+            found = json.loads(self._fact(column) or "[]")
+        except (ValueError, TypeError, RecursionError):
+            return ()
+        sound = isinstance(found, list) and all(isinstance(key, str) and key for key in found)
+        return tuple(found) if sound else ()
+
+    def _note(self, column: _Column, value: object) -> None:
+        statement = f"UPDATE mapping SET {column} = ? WHERE id = ?"  # noqa: S608 (no input)
+        self._write(statement, [(value, self._number)])
+
+    def _fact(self, column: _Column) -> Any:
+        query = f"SELECT {column} FROM mapping WHERE id = ?"  # noqa: S608 (no input)
+        try:
+            row = self._connection.execute(query, [self._number]).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise _unreadable(error) from error
+        return row[0] if row else None
+
+
+def _index_row(row: tuple[Any, ...]) -> IndexRow | None:
+    """Make a row's value; None when it is damaged."""
+    if tuple(map(type, row)) != _TYPES:
+        return None
+    key, etag, size, mtime_ns, ctime_ns, inode = row
+    return IndexRow(key, etag, Stamp(size, mtime_ns, ctime_ns, inode))
+
+
+def _failed(error: Exception) -> DirectoryError:
+    """Translate trouble around the file, not in it."""
+    message = f"index: {error}"
+    if is_disk_full(error):
+        return DiskFull(
+            message, remedy="free space on the disk of state_dir, or raise the quota"
+        )
+    remedy = "see that state_dir belongs to the agent's user, and that its disk is whole and writable"
+    return DirectoryError(message, remedy=remedy)
+
+
+def _unreadable(error: Exception) -> DirectoryError:
+    return DirectoryError(
+        f"index: {error}", remedy="the next pass tries it, and begins it anew"
+    )
+
+
+def _open_or_create(path: Path) -> sqlite3.Connection:
+    try:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        remedy = "state_dir and what is in it must belong to the user that runs the agent"
+        raise DirectoryError(f'"{path}": {error.strerror}', remedy=remedy) from error
+    os.close(descriptor)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.text_factory = _text
+    try:
+        # A rollback journal, so that a read-only pass can read without writing beside the file.
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA synchronous = FULL")
+        # Asked of SQLite, which first takes back what a pass left half done that was killed while it made the file.
+        if connection.execute("PRAGMA schema_version").fetchone() == (0,):
+            connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        _check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_reading(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with contextlib.closing(
+        sqlite3.connect(uri, uri=True, isolation_level=None)
+    ) as connection:
+        connection.text_factory = _text
+        _check(connection)
+        # A copy, so that a long scan keeps no lock that a real pass would wait for.
+        copy = sqlite3.connect("", isolation_level=None)
+        copy.text_factory = _text
+        connection.backup(copy)
+    return copy
+
+
+def _text(data: bytes) -> str:
+    """Read a text of a damaged file too: it will be that of no key and no version, instead of ending every pass."""
+    return data.decode(errors="replace")
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION_ID or version != _VERSION:
+        raise sqlite3.DatabaseError("not an index of this version")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    for statement in (_MAPPINGS, _ENTRIES):
+        connection.execute(f"{statement} LIMIT 0")
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Tell damage of the file from trouble around it, such as a full disk, a lock or a lost permission."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)

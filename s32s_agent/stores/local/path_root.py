@@ -1,0 +1,104 @@
+"""A directory reached by paths, for systems without directory descriptors (Windows), and to be read only.
+
+Links and junctions are looked at, not followed; a race between the look and the use can only make the agent read
+another file, never write one.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+import sys
+
+from s32s_agent.stores.local.source import Level, Root
+
+
+def open_root(path: str) -> Root:
+    """Open a source's directory, as the system allows; mounts below it are part of it.
+
+    Raises:
+        OSError: it is not a directory that can be read.
+    """
+    if sys.platform != "win32":
+        from s32s_agent.stores.local.tree import Tree  # noqa: PLC0415 (POSIX only)
+
+        return Tree(path, cross_mounts=True)
+    else:  # noqa: RET505 (so that the type checker sees two platforms, not dead code)
+        return PathRoot(path)
+
+
+class PathRoot:
+    """A directory and what is below it.
+
+    Args:
+        path: the directory, its links resolved already, with forward slashes.
+
+    Raises:
+        OSError: it is not a directory.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        if not stat.S_ISDIR(os.stat(path).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+    def level(self, key: str) -> Level:
+        """Open the directory of a key for a walk."""
+        return _PathLevel(f"{self.path}/{key}")
+
+    def status(self, key: str) -> os.stat_result:
+        """Look at a key, not past a link."""
+        return os.lstat(f"{self.path}/{key}")
+
+    def read(self, key: str) -> int:
+        """Open a regular file for reading; the caller closes the descriptor."""
+        path = f"{self.path}/{key}"
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OSError(errno.ELOOP, "it is no regular file any more", path)
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.ELOOP, "it is no regular file any more", path)
+        return fd
+
+    def close(self) -> None:
+        """Have nothing to let go of."""
+
+
+class _PathLevel:
+    """One directory of a walk, by its path with a slash at its end."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @functools.cached_property
+    def device(self) -> int:
+        return os.stat(self._path).st_dev
+
+    def names(self, *, follow: bool) -> list[str]:
+        with os.scandir(self._path) as found:
+            return [
+                f"{each.name}/" if _is_directory(each, follow=follow) else each.name
+                for each in found
+            ]
+
+    def status(self, name: str) -> os.stat_result:
+        return os.lstat(self._path + name)
+
+    def enter(self, name: str) -> Level:
+        return _PathLevel(f"{self._path}{name}/")
+
+    def close(self) -> None:
+        pass
+
+
+def _is_directory(found: os.DirEntry[str], *, follow: bool) -> bool:
+    # A junction is a directory to is_dir, but leads elsewhere as a link does; Python 3.12 tells them apart.
+    if not follow and (found.is_symlink() or getattr(found, "is_junction", bool)()):
+        return False
+    try:
+        return found.is_dir()
+    except OSError:
+        return False  # a link that leads in circles, or where nobody may look

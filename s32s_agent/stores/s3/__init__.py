@@ -1,0 +1,1 @@
+"""A prefix in S3 as source and as target."""

@@ -1,0 +1,108 @@
+"""Buffers for the parts of large uploads: a fixed number over all workers, used again and again.
+
+Fresh bytes for every part would cost several times their size: the allocator keeps what it was given back, in an arena
+for each thread (measured with 20 objects of 64 MiB: 475 MB, with buffers 135).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+
+from s32s_agent.workers import patiently
+
+
+class Reading:
+    """A buffer as a file to read, without a copy: what is read is a view of it.
+
+    botocore sends bytes and files in small pieces, but a bytearray in one go, which must be through within the time
+    that a connection may take: on a slow line it never is.
+    """
+
+    def __init__(self, buffer: bytearray) -> None:
+        self._view = memoryview(buffer)
+        self._position = 0
+
+    def read(self, size: int = -1) -> memoryview:
+        """Give the next bytes, at most `size`; all when it is negative."""
+        end = len(self._view) if size < 0 else self._position + size
+        taken = self._view[self._position : end]
+        self._position += len(taken)
+        return taken
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to another position."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._view)}
+        self._position = max(0, origin[whence] + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Give the position."""
+        return self._position
+
+
+class Buffers:
+    """Permits for a number of buffers, each made when it is first taken; thread-safe.
+
+    Args:
+        count: how many may be in use at once.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._permits = threading.Semaphore(count)
+        self._free: list[bytearray | None] = [None] * count
+
+    @property
+    def free(self) -> int:
+        """How many may be taken without waiting."""
+        return len(self._free)
+
+    def take(self, size: int) -> bytearray:
+        """Wait for a buffer of `size` bytes; what it holds is left from its last use."""
+        buffer = self._get()
+        return buffer if buffer is not None and len(buffer) == size else bytearray(size)
+
+    def _get(self) -> bytearray | None:
+        patiently(self._permits.acquire)
+        return self._free.pop()
+
+    def give_back(self, buffer: bytearray | None) -> None:
+        """Let somebody else use a buffer."""
+        self._free.append(buffer)
+        self._permits.release()
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count memory of the caller's own as a buffer while the context lasts."""
+        buffer = self._get()
+        try:
+            yield
+        finally:
+            self.give_back(buffer)
+
+
+def in_parts(chunks: Iterable[bytes], size: int, buffers: Buffers) -> Iterator[bytearray]:
+    """Fill buffers with chunks, `size` bytes each but for the last; whoever takes one gives it back."""
+    part: bytearray | None = None
+    filled = 0
+    try:
+        for chunk in chunks:
+            rest = memoryview(chunk)
+            while rest:
+                if part is None:
+                    part, filled = buffers.take(size), 0
+                taken = rest[: size - filled]
+                part[filled : filled + len(taken)] = taken
+                rest, filled = rest[len(taken) :], filled + len(taken)
+                if filled == size:
+                    full, part = part, None
+                    yield full
+        if part is not None:
+            # A copy: somebody may still hold a view of the buffer, which then cannot be made shorter.
+            short, part = part[:filled], None
+            yield short
+    finally:
+        if part is not None:
+            buffers.give_back(part)

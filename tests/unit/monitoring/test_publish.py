@@ -1,0 +1,58 @@
+"""What becomes of a listener that fails: words for the log, in time, and never an exception."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from s32s_agent.errors import AgentError, DirectoryError, Interrupted
+from s32s_agent.monitoring.publish import _problem_of
+from s32s_agent.workers import within
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (AgentError("no answer"), {"error": "no answer"}),
+        (DirectoryError("full", remedy="free it"), {"error": "full", "remedy": "free it"}),
+        (KeyError("SECRET"), {"error": "KeyError, which is a bug"}),
+        (TimeoutError("no end after 1 seconds"), {"error": "no end after 1 seconds"}),
+    ],
+)
+def test_a_listener_that_fails_is_words(error: Exception, problem: dict[str, str]) -> None:
+    """An error of ours says what to do; of a bug only its kind is told, since its text may hold anything."""
+    assert _problem_of(60, lambda: fail(error)) == problem
+
+
+def test_a_listener_that_takes_it_is_silent() -> None:
+    """There is nothing to log."""
+    assert _problem_of(60, lambda: None) is None
+
+
+def test_a_listener_that_never_returns_holds_nobody_up() -> None:
+    """It is left behind when its time is up."""
+    never = threading.Event()
+    try:
+        problem = _problem_of(0.05, lambda: fail(AgentError(str(never.wait(600)))))
+
+        assert problem == {"error": "no end after 0.05 seconds"}
+    finally:
+        never.set()
+
+
+def test_a_signal_goes_through() -> None:
+    """What ends the pass is nobody's failure."""
+    with pytest.raises(Interrupted):
+        _problem_of(60, lambda: fail(Interrupted(15)))
+
+
+def test_a_call_in_time_gives_its_result() -> None:
+    """What the function gives or raises is what the caller gets."""
+    assert within(60, lambda: "result") == "result"
+    with pytest.raises(ZeroDivisionError):
+        within(60, lambda: 1 / 0)

@@ -1,0 +1,287 @@
+"""What is left of interrupted downloads of large entries: who finds it, what is kept, and what goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from support.contents import Bytes, copy_of
+from support.rows import Rows
+
+from s32s_agent.errors import (
+    AccessDenied,
+    AgentError,
+    DiskFull,
+    EntryError,
+    IntegrityError,
+    SourceChanged,
+    Stopped,
+    StoreUnavailable,
+)
+from s32s_agent.model import Copy, Entry, Why
+from s32s_agent.stores.base import File, RangedContent
+from s32s_agent.stores.local.partial_downloads import is_one, name_of, to_go_on_with
+from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.tree import Tree
+from s32s_agent.stores.s3.ranges import AHEAD, RANGE, RANGED_FROM
+
+SIZE = (AHEAD + 3) * RANGE
+ENTRY = Entry("d/disk.img", SIZE, "0cc175b9c0f1b6a831c399e269772661")
+COPY = Copy(ENTRY, Why.NEW)
+MARK = b"here"
+
+
+@dataclass
+class Ranged(Bytes, RangedContent):
+    """A content of ENTRY's size that marks where it begins to write, and then fails or makes the file whole."""
+
+    pieces: tuple[bytes, ...] = ()
+    failure: Exception | None = None
+    kept: list[int] = field(default_factory=list)
+
+    def fill(self, file: File, kept: int) -> None:
+        self.kept.append(kept)
+        file.write(MARK, kept)
+        if self.failure is not None:
+            raise self.failure
+        file.write(b"!", SIZE - 1)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    path = tmp_path / "root"
+    (path / "d").mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def store(root: Path) -> Iterator[LocalStore]:
+    options = LocalOptions("20261122T204012Z-ab", durable=False)
+    with contextlib.closing(LocalStore(Tree(str(root)), Rows(), options)) as opened:
+        yield opened
+
+
+def leave(root: Path, length: int, entry: Entry = ENTRY) -> Path:
+    """Leave what a killed download leaves; it is sparse, so it takes no room."""
+    path = root / "d" / name_of(entry)
+    path.touch(mode=0o600)
+    os.truncate(path, length)
+    return path
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "d").iterdir())
+
+
+def test_a_name_belongs_to_one_version_of_one_key() -> None:
+    """Another key, ETag or size has another name; all of them are the agent's own."""
+    others = [
+        ENTRY,
+        ENTRY._replace(key="d/disk.im"),
+        ENTRY._replace(etag="0cc175b9c0f1b6a831c399e269772662"),
+        ENTRY._replace(size=SIZE + 1),
+    ]
+
+    assert len({name_of(each) for each in others}) == len(others)
+    assert all(is_one(name_of(each)) for each in others)
+    assert name_of(ENTRY) == name_of(ENTRY._replace(edited=True))
+
+
+def test_small_copies_have_nothing_to_go_on_with() -> None:
+    """Only what is fetched in ranges can be gone on with."""
+    small = copy_of("small", b"")._replace(entry=ENTRY._replace(size=RANGED_FROM - 1))
+
+    assert to_go_on_with([small, COPY]) == {f"d/{name_of(ENTRY)}": ENTRY.key}
+
+
+def test_what_came_of_a_blocked_entry_is_gone_on_with() -> None:
+    """While something is in its way, its bytes wait in the nearest directory that there is."""
+    name = name_of(ENTRY)
+
+    assert to_go_on_with([COPY._replace(blocked=True)]) == dict.fromkeys(
+        (name, f"d/{name}"), ENTRY.key
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "kept"),
+    [
+        (0, 0),
+        ((AHEAD + 1) * RANGE - 1, 0),
+        ((AHEAD + 1) * RANGE, RANGE),
+        (SIZE - 1, 2 * RANGE),
+        (SIZE, 3 * RANGE),
+        (2 * SIZE, 3 * RANGE),
+    ],
+)
+def test_a_download_goes_on_behind_what_is_surely_whole(
+    store: LocalStore, root: Path, length: int, kept: int
+) -> None:
+    """The last ranges may have holes, so they are fetched again; nothing beyond stays in the file."""
+    leave(root, length)
+    content = Ranged()
+
+    staged = store.put(COPY, content)
+
+    assert content.kept == [kept]
+    assert staged.token == name_of(ENTRY)
+    data = (root / "d" / staged.token).read_bytes()
+    assert (data.find(MARK), len(data)) == (kept, SIZE)
+
+
+@pytest.mark.parametrize(
+    "failure", [Stopped("now"), StoreUnavailable("gone"), AccessDenied("expired")]
+)
+def test_what_came_before_an_interruption_is_kept(
+    store: LocalStore, root: Path, failure: AgentError
+) -> None:
+    """It stays out of sight, and the next attempt goes on with it."""
+    leave(root, SIZE - 1)
+    with pytest.raises(type(failure)):
+        store.put(COPY, Ranged(failure=failure))
+    kept = names(root)
+    content = Ranged()
+
+    (shown,) = store.publish([store.put(COPY, content)])
+
+    assert (kept, shown.error) == ([name_of(ENTRY)], None)
+    assert names(root) == ["disk.img"]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        IntegrityError("corrupt"),
+        SourceChanged("another version"),
+        EntryError("in the way"),
+        DiskFull("full"),
+        OSError(5, "the disk is broken"),
+        ValueError("a bug"),
+    ],
+)
+def test_what_cannot_be_right_is_not_kept(
+    store: LocalStore, root: Path, failure: Exception
+) -> None:
+    """After a failure that is not of passing kind, nothing stays, and the next attempt begins anew."""
+    leave(root, SIZE - 1)
+    with pytest.raises(Exception, match=r"corrupt|another|way|full|broken|bug"):
+        store.put(COPY, Ranged(failure=failure))
+    left = names(root)
+    content = Ranged()
+    store.put(COPY, content)
+
+    assert (left, content.kept) == ([], [0])
+
+
+def test_a_content_that_only_comes_as_a_stream_keeps_nothing(
+    store: LocalStore, root: Path
+) -> None:
+    """A stream cannot be gone on with."""
+
+    def fail() -> None:
+        raise StoreUnavailable("gone")
+
+    with pytest.raises(StoreUnavailable):
+        store.put(copy_of("d/x", b"x"), Bytes((b"x",), between=fail))
+
+    assert names(root) == []
+
+
+def test_a_sweep_keeps_what_a_copy_goes_on_with_and_nothing_else(
+    store: LocalStore, root: Path
+) -> None:
+    """What belongs to another version, or to no copy of the plan, goes."""
+    leave(root, SIZE - 1)
+    leave(root, SIZE - 1, ENTRY._replace(etag="ffffffffffffffffffffffffffffffff"))
+    (root / "d" / ".s32s-tmp.0123456789abcdef").touch()
+    list(store.scan())
+
+    assert store.sweep([COPY]) == {}
+    assert names(root) == [name_of(ENTRY)]
+    list(store.scan())
+    assert store.sweep([]) == {}
+    assert names(root) == []
+
+
+def test_a_leftover_goes_when_the_entry_came_by_another_way(
+    store: LocalStore, root: Path
+) -> None:
+    """A version that was replaced meanwhile, or a stream in place of ranges: nothing temporary stays."""
+    leave(root, SIZE - 1)
+    list(store.scan())
+    store.sweep([COPY])
+
+    list(store.publish([store.put(copy_of(ENTRY.key, b"new"), Bytes((b"new",)))]))
+
+    assert names(root) == ["disk.img"]
+
+
+def test_an_entry_that_was_staged_when_the_pass_ended_is_not_fetched_again(
+    store: LocalStore, root: Path
+) -> None:
+    """What is whole but not shown yet, because of a signal, is nearly all there for the next pass."""
+    leave(root, SIZE - 1)
+    store.discard(store.put(COPY, Ranged()))
+    content = Ranged()
+
+    store.put(COPY, content)
+
+    assert content.kept == [3 * RANGE]
+
+
+def test_an_entry_that_cannot_be_shown_leaves_nothing(store: LocalStore, root: Path) -> None:
+    """A directory in its place: the bytes do not stay to fill the disk."""
+    (root / ENTRY.key).mkdir()
+
+    (shown,) = store.publish([store.put(COPY, Ranged())])
+
+    assert isinstance(shown.error, EntryError)
+    assert names(root) == ["disk.img"]
+
+
+def second_name(path: Path, precious: Path) -> None:
+    path.unlink()
+    path.hardlink_to(precious)
+
+
+def symbolic_link(path: Path, precious: Path) -> None:
+    path.unlink()
+    path.symlink_to(precious)
+
+
+def other_owner(path: Path, _: Path) -> None:
+    os.chown(path, 12345, -1)
+
+
+def directory(path: Path, _: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def fifo(path: Path, _: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("plant", [second_name, symbolic_link, other_owner, directory, fifo])
+def test_a_planted_leftover_leads_to_nobody_s_file(
+    store: LocalStore, root: Path, tmp_path: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    """Who guesses the name of a leftover gains nothing: what is there is not written to, and the file is right."""
+    if os.geteuid() != 0 and plant is other_owner:
+        pytest.skip("only root can give files away")
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    path = leave(root, SIZE - 1)
+    plant(path, precious)
+    content = Ranged()
+
+    (shown,) = store.publish([store.put(COPY, content)])
+
+    assert (shown.error, content.kept) == (None, [0])
+    assert (root / ENTRY.key).read_bytes()[:4] == MARK
+    assert precious.read_bytes() == b"precious"

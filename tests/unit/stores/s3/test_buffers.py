@@ -1,0 +1,88 @@
+"""The cutting of a stream into parts, with a bounded number of buffers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s32s_agent.errors import SourceChanged
+from s32s_agent.stores.s3.buffers import Buffers, Reading, in_parts
+from s32s_agent.workers import Answer
+
+
+@given(st.lists(st.binary(max_size=50), max_size=12), st.integers(1, 60))
+def test_in_parts(chunks: list[bytes], size: int) -> None:
+    """However the chunks fall, the parts are the bytes, all of one size but the last; each holds one buffer."""
+    buffers = Buffers(2)
+    parts = []
+    for part in in_parts(iter(chunks), size, buffers):
+        parts.append(bytes(part))
+        buffers.give_back(part)
+
+    whole = b"".join(chunks)
+    assert parts == [whole[start : start + size] for start in range(0, len(whole), size)]
+    assert buffers.free == 2
+
+
+def test_buffers_are_used_again() -> None:
+    """One buffer serves any number of parts of one size; what an earlier part left in it does not show."""
+    buffers = Buffers(1)
+    seen: set[int] = set()
+    parts = []
+    for part in in_parts([b"first", b"other", b"again"], 5, buffers):
+        seen.add(id(part))
+        parts.append(bytes(part))
+        buffers.give_back(part)
+
+    assert parts == [b"first", b"other", b"again"]
+    assert len(seen) == 1
+
+
+def test_whoever_waits_for_a_buffer_gets_the_one_that_is_given_back() -> None:
+    """And no more are ever in use than there may be."""
+    buffers = Buffers(1)
+    first = buffers.take(5)
+    waiting = Answer(lambda: buffers.take(5))
+
+    assert not waiting.wait(0.1)
+
+    buffers.give_back(first)
+
+    assert waiting.result() is first
+    assert buffers.free == 0
+
+
+def test_a_source_that_breaks_keeps_no_buffer() -> None:
+    """Otherwise six broken files would stop every later upload for ever."""
+    buffers = Buffers(1)
+
+    def chunks() -> Iterator[bytes]:
+        yield b"12345"
+        raise SourceChanged("changed")
+
+    with pytest.raises(SourceChanged):
+        list(in_parts(chunks(), 100, buffers))
+
+    assert buffers.free == 1
+
+
+def test_a_buffer_is_read_as_a_file() -> None:
+    """In pieces, from any position, and again from the beginning, as a request that is repeated does."""
+    file = Reading(bytearray(b"0123456789"))
+    first = [bytes(file.read(4)) for _ in range(4)]
+    ends = (
+        file.seek(0, os.SEEK_END),
+        file.tell(),
+        file.seek(-3, os.SEEK_CUR),
+        bytes(file.read()),
+    )
+    file.seek(0)
+    again = bytes(file.read())
+
+    assert first == [b"0123", b"4567", b"89", b""]
+    assert ends == (10, 10, 7, b"789")
+    assert again == b"0123456789"

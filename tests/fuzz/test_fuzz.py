@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s32s_agent.config import config_file
+from s32s_agent.config.documents import MAX_DEPTH, load_json, load_yaml
 from s32s_agent.config.map_file import MAX_MAPPINGS, MapFile, MapRules, read_maps
-from s32s_agent.config.values import MAX_DEPTH, load_json, load_yaml
 from s32s_agent.errors import (
     ConfigError,
     DirectoryError,

@@ -35,7 +35,7 @@ from s32s_agent.stores.local.target import LocalOptions, LocalStore
 from s32s_agent.stores.local.tree import OpenFile, Tree
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 
 RANGES = AHEAD + 2
 NEW = random.Random(1).randbytes((RANGES - 1) * RANGE + 100)
@@ -67,12 +67,13 @@ class Slave:
             Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
         stop = Sleepless()
-        source = S3Store(self.connection, Location(self.server.bucket, "data"))
+        source = S3Source(self.connection, Location(self.server.bucket, "data"))
         with (
             contextlib.closing(store),
             contextlib.closing(Index(self.directory / "index.db")) as index,
         ):
-            list(store.scan())
+            scan = store.scan()
+            list(scan)
             means = Means(
                 source,
                 store,
@@ -82,7 +83,7 @@ class Slave:
                 stop,
                 lambda _entries, _bytes: None,
             )
-            found = carry_out(Plan(copies=(copy,)), means)
+            found = carry_out(Plan(copies=(copy,)), means, scan.learned.leftovers)
             return [each for each in found if isinstance(each, Outcome)]
 
     def tree(self) -> dict[str, str]:

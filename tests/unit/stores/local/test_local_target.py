@@ -112,6 +112,13 @@ def trash(root: Path, run_id: str = RUN) -> dict[str, bytes | None]:
     return snapshot(place) if place.is_dir() else {}
 
 
+def met(store: LocalStore) -> tuple[str, ...]:
+    """Scan, and give the temporary files that the scan met."""
+    found = store.scan()
+    list(found)
+    return found.learned.leftovers
+
+
 def leftovers(root: Path) -> list[Path]:
     return list(root.rglob(".s32s-tmp.*"))
 
@@ -157,7 +164,7 @@ def test_a_walk_that_is_given_up_closes_what_it_opened(opened: Open, root: Path)
     walk = store.scan()
     next(walk)
     next(walk)
-    walk.close()  # type: ignore[attr-defined]
+    walk.close()
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
@@ -646,7 +653,7 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
     """What was kept for longer than the days goes; foreign names stay."""
     old, young = named(timedelta(days=7, seconds=1)), named(timedelta(days=7))
     fill_trash(root, old, young, "by-hand", "20200101T000000Z")
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
     kept = {path.name for path in (root / ".s32s" / "trash").iterdir()}
     assert kept == {young, "by-hand", "20200101T000000Z"}
@@ -655,21 +662,21 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
 def test_an_empty_trash_leaves_no_directory(opened: Open, root: Path) -> None:
     """With the last of it the trash itself goes."""
     fill_trash(root, named(timedelta(days=30)))
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
     assert list(root.iterdir()) == []
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
 
-def test_make_room_gives_up_the_trash(opened: Open, root: Path) -> None:
+def test_freeing_space_removes_the_trash(opened: Open, root: Path) -> None:
     """All of it goes, once; then there is none to give up."""
     fill_trash(root, named(timedelta(0)), named(timedelta(days=30)))
     write(root, {"a": b""})
     store = opened()
 
-    assert store.make_room()
+    assert store.free_space()
     assert set(root.iterdir()) == {root / "a"}
-    assert not store.make_room()
+    assert not store.free_space()
 
 
 @pytest.mark.parametrize("place", [".s32s", ".s32s/trash", f".s32s/trash/{RUN}"])
@@ -688,9 +695,9 @@ def test_the_trash_never_leads_out_of_the_directory(
         store.delete(Entry("x", 1))
     shown = install(store, "y", b"new", edited("y", b"2"))
     with contextlib.suppress(AgentError):
-        store.tidy(NOW + timedelta(days=99))
+        store.prune(NOW + timedelta(days=99))
     with contextlib.suppress(AgentError):
-        store.make_room()
+        store.free_space()
 
     assert isinstance(shown.error, EntryError)
     assert canary(outside) == before
@@ -698,10 +705,10 @@ def test_the_trash_never_leads_out_of_the_directory(
     assert (root / "y").read_bytes() == b"2"
 
 
-# --- sweeping ---
+# --- leftovers ---
 
 
-def test_only_the_agent_s_own_temporaries_are_swept(
+def test_only_the_agent_s_own_temporaries_are_removed(
     opened: Open, root: Path, outside: Path
 ) -> None:
     """What a killed pass left goes; a link, FIFO or directory of such a name is nobody's temporary file."""
@@ -710,10 +717,10 @@ def test_only_the_agent_s_own_temporaries_are_swept(
     os.mkfifo(root / ".s32s-tmp.fifo")
     before = canary(outside)
     store = opened()
-    scan(store)
+    found = met(store)
     (root / "d/.s32s-tmp.2").unlink()  # gone already is as good
 
-    assert (store.sweep(), store.sweep()) == ({}, {})
+    assert [store.remove_leftovers(found) for _ in range(2)] == [{}, {}]
     assert set(snapshot(root)) == {
         "d",
         "d/s32s-tmp.3",
@@ -735,7 +742,7 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
         "os.setegid(65534); os.seteuid(65534);"
         "store = LocalStore(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
-        "list(store.scan()); print(store.sweep())"
+        "scan = store.scan(); list(scan); print(store.remove_leftovers(scan.learned.leftovers))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, root],
@@ -968,7 +975,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
     with or_skip(), small_tmpfs(place, "size=1m"):
         write(place, {"a": b"precious"})
         with contextlib.suppress(AgentError):
-            opened().tidy(NOW)
+            opened().prune(NOW)
 
         assert (place / "a").read_bytes() == b"precious"
 
@@ -1038,13 +1045,13 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
             shown = list(store.publish(staged))
             failures += [each.error for each in shown if each.error]
             done += len(shown)
-            list(store.scan())
+            found = met(store)
             for key in ("d/a", "d/d/b", f"d/n{number}", f"d/new{number}/x", f"d/new{number}/"):
                 try:
                     store.delete(entry_of(key, b"evil"))
                 except (EntryError, DirectoryError) as error:
                     failures.append(error)
-            store.sweep()
+            store.remove_leftovers(found)
 
     assert canary(outside) == before
     assert failures
@@ -1125,8 +1132,7 @@ def test_a_temporary_that_cannot_be_removed_is_told(opened: Open, root: Path) ->
     write(root, {".s32s-tmp.1": b"fixed", ".s32s-tmp.2": b"x", "d/.s32s-tmp.3": b"x"})
     with immutable(root / ".s32s-tmp.1"):
         store = opened()
-        scan(store)
-        hindered = store.sweep()
+        hindered = store.remove_leftovers(met(store))
 
     assert [(place, type(error)) for place, error in hindered.items()] == [
         (".s32s-tmp.1", DirectoryError)

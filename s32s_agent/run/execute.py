@@ -73,7 +73,7 @@ def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
         ListingInconsistent: something that the source was thought to lack is there.
         AgentError: nothing more can be done in this mapping.
     """
-    for place, error in means.target.sweep(plan.copies).items():
+    for place, error in means.target.remove_leftovers(plan.copies).items():
         yield Outcome(Status.SKIPPED, place, error=error)
     means.index.forget(plan.forgotten)
     if present := _still_there(plan.clears, means):

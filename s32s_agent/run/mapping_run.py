@@ -48,14 +48,14 @@ from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.state.pending import Pending, local_path
 from s32s_agent.stores.base import Content, Source, Target
 from s32s_agent.stores.local.path_root import open_root
-from s32s_agent.stores.local.source import LocalReader
+from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.target import S3Target, UploadOptions
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.local.target import LocalStore
+    from s32s_agent.stores.local.target import LocalTarget
 
 UPLOADS = "uploads"
 BATCHES = "batches"
@@ -150,7 +150,7 @@ class Work:
                 tools.show_plan(self.mapping, plan)
                 return
             self._carry_out(plan, means, report)
-            sides.target.tidy(tools.now)
+            sides.target.prune(tools.now)
 
     # --- the two sides ---
 
@@ -180,7 +180,7 @@ class Work:
                 yield _Sides(source, remote, source.open)
 
     @contextlib.contextmanager
-    def _source_directory(self, index: MappingIndex) -> Iterator[LocalReader]:
+    def _source_directory(self, index: MappingIndex) -> Iterator[LocalSource]:
         try:
             root = open_root(self.place)
         except OSError as error:
@@ -188,7 +188,7 @@ class Work:
             raise DeletesRefused(f'"{self.place}": {error.strerror}', remedy=remedy) from error
         options = self.tools.options
         with contextlib.closing(root):
-            source = LocalReader(
+            source = LocalSource(
                 root,
                 index.rows,
                 trust_index=not options.verify,
@@ -200,7 +200,7 @@ class Work:
                 index.note_mounts(source.mounts)
 
     @contextlib.contextmanager
-    def _target_directory(self, index: MappingIndex) -> Iterator[LocalStore | MemoryStore]:
+    def _target_directory(self, index: MappingIndex) -> Iterator[LocalTarget | MemoryStore]:
         """Open the directory to be written; one that a dry run must not make is empty."""
         sync, options = self.tools.settings.sync, self.tools.options
         if options.dry_run and _is_missing(self.place):
@@ -218,7 +218,7 @@ class Work:
             )
             with contextlib.closing(store):
                 if not options.dry_run:
-                    store.claim()
+                    store.lock()
                 yield store
         else:
             raise ConfigError("role", ["a slave needs a POSIX system"])

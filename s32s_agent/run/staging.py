@@ -45,7 +45,7 @@ class _Room:
     def make(self, made: int) -> bool:
         """Make room, unless that was done since `made` was read; tell whether to try again."""
         with self._lock:
-            if self._made == made and self._target.make_room():
+            if self._made == made and self._target.free_space():
                 self._made += 1
             return self._made > made
 

@@ -35,7 +35,7 @@ from s32s_agent.errors import (
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import tree as tree_module
-from s32s_agent.stores.local.target import LocalOptions, LocalStore, open_target
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget, open_target
 from s32s_agent.stores.local.tree import OpenFile, Owner, Tree, translated
 
 RUN = "20261122T204012Z-abcdef"
@@ -58,7 +58,7 @@ def outside(tmp_path: Path) -> Path:
     return path
 
 
-Open = Callable[..., LocalStore]
+Open = Callable[..., LocalTarget]
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def opened(root: Path) -> Iterator[Open]:
 
         def make(
             rows: list[IndexRow] | None = None, *, trust: bool = True, **options: object
-        ) -> LocalStore:
+        ) -> LocalTarget:
             chosen = LocalOptions(**{"run_id": RUN, "durable": False, **options})  # type: ignore[arg-type]
-            store = LocalStore(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
+            store = LocalTarget(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
             stack.callback(store.close)
             return store
 
@@ -89,19 +89,19 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(tree_module._LIBC, "syscall", refuse)
 
 
-def scan(store: LocalStore) -> list[Entry]:
+def scan(store: LocalTarget) -> list[Entry]:
     """Scan; no problem is expected."""
     found = list(store.scan())
     assert not [each for each in found if isinstance(each, Problem)]
     return [each for each in found if isinstance(each, Entry)]
 
 
-def keys(store: LocalStore) -> list[str]:
+def keys(store: LocalTarget) -> list[str]:
     return [each.key for each in scan(store)]
 
 
 def install(
-    store: LocalStore, key: str, data: bytes, replaces: Entry | None = None
+    store: LocalTarget, key: str, data: bytes, replaces: Entry | None = None
 ) -> Published:
     (shown,) = store.publish([store.put(copy_of(key, data, replaces), Bytes((data,)))])
     return shown
@@ -557,7 +557,7 @@ def test_an_edit_between_the_renaming_and_the_stamp_is_not_vouched_for(
 ) -> None:
     """A file that was edited in place, in the same size, before its stamp was taken is not believed to be ours."""
 
-    class Edited(LocalStore):
+    class Edited(LocalTarget):
         def _sync_names(self, staged: Sequence[Staged]) -> None:
             super()._sync_names(staged)
             (root / "a").write_bytes(b"bad")
@@ -646,7 +646,7 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
     """What was kept for longer than the days goes; foreign names stay."""
     old, young = named(timedelta(days=7, seconds=1)), named(timedelta(days=7))
     fill_trash(root, old, young, "by-hand", "20200101T000000Z")
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
     kept = {path.name for path in (root / ".s32s" / "trash").iterdir()}
     assert kept == {young, "by-hand", "20200101T000000Z"}
@@ -655,10 +655,10 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
 def test_an_empty_trash_leaves_no_directory(opened: Open, root: Path) -> None:
     """With the last of it the trash itself goes."""
     fill_trash(root, named(timedelta(days=30)))
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
     assert list(root.iterdir()) == []
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
 
 def test_make_room_gives_up_the_trash(opened: Open, root: Path) -> None:
@@ -667,9 +667,9 @@ def test_make_room_gives_up_the_trash(opened: Open, root: Path) -> None:
     write(root, {"a": b""})
     store = opened()
 
-    assert store.make_room()
+    assert store.free_space()
     assert set(root.iterdir()) == {root / "a"}
-    assert not store.make_room()
+    assert not store.free_space()
 
 
 @pytest.mark.parametrize("place", [".s32s", ".s32s/trash", f".s32s/trash/{RUN}"])
@@ -688,9 +688,9 @@ def test_the_trash_never_leads_out_of_the_directory(
         store.delete(Entry("x", 1))
     shown = install(store, "y", b"new", edited("y", b"2"))
     with contextlib.suppress(AgentError):
-        store.tidy(NOW + timedelta(days=99))
+        store.prune(NOW + timedelta(days=99))
     with contextlib.suppress(AgentError):
-        store.make_room()
+        store.free_space()
 
     assert isinstance(shown.error, EntryError)
     assert canary(outside) == before
@@ -713,7 +713,7 @@ def test_only_the_agent_s_own_temporaries_are_swept(
     scan(store)
     (root / "d/.s32s-tmp.2").unlink()  # gone already is as good
 
-    assert (store.sweep(), store.sweep()) == ({}, {})
+    assert (store.remove_leftovers(), store.remove_leftovers()) == ({}, {})
     assert set(snapshot(root)) == {
         "d",
         "d/s32s-tmp.3",
@@ -733,9 +733,9 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
         "import os, sys, types; from s32s_agent.stores.local.target import *;"
         "tree = Tree(sys.argv[1]); os.fchdir(tree.fd);"
         "os.setegid(65534); os.seteuid(65534);"
-        "store = LocalStore(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
+        "store = LocalTarget(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
-        "list(store.scan()); print(store.sweep())"
+        "list(store.scan()); print(store.remove_leftovers())"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, root],
@@ -968,7 +968,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
     with or_skip(), small_tmpfs(place, "size=1m"):
         write(place, {"a": b"precious"})
         with contextlib.suppress(AgentError):
-            opened().tidy(NOW)
+            opened().prune(NOW)
 
         assert (place / "a").read_bytes() == b"precious"
 
@@ -976,7 +976,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
 def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
     """ENOSPC is said as such, before and while the bytes come; nothing lies about."""
     options = LocalOptions(RUN, durable=False)
-    with contextlib.closing(LocalStore(Tree(str(mount)), Rows(), options)) as store:
+    with contextlib.closing(LocalTarget(Tree(str(mount)), Rows(), options)) as store:
         for size in (2 << 20, 1 << 10):
             if size < 1 << 20:
                 with contextlib.suppress(OSError), (mount / "filler").open("wb", 0) as stream:
@@ -1044,7 +1044,7 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
                     store.delete(entry_of(key, b"evil"))
                 except (EntryError, DirectoryError) as error:
                     failures.append(error)
-            store.sweep()
+            store.remove_leftovers()
 
     assert canary(outside) == before
     assert failures
@@ -1057,15 +1057,15 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
 def test_two_passes_never_write_one_directory(opened: Open) -> None:
     """The directory itself is claimed, whatever config and state the other pass has."""
     first, second = opened(), opened()
-    first.claim()
+    first.lock()
 
     with pytest.raises(LockHeld, match="another pass is at work in it"):
-        second.claim()
+        second.lock()
 
 
 def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
     """After the store is closed its descriptor cannot be somebody else's."""
-    store = LocalStore(Tree(str(root)), Rows(), LocalOptions(RUN))
+    store = LocalTarget(Tree(str(root)), Rows(), LocalOptions(RUN))
     store.close()
 
     with pytest.raises(DirectoryError):
@@ -1126,7 +1126,7 @@ def test_a_temporary_that_cannot_be_removed_is_told(opened: Open, root: Path) ->
     with immutable(root / ".s32s-tmp.1"):
         store = opened()
         scan(store)
-        hindered = store.sweep()
+        hindered = store.remove_leftovers()
 
     assert [(place, type(error)) for place, error in hindered.items()] == [
         (".s32s-tmp.1", DirectoryError)

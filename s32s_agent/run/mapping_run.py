@@ -48,7 +48,7 @@ from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.state.pending import Pending, local_path
 from s32s_agent.stores.base import Content, Learned, ScanHints, Source, Target
 from s32s_agent.stores.local.path_root import open_root
-from s32s_agent.stores.local.source import LocalReader
+from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.source import S3Source
@@ -56,7 +56,7 @@ from s32s_agent.stores.s3.target import S3Target, UploadOptions
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.local.target import LocalStore
+    from s32s_agent.stores.local.target import LocalTarget
 
 UPLOADS = "uploads"
 BATCHES = "batches"
@@ -197,7 +197,7 @@ class Work:
                 yield _Sides(source, bucket, bucket, source.open)
 
     @contextlib.contextmanager
-    def _source_directory(self, index: MappingIndex) -> Iterator[LocalReader]:
+    def _source_directory(self, index: MappingIndex) -> Iterator[LocalSource]:
         try:
             root = open_root(self.place)
         except OSError as error:
@@ -205,7 +205,7 @@ class Work:
             raise DeletesRefused(f'"{self.place}": {error.strerror}', remedy=remedy) from error
         options = self.tools.options
         with contextlib.closing(root):
-            source = LocalReader(
+            source = LocalSource(
                 root,
                 index.rows,
                 trust_index=not options.verify,
@@ -215,7 +215,7 @@ class Work:
             yield source
 
     @contextlib.contextmanager
-    def _target_directory(self, index: MappingIndex) -> Iterator[LocalStore | MemoryStore]:
+    def _target_directory(self, index: MappingIndex) -> Iterator[LocalTarget | MemoryStore]:
         """Open the directory to be written; one that a dry run must not make is empty."""
         sync, options = self.tools.settings.sync, self.tools.options
         if options.dry_run and _is_missing(self.place):
@@ -233,7 +233,7 @@ class Work:
             )
             with contextlib.closing(store):
                 if not options.dry_run:
-                    store.claim()
+                    store.lock()
                 yield store
         else:
             raise ConfigError("role", ["a slave needs a POSIX system"])

@@ -25,8 +25,8 @@ from s32s_agent.demo.seaweedfs import S3Server
 from s32s_agent.errors import IntegrityError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Problem, Why
 from s32s_agent.stores.base import Content, Published, ScanHints, Source, Target
-from s32s_agent.stores.local.source import LocalReader
-from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.source import LocalSource
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.connection import Connection
@@ -142,14 +142,14 @@ def local_parts(makers: Makers) -> dict[str, Any]:
 def local(makers: Makers) -> Rig:
     parts = local_parts(makers)
     options = LocalOptions("20261122T000000Z-000000")
-    store = LocalStore(Tree(str(makers.directory / "tree")), Rows(), options)
+    store = LocalTarget(Tree(str(makers.directory / "tree")), Rows(), options)
     return Rig(store, **parts, pins=False, has_current_version=False)
 
 
 def local_reader(makers: Makers) -> Rig:
     parts = local_parts(makers)
     rig = Rig(
-        LocalReader(Tree(str(makers.directory / "tree")), tuple),
+        LocalSource(Tree(str(makers.directory / "tree")), tuple),
         **parts,
         pins=False,
         has_current_version=False,

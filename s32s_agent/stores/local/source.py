@@ -106,7 +106,7 @@ def let_the_clock_pass(stamp: Stamp) -> None:
         time.sleep(CLOCK_TICK_NS / 1e9)
 
 
-class LocalReader:
+class LocalSource:
     """A directory, and what the index knows of it.
 
     Args:

@@ -38,7 +38,7 @@ from s32s_agent.stores.local import partial_downloads
 from s32s_agent.stores.local.last_batch import LastBatch
 from s32s_agent.stores.local.source import (
     CLOCK_TICK_NS,
-    LocalReader,
+    LocalSource,
     may_hide_an_edit,
     stamp_of,
 )
@@ -80,7 +80,7 @@ class LocalOptions:
     owner: Owner = ANYBODY
 
 
-class Remembered(Protocol):
+class IndexReader(Protocol):
     """What the index knows of a directory."""
 
     def rows(self) -> Iterable[IndexRow]:
@@ -92,13 +92,13 @@ class Remembered(Protocol):
 
 def open_target(
     place: str,
-    index: Remembered,
+    index: IndexReader,
     settings: SyncSettings,
     run_id: str,
     *,
     trust_index: bool = True,
     notes: Path | None = None,
-) -> LocalStore:
+) -> LocalTarget:
     """Open a directory to be written as the settings say; closed by closing the store.
 
     Args:
@@ -130,10 +130,10 @@ def open_target(
     except OSError as error:
         raise DirectoryError(f'"{place}": {error.strerror}') from error
     last_batch = LastBatch.of(place, notes) if notes else None
-    return LocalStore(tree, index, options, trust_index=trust_index, last_batch=last_batch)
+    return LocalTarget(tree, index, options, trust_index=trust_index, last_batch=last_batch)
 
 
-class LocalStore(LocalReader):
+class LocalTarget(LocalSource):
     """A directory that is read and written.
 
     Args:
@@ -149,7 +149,7 @@ class LocalStore(LocalReader):
     def __init__(
         self,
         tree: Tree,
-        index: Remembered,
+        index: IndexReader,
         options: LocalOptions,
         *,
         trust_index: bool = True,
@@ -168,7 +168,7 @@ class LocalStore(LocalReader):
         self._aside: dict[str, str] = {}
         """By key, the directory in which a blocked entry's temporary file waits, where it is not the entry's own."""
 
-    def claim(self) -> None:
+    def lock(self) -> None:
         """Keep every other pass, whatever its config and state, out of this directory until `close`.
 
         Raises:

@@ -35,7 +35,7 @@ from s32s_agent.errors import (
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import tree as tree_module
-from s32s_agent.stores.local.target import LocalOptions, LocalStore, open_target
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget, open_target
 from s32s_agent.stores.local.tree import OpenFile, Owner, Tree, translated
 
 RUN = "20261122T204012Z-abcdef"
@@ -58,7 +58,7 @@ def outside(tmp_path: Path) -> Path:
     return path
 
 
-Open = Callable[..., LocalStore]
+Open = Callable[..., LocalTarget]
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def opened(root: Path) -> Iterator[Open]:
 
         def make(
             rows: list[IndexRow] | None = None, *, trust: bool = True, **options: object
-        ) -> LocalStore:
+        ) -> LocalTarget:
             chosen = LocalOptions(**{"run_id": RUN, "durable": False, **options})  # type: ignore[arg-type]
-            store = LocalStore(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
+            store = LocalTarget(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
             stack.callback(store.close)
             return store
 
@@ -89,19 +89,19 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(tree_module._LIBC, "syscall", refuse)
 
 
-def scan(store: LocalStore) -> list[Entry]:
+def scan(store: LocalTarget) -> list[Entry]:
     """Scan; no problem is expected."""
     found = list(store.scan())
     assert not [each for each in found if isinstance(each, Problem)]
     return [each for each in found if isinstance(each, Entry)]
 
 
-def keys(store: LocalStore) -> list[str]:
+def keys(store: LocalTarget) -> list[str]:
     return [each.key for each in scan(store)]
 
 
 def install(
-    store: LocalStore, key: str, data: bytes, replaces: Entry | None = None
+    store: LocalTarget, key: str, data: bytes, replaces: Entry | None = None
 ) -> Published:
     (shown,) = store.publish([store.put(copy_of(key, data, replaces), Bytes((data,)))])
     return shown
@@ -112,7 +112,7 @@ def trash(root: Path, run_id: str = RUN) -> dict[str, bytes | None]:
     return snapshot(place) if place.is_dir() else {}
 
 
-def met(store: LocalStore) -> tuple[str, ...]:
+def met(store: LocalTarget) -> tuple[str, ...]:
     """Scan, and give the temporary files that the scan met."""
     found = store.scan()
     list(found)
@@ -564,7 +564,7 @@ def test_an_edit_between_the_renaming_and_the_stamp_is_not_vouched_for(
 ) -> None:
     """A file that was edited in place, in the same size, before its stamp was taken is not believed to be ours."""
 
-    class Edited(LocalStore):
+    class Edited(LocalTarget):
         def _sync_names(self, staged: Sequence[Staged]) -> None:
             super()._sync_names(staged)
             (root / "a").write_bytes(b"bad")
@@ -740,7 +740,7 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
         "import os, sys, types; from s32s_agent.stores.local.target import *;"
         "tree = Tree(sys.argv[1]); os.fchdir(tree.fd);"
         "os.setegid(65534); os.seteuid(65534);"
-        "store = LocalStore(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
+        "store = LocalTarget(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
         "scan = store.scan(); list(scan); print(store.remove_leftovers(scan.learned.leftovers))"
     )
@@ -983,7 +983,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
 def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
     """ENOSPC is said as such, before and while the bytes come; nothing lies about."""
     options = LocalOptions(RUN, durable=False)
-    with contextlib.closing(LocalStore(Tree(str(mount)), Rows(), options)) as store:
+    with contextlib.closing(LocalTarget(Tree(str(mount)), Rows(), options)) as store:
         for size in (2 << 20, 1 << 10):
             if size < 1 << 20:
                 with contextlib.suppress(OSError), (mount / "filler").open("wb", 0) as stream:
@@ -1064,15 +1064,15 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
 def test_two_passes_never_write_one_directory(opened: Open) -> None:
     """The directory itself is claimed, whatever config and state the other pass has."""
     first, second = opened(), opened()
-    first.claim()
+    first.lock()
 
     with pytest.raises(LockHeld, match="another pass is at work in it"):
-        second.claim()
+        second.lock()
 
 
 def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
     """After the store is closed its descriptor cannot be somebody else's."""
-    store = LocalStore(Tree(str(root)), Rows(), LocalOptions(RUN))
+    store = LocalTarget(Tree(str(root)), Rows(), LocalOptions(RUN))
     store.close()
 
     with pytest.raises(DirectoryError):

@@ -38,6 +38,8 @@ from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
 from s32s_agent.stores.s3.source import S3Store
 
+pytestmark = pytest.mark.hostile
+
 RANGES = AHEAD + 2
 NEW = random.Random(1).randbytes((RANGES - 1) * RANGE + 100)
 OLD = random.Random(2).randbytes(len(NEW))

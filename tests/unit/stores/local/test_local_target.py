@@ -866,7 +866,9 @@ def test_a_directory_in_a_file_s_place_is_an_entry_s_failure(opened: Open, root:
 def test_a_file_in_a_directory_s_place_is_an_entry_s_failure(opened: Open, root: Path) -> None:
     """What needs a directory where there is a file fails, and the file stays."""
     write(root, {"a": b"precious"})
-    with pytest.raises(EntryError, match='"a/b": a link, file or directory'):
+    with pytest.raises(
+        EntryError, match='"a/b": blocked by an existing link, file or directory'
+    ):
         opened().put(copy_of("a/b"), Bytes((b"",)))
 
     assert snapshot(root) == {"a": b"precious"}

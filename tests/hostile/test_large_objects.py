@@ -30,9 +30,10 @@ from s32s_agent.run.context import Means
 from s32s_agent.run.execute import carry_out
 from s32s_agent.run.metering import Throttle
 from s32s_agent.state.index import Index
+from s32s_agent.stores.local.files import OpenFile
 from s32s_agent.stores.local.partial_downloads import name_of
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget
-from s32s_agent.stores.local.tree import OpenFile, Tree
+from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
 from s32s_agent.stores.s3.source import S3Source

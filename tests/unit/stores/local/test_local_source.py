@@ -16,7 +16,8 @@ from support.agents import PACKAGE_ROOT
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem
 from s32s_agent.stores.local.path_root import PathRoot, open_root
-from s32s_agent.stores.local.source import LocalSource, Root, stamp_of
+from s32s_agent.stores.local.root import Root
+from s32s_agent.stores.local.source import LocalSource, stamp_of
 from s32s_agent.stores.local.tree import Tree
 
 MIB = 1 << 20

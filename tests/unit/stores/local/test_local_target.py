@@ -34,9 +34,12 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.stores.base import Attributes, Published, Staged
-from s32s_agent.stores.local import tree as tree_module
+from s32s_agent.stores.local import files, syscalls
+from s32s_agent.stores.local.files import OpenFile
+from s32s_agent.stores.local.owners import Owner
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget, open_target
-from s32s_agent.stores.local.tree import OpenFile, Owner, Tree, translated
+from s32s_agent.stores.local.translate import translate
+from s32s_agent.stores.local.tree import Tree
 
 RUN = "20261122T204012Z-abcdef"
 NOW = datetime(2026, 11, 22, 20, 40, 12, tzinfo=UTC)
@@ -86,7 +89,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         return -1
 
     if request.param != "openat2":
-        monkeypatch.setattr(tree_module._LIBC, "syscall", refuse)
+        monkeypatch.setattr(syscalls.LIBC, "syscall", refuse)
 
 
 def scan(store: LocalTarget) -> list[Entry]:
@@ -800,7 +803,7 @@ def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Pat
     assert leftovers(root) == []
     (shown,) = store.publish([store.put(copy, Bytes((b"new",)))])
 
-    assert "stands in the way" in str(shown.error)
+    assert "blocked by an existing link, file or directory" in str(shown.error)
     assert snapshot(root) == {"place": b"precious"}
 
 
@@ -840,11 +843,11 @@ def test_a_link_in_a_directory_s_place_is_never_followed(
     store = opened()
     for key in ("d/a", "d/new", "d/d/b", "e/d/b", "d/deep/new/x", "d/new/"):
         entry = entry_of(key, b"")
-        with pytest.raises(EntryError, match="stands in the way"):
+        with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
             store.put(Copy(entry, Why.NEW), Bytes((b"",)))
-        with pytest.raises(EntryError, match="stands in the way"):
+        with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
             store.delete(entry)
-    with pytest.raises(EntryError, match="stands in the way"):
+    with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
         store.delete(Entry("d/", kind=Kind.DIRECTORY))
 
     assert canary(outside) == before
@@ -870,7 +873,9 @@ def test_a_directory_in_a_file_s_place_is_an_entry_s_failure(opened: Open, root:
 def test_a_file_in_a_directory_s_place_is_an_entry_s_failure(opened: Open, root: Path) -> None:
     """What needs a directory where there is a file fails, and the file stays."""
     write(root, {"a": b"precious"})
-    with pytest.raises(EntryError, match='"a/b": a link, file or directory'):
+    with pytest.raises(
+        EntryError, match='"a/b": blocked by an existing link, file or directory'
+    ):
         opened().put(copy_of("a/b"), Bytes((b"",)))
 
     assert snapshot(root) == {"a": b"precious"}
@@ -1100,11 +1105,11 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
         (errno.ENAMETOOLONG, DirectoryError, "file system"),
     ],
 )
-def test_what_the_system_says_is_translated(
+def test_what_the_system_says_is_translate(
     number: int, kind: type[AgentError], remedy: str
 ) -> None:
     """Each error number means trouble with one entry, with the directory, or with the disk."""
-    error = translated(OSError(number, os.strerror(number)), "k")
+    error = translate(OSError(number, os.strerror(number)), "k")
 
     assert type(error) is kind
     assert remedy in error.remedy
@@ -1158,8 +1163,8 @@ def test_the_disk_begins_with_a_large_file_before_its_end(
     """In whatever order the ranges come; and only where a sync will wait for it."""
     begun: list[range] = []
     monkeypatch.setattr(
-        tree_module,
-        "start_writing",
+        files,
+        "start_writeback",
         lambda _, position, size: begun.append(range(position, position + size)),
     )
     length = 8 << 20

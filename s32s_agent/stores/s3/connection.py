@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from s32s_agent.cancellation import Stop, nothing
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import AgentError, StoreUnavailable
 from s32s_agent.plan.etags import is_md5, normal
-from s32s_agent.stores.s3.clients import PATIENCE, Clients, Patience
+from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Clients, Timeouts
 from s32s_agent.stores.s3.direct_get import DirectAnswer
 from s32s_agent.stores.s3.listing import NotAListing, Page, parse_page
 from s32s_agent.stores.s3.response_limits import MAX_ANSWER
@@ -55,9 +55,9 @@ class Connection:
     Args:
         settings: the `s3` section of the config.
         workers: how many requests may run at once.
-        stop: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
+        cancel_token: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
             botocore takes an exception of a signal for trouble of the network, and asks again.
-        patience: how long S3 is waited for.
+        timeouts: how long S3 is waited for.
         answered: called in the thread that reads listings and maps, for every answer.
 
     Raises:
@@ -68,17 +68,17 @@ class Connection:
         self,
         settings: S3Settings,
         workers: int,
-        stop: Stop | None = None,
-        patience: Patience = PATIENCE,
-        answered: Callable[[], None] = nothing,
+        cancel_token: CancelToken | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
-        self.patience = patience
-        self.stop = stop or Stop()
+        self.timeouts = timeouts
+        self.cancel_token = cancel_token or CancelToken()
         self.answered = answered
         self._for_boto3: set[str] = set()
         """Buckets that boto3 could list where a plain request could not: in another region, for one."""
-        self._clients = Clients(settings, workers, self.stop, patience)
+        self._clients = Clients(settings, workers, self.cancel_token, timeouts)
         self._plain = self._clients.plain
         self.endpoint = self._clients.endpoint
         """The endpoint's URL."""
@@ -160,7 +160,7 @@ class Connection:
         """Make a request that the pass itself waits for.
 
         Raises:
-            Stopped: the pass is to end.
+            Cancelled: the pass is to end.
             StoreUnavailable: it took longer than any such request does.
         """
 
@@ -168,9 +168,9 @@ class Connection:
             with translate_errors(subject):
                 return request()
 
-        seconds = self.patience.request_seconds
+        seconds = self.timeouts.request_seconds
         try:
-            answer = in_background(work, self.stop, seconds)
+            answer = in_background(work, self.cancel_token, seconds)
         except TimeoutError as error:
             message = f"{subject}: no whole answer within {seconds:g} seconds"
             raise StoreUnavailable(message) from error
@@ -244,8 +244,8 @@ class Connection:
         """Wait before a request is made again; after the last attempt, raise what went wrong."""
         if attempt + 1 == _TRIES:
             raise error
-        longest = self.patience.pause_seconds * 2 ** (attempt + 1)
-        self.stop.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
+        longest = self.timeouts.pause_seconds * 2 ** (attempt + 1)
+        self.cancel_token.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
 
     def put(self, bucket: str, key: str, data: bytes, content_type: str) -> None:
         """Write a small object, encrypted as the settings say.

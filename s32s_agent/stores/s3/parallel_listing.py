@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
-from s32s_agent.cancellation import nothing
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
 from s32s_agent.stores.s3.listing import Listing, Page, decoded_keys
@@ -49,7 +48,7 @@ class Pages:
         fetch: Fetch,
         listing: Listing,
         boundaries: Sequence[str] = (),
-        answered: Callable[[], None] = nothing,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self._fetch = fetch
         self._answered = answered

@@ -18,13 +18,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import (
     AgentError,
     EntryError,
     IntegrityError,
     SourceChanged,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, Kind, Location
@@ -290,8 +289,10 @@ class S3Target(S3Source):
             for number, data in enumerate(in_parts(content.chunks(), size, self._large), 1)
         )
         sent: list[_SentPart] = []
-        stop = Stop(self._connection.stop)
-        results = in_parallel(partial(self._send_part, upload), parts, _PART_WORKERS, stop)
+        cancel_token = CancelToken(self._connection.cancel_token)
+        results = in_parallel(
+            partial(self._send_part, upload), parts, _PART_WORKERS, cancel_token
+        )
         with contextlib.closing(results):
             for _, result in results:
                 if isinstance(result, Exception):
@@ -456,8 +457,6 @@ class S3Target(S3Source):
         for note, upload in self._options.uploads.left_behind(*places):
             try:
                 self._connection.waited_for(f'"{upload.key}"', partial(self._abort, upload))
-            except Stopped:
-                raise
             except AgentError as error:
                 hindered[upload.key.removeprefix(self._prefix)] = error
                 if isinstance(error, StoreUnavailable):

@@ -236,8 +236,9 @@ MIB = 1024 * 1024
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("a: &a [x]\nb: *a", "aliases"),
-        ("&a [x]", "aliases"),
+        ("a: &a [x]\nb: *a", "anchors"),
+        ("&a [x]", "anchors"),
+        ("a: *a", "aliases"),
         ("!!set {a}", "tags"),
         ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nests too deeply"),
         ("- " * 1000 + "x", "nests too deeply"),

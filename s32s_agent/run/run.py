@@ -15,22 +15,23 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.directories import (
-    check_place,
-    homes_of_people,
-    own_of,
-    refuse_hidden_overlaps,
+    check_directory,
+    find_overlaps,
+    home_directories,
+    protected_paths,
 )
+from s32s_agent.config.hook_commands import Command
 from s32s_agent.config.map_file import MapRules, Maps, read_maps
-from s32s_agent.config.settings import Command, Settings
+from s32s_agent.config.settings import Settings
 from s32s_agent.errors import (
     AgentError,
+    Cancelled,
     DirectoryError,
     HookError,
     MapError,
     SoftwareError,
-    Stopped,
     UsageError,
 )
 from s32s_agent.model import Mapping, Plan
@@ -44,7 +45,7 @@ from s32s_agent.run.report import MappingReport, RunReport
 from s32s_agent.signals import unmasked
 from s32s_agent.state.index import Index
 from s32s_agent.state.pending import PENDING, Change, Pending
-from s32s_agent.stores.s3.clients import PATIENCE, Patience
+from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Timeouts
 from s32s_agent.stores.s3.connection import Connection
 
 INDEX = "index.db"
@@ -72,18 +73,22 @@ class Pass:
     run_id: str
     log: FilteringBoundLogger
     progress: Progress
-    stop: Stop = field(default_factory=Stop)
+    cancel_token: CancelToken = field(default_factory=CancelToken)
     report: RunReport = field(default_factory=RunReport)
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
-    patience: Patience = PATIENCE
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     hooks: Hooks = field(init=False)
     pending: Pending = field(init=False)
 
     def __post_init__(self) -> None:
         known = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
         self.hooks = Hooks(
-            self.log, self.settings.hooks.timeout, known, self.stop, self.progress.waited
+            self.log,
+            self.settings.hooks.timeout,
+            known,
+            self.cancel_token,
+            self.progress.waited,
         )
         self.pending = Pending(Path(self.settings.state_dir, PENDING))
 
@@ -91,7 +96,8 @@ class Pass:
         """Do the pass; `report` is right at any time, also when an exception ends it.
 
         Raises:
-            AgentError: nothing could be done at all; for `Stopped`, not everything.
+            AgentError: nothing could be done at all.
+            Cancelled: not everything could be done.
         """
         if self.options.dry_run:
             return self._mirror(now)
@@ -99,20 +105,20 @@ class Pass:
             raise error
         try:
             return self._mirror(now)
-        except AgentError as error:
+        except (AgentError, Cancelled) as error:
             # The hooks below want to know it.
             self.report.error = error
             raise
         finally:
             # A pass that has to end soon leaves them to the next one.
-            if not self.stop.asked():
+            if not self.cancel_token.cancelled:
                 self._tell_changes()
 
     def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
         answered = self.progress.waited
         connection = Connection(
-            settings.s3, settings.sync.workers, self.stop, self.patience, answered
+            settings.s3, settings.sync.workers, self.cancel_token, self.timeouts, answered
         )
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
@@ -124,11 +130,11 @@ class Pass:
                 now,
                 self.log,
                 self.progress,
-                self.stop,
+                self.cancel_token,
                 connection,
                 index,
                 self.pending,
-                Throttle(settings.sync.max_bandwidth, self.stop),
+                Throttle(settings.sync.max_bandwidth, self.cancel_token),
                 self.show_plan,
             )
             for mapping in self._chosen(maps):
@@ -173,17 +179,17 @@ class Pass:
 
     def _places(self, mappings: Collection[Mapping]) -> Iterator[tuple[str, str]]:
         """Resolve the mappings' directories; yield those that may be mirrored, by mapping."""
-        homes = homes_of_people()
-        own = own_of(self.settings, self.options.config, os.environ)
+        homes = home_directories()
+        own = protected_paths(self.settings, self.options.config, os.environ)
         places: list[tuple[Mapping, str]] = []
         failures: dict[str, MapError] = {}
         for mapping in mappings:
             try:
-                place = check_place(mapping, self.settings.roots, homes, own)
+                place = check_directory(mapping, self.settings.roots, homes, own)
                 places.append((mapping, place))
             except MapError as error:
                 failures[mapping.name] = error
-        failures |= refuse_hidden_overlaps(places)
+        failures |= find_overlaps(places)
         for mapping in mappings:
             if mapping.name in failures and self._is_chosen(mapping.name):
                 self._fail(MappingReport.of(mapping), failures[mapping.name])
@@ -206,8 +212,8 @@ class Pass:
         try:
             with unmasked():
                 work.run(report)
-        except Stopped as error:
-            self.stop.set(error)
+        except Cancelled as error:
+            self.cancel_token.cancel(error)
             raise
         except AgentError as error:
             self._end_mapping(report, error)
@@ -239,7 +245,7 @@ class Pass:
     ) -> HookError | None:
         """Run a hook as a piece of work that is told of, so that systemd gives it the time that it takes."""
         # Who has asked for the end is not asked for more time.
-        if commands and not self.stop.asked():
+        if commands and not self.cancel_token.cancelled:
             self.progress.start(f"hook {hook}", 0, 0)
         try:
             with unmasked():
@@ -253,7 +259,7 @@ class Pass:
         variables = {**self._counts(exit_code), "S32S_CAUSE": cause}
         try:
             error = self._run_hook(hook, commands, variables)
-        except Stopped as stopped:
+        except Cancelled as stopped:
             if self.report.error is not None:
                 self.report.other_errors.append(self.report.error)
             self.report.error = stopped
@@ -307,13 +313,13 @@ def map_rules(settings: Settings) -> MapRules:
         settings.role,
         settings.roots,
         settings.state_dir,
-        homes_of_people(),
+        home_directories(),
         settings.maps.location,
         settings.monitoring.report,
     )
 
 
-def demand_state(state_dir: str) -> None:
+def require_trusted_state(state_dir: str) -> None:
     """Refuse a state directory that another user may write; one that is not there yet is nobody's.
 
     Raises:
@@ -322,4 +328,4 @@ def demand_state(state_dir: str) -> None:
     if sys.platform != "win32":
         from s32s_agent.config import ownership  # noqa: PLC0415 (POSIX only)
 
-        ownership.demand_state(state_dir, OWN_NAMES)
+        ownership.require_trusted_state(state_dir, OWN_NAMES)

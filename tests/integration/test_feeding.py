@@ -14,6 +14,8 @@ from support.pages import PAGES, blocks
 from support.slaves import Slave
 from support.trees import write
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 COMMANDS = blocks(PAGES["docs/understand/feeding.md"])[0].splitlines()
 PREFIX, SOURCE, BUCKET = "backup/dir1", "/srv/site", "bucketname"

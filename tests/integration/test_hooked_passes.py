@@ -22,6 +22,8 @@ from support.trees import canary
 
 from s32s_agent.demo.seaweedfs import S3Server
 
+pytestmark = pytest.mark.integration
+
 FILES = {"a": b"alpha", "sub/b": b"beta"}
 SOON_SECONDS = 60
 RECORD = """

@@ -10,6 +10,7 @@ from support.slaves import Slave
 from support.trees import snapshot
 
 PAGE = PAGES["docs/understand/migrating-from-s32server.md"]
+pytestmark = pytest.mark.integration
 
 
 def check(slave: Slave, *arguments: str) -> tuple[int, list[str]]:

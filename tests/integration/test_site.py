@@ -13,9 +13,13 @@ import pytest
 from support.browser import CHROMIUM, Browser, browser
 from support.pages import PAGES, ROOT
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mkdocs") is None, reason="mkdocs is not installed (extra: docs)"
-)
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(
+        importlib.util.find_spec("mkdocs") is None,
+        reason="mkdocs is not installed (extra: docs)",
+    ),
+]
 PATIENCE_SECONDS = 30
 
 

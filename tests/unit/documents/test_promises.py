@@ -10,7 +10,7 @@ import pytest
 from support.hostile_cases import CASES as HOSTILE_CASES
 from support.pages import PAGES, ROOT, SECURITY, section_of, table
 
-from s32s_agent.config import map_file, values
+from s32s_agent.config import documents, map_file
 from s32s_agent.run import map_files
 from s32s_agent.state import files as own_files
 from s32s_agent.stores.s3 import listing, response_limits
@@ -56,8 +56,8 @@ def test_the_bounds_that_security_names_are_those_of_the_code() -> None:
     """Each limit on the cost of an input stands in SECURITY.md with the value that the code has."""
     bounds = (
         f"{map_files.MAX_FILES} files, {map_files.MAX_BYTES >> 20} MiB and {map_file.MAX_MAPPINGS:,} mappings",
-        f"{values.MAX_YAML_SIZE >> 20} MiB, {values.MAX_DEPTH} levels",
-        f"| JSON | {values.MAX_JSON_SIZE >> 20} MiB |",
+        f"{documents.MAX_YAML_SIZE >> 20} MiB, {documents.MAX_DEPTH} levels",
+        f"| JSON | {documents.MAX_JSON_SIZE >> 20} MiB |",
         f"no object | {response_limits.MAX_ANSWER >> 20} MiB |",
         f"read whole | {own_files.MAX_SIZE >> 20} MiB;",
         f"{listing._MAX_DEPTH} levels, {listing._MAX_FIELDS} fields, {listing._MAX_TEXT >> 10} KiB a field",

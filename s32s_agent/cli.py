@@ -196,8 +196,8 @@ def _demand_trust(config: str, settings: Settings) -> None:
     if sys.platform != "win32":
         from s32s_agent.config import ownership  # noqa: PLC0415 (POSIX only)
 
-        ownership.demand_config(config)
-        ownership.demand_aws_files(settings.s3.ca_bundle, os.environ)
+        ownership.require_trusted_config(config)
+        ownership.require_trusted_aws_files(settings.s3.ca_bundle, os.environ)
 
 
 def _complain(error: AgentError) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s32s_agent.config.directories import (
-    Own,
-    check_place,
-    homes_of_people,
-    own_of,
-    refuse_hidden_overlaps,
+    ProtectedPaths,
+    check_directory,
+    find_overlaps,
+    home_directories,
+    protected_paths,
 )
 from s32s_agent.config.map_file import Maps, read_maps
 from s32s_agent.config.settings import HookSettings, OnChange, Settings
@@ -24,7 +24,7 @@ from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryEr
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.run import sandbox
 from s32s_agent.run.map_files import MapCache, fetch_maps
-from s32s_agent.run.run import demand_state, map_rules
+from s32s_agent.run.run import map_rules, require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import decoded_keys
 
@@ -55,12 +55,12 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
         AgentError: what stops every mapping.
     """
     if settings.role is Role.SLAVE and sys.platform != "win32":
-        from s32s_agent.stores.local.tree import owner_named  # noqa: PLC0415 (POSIX only)
+        from s32s_agent.stores.local.owners import find_owner  # noqa: PLC0415 (POSIX only)
 
-        owner_named(settings.sync.owner)
+        find_owner(settings.sync.owner)
     yield from _hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
-    demand_state(settings.state_dir)
+    require_trusted_state(settings.state_dir)
     connection = Connection(settings.s3, settings.sync.workers)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))
@@ -69,7 +69,7 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
     for failure in maps.failures:
         yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
     yield from _unknown(settings.hooks.on_change, maps)
-    places, own = [], own_of(settings, config, os.environ)
+    places, own = [], protected_paths(settings, config, os.environ)
     for mapping in maps.mappings:
         subject = f'mapping "{mapping.name}"'
         try:
@@ -86,7 +86,7 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
                 mapping.location.bucket
             ):
                 yield Finding(subject, _NOT_VERSIONED, warning=True)
-    for name, overlap in refuse_hidden_overlaps(places).items():
+    for name, overlap in find_overlaps(places).items():
         yield Finding(f'mapping "{name}"', error=overlap)
     yield from _try_report(connection, settings.monitoring.report)
 
@@ -156,8 +156,8 @@ def _unknown(on_change: OnChange, maps: Maps) -> Iterator[Finding]:
             yield Finding("config", detail, warning=True)
 
 
-def _try_place(mapping: Mapping, settings: Settings, own: Own) -> str:
-    place = check_place(mapping, settings.roots, homes_of_people(), own)
+def _try_place(mapping: Mapping, settings: Settings, own: ProtectedPaths) -> str:
+    place = check_directory(mapping, settings.roots, home_directories(), own)
     needed, tried = os.R_OK | os.X_OK, Path(place)
     try:
         if settings.role is Role.SLAVE:

@@ -22,7 +22,7 @@ from s32s_agent.output.plan_table import plan_lines
 from s32s_agent.output.progress import Progress
 from s32s_agent.run.context import RunOptions
 from s32s_agent.run.lifecycle import Run
-from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, demand_state, new_run_id
+from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, new_run_id, require_trusted_state
 from s32s_agent.signals import Signals
 from s32s_agent.state import files, lock
 from s32s_agent.stores.s3.clients import Patience
@@ -53,7 +53,7 @@ def once(settings: Settings, options: argparse.Namespace, patience: Patience) ->
         if options.splay and not sys.stderr.isatty():
             seconds = random.uniform(0, options.splay)  # noqa: S311 (spreads load, no secret)
             _wait(seconds, progress.waited)
-        demand_state(settings.state_dir)
+        require_trusted_state(settings.state_dir)
         with contextlib.nullcontext() if options.dry_run else _state(settings, options, whole):
             return run.go()
     # All of these stand in the log, in the log's format, and nowhere else.

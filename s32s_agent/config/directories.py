@@ -29,7 +29,7 @@ _MAX_LINKS = 40
 """As many as Linux follows on one path."""
 
 
-def real(directory: str) -> str:
+def resolve_links(directory: str) -> str:
     """Resolve every symbolic link of a path, whether or not its end exists, in normal form.
 
     Raises:
@@ -42,7 +42,7 @@ def real(directory: str) -> str:
     raise MapError(f'"{directory}"', ["it led elsewhere whenever it was looked at"])
 
 
-def homes_of_people() -> tuple[str, ...]:
+def home_directories() -> tuple[str, ...]:
     """List the home directories that belong to people and to root."""
     if sys.platform == "win32":
         return (Path.home().as_posix(),)
@@ -50,7 +50,7 @@ def homes_of_people() -> tuple[str, ...]:
 
     people = range(1000, 60000)  # what login.defs gives to people
     homes = {each.pw_dir for each in pwd.getpwall() if each.pw_uid in people}
-    return tuple(sorted({real(home) for home in homes | {"/root"}} - {"/"}))
+    return tuple(sorted({resolve_links(home) for home in homes | {"/root"}} - {"/"}))
 
 
 def aws_files(ca_bundle: str | None, environ: Environment[str, str]) -> list[str]:
@@ -67,7 +67,7 @@ def aws_files(ca_bundle: str | None, environ: Environment[str, str]) -> list[str
     return [os.path.expanduser(file) for file in files if file]  # noqa: PTH111
 
 
-def steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
+def path_steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
     """Yield every directory and every link on the way to an absolute path, and at last its end.
 
     Raises:
@@ -97,16 +97,18 @@ def steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
     yield here, os.lstat(here)
 
 
-class Own(NamedTuple):
+class ProtectedPaths(NamedTuple):
     """What no mapping may touch, since it decides what the agent does."""
 
     state_dir: str
-    holders: dict[tuple[str, ...], str]
+    trusted_files: dict[tuple[str, ...], str]
     """Every directory, by its components, that a file is in which the agent believes or runs: its way, and that file.
     """
 
 
-def own_of(settings: Settings, config: str, environ: Environment[str, str]) -> Own:
+def protected_paths(
+    settings: Settings, config: str, environ: Environment[str, str]
+) -> ProtectedPaths:
     """Find out which directories hold what the agent believes or runs, or a link on the way to it.
 
     Args:
@@ -119,26 +121,26 @@ def own_of(settings: Settings, config: str, environ: Environment[str, str]) -> O
     commands += itertools.chain.from_iterable(hooks.on_change.by_mapping.values())
     programs = [command[0] for command in commands if "/" in command[0]]
     files = [config, *aws_files(settings.s3.ca_bundle, environ), *programs]
-    holders: dict[tuple[str, ...], str] = {}
+    trusted_files: dict[tuple[str, ...], str] = {}
     for file in filter(None, files):
         for place in _way(file):
             parts = components(place)
             for length in range(1, len(parts)):
-                holders.setdefault(parts[:length], file)
-    return Own(settings.state_dir, holders)
+                trusted_files.setdefault(parts[:length], file)
+    return ProtectedPaths(settings.state_dir, trusted_files)
 
 
 def _way(file: str) -> set[str]:
     """Give all that is on the way to a file, as far as it goes, and where it leads."""
-    way = {real(file)}
+    way = {resolve_links(file)}
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
-            way.update(place for place, _ in steps(os.path.join(os.getcwd(), file)))  # noqa: PTH109, PTH118
+            way.update(place for place, _ in path_steps(os.path.join(os.getcwd(), file)))  # noqa: PTH109, PTH118
     return way
 
 
-def check_place(
-    mapping: Mapping, roots: Collection[str], homes: Collection[str], own: Own
+def check_directory(
+    mapping: Mapping, roots: Collection[str], homes: Collection[str], own: ProtectedPaths
 ) -> str:
     """Resolve a mapping's directory and give it, when it may be mirrored.
 
@@ -146,15 +148,15 @@ def check_place(
         MapError: it leads outside the roots, or through somebody else's link, is a system directory, or holds what
             the agent believes or runs.
     """
-    resolved, state = real(mapping.directory), real(own.state_dir)
+    resolved, state = resolve_links(mapping.directory), resolve_links(own.state_dir)
     problems = []
-    if not any(is_inside(resolved, real(root)) for root in roots):
+    if not any(is_inside(resolved, resolve_links(root)) for root in roots):
         problems.append(f'"{resolved}" is outside roots')
     if is_system_directory(resolved, homes):
         problems.append(f'"{resolved}" is a system directory or a home')
     if is_inside(resolved, state) or is_inside(state, resolved):
         problems.append(f'"{resolved}" overlaps state_dir')
-    if file := own.holders.get(components(resolved)):
+    if file := own.trusted_files.get(components(resolved)):
         problems.append(
             f'in "{resolved}" is "{file}", or would be, which the agent believes or runs'
         )
@@ -174,7 +176,7 @@ def _led_astray(directory: str, resolved: str) -> str:
         return ""
     end = "/"
     try:
-        for end, status in steps(directory):
+        for end, status in path_steps(directory):
             is_link = stat.S_ISLNK(status.st_mode)
             if is_link and status.st_uid not in (0, os.geteuid()):
                 owner = f"user {status.st_uid}"
@@ -190,7 +192,7 @@ def _led_astray(directory: str, resolved: str) -> str:
     return "" if end == resolved else f'"{directory}" led elsewhere while it was looked at'
 
 
-def refuse_hidden_overlaps(places: Sequence[tuple[Mapping, str]]) -> dict[str, MapError]:
+def find_overlaps(places: Sequence[tuple[Mapping, str]]) -> dict[str, MapError]:
     """Find mappings whose directories are one or nested once their links are resolved; give an error for each."""
     found: dict[str, list[str]] = {}
 

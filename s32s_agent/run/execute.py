@@ -31,7 +31,7 @@ def carry_out(plan: Plan, context: MappingContext) -> Iterator[Outcome | Withhel
         ListingInconsistent: something that the source was thought to lack is there.
         AgentError: nothing more can be done in this mapping.
     """
-    for place, error in context.target.sweep(plan.copies).items():
+    for place, error in context.target.remove_leftovers(plan.copies).items():
         yield Outcome(Status.SKIPPED, place, error=error)
     context.index.forget(plan.forgotten)
     if present := find_present(plan.clears, context):

@@ -74,7 +74,7 @@ class MappingRun:
                 run.show_plan(self.mapping, plan)
                 return
             self._carry_out(plan, context, report)
-            sides.target.tidy(run.now)
+            sides.target.prune(run.now)
 
     def _guards(self) -> DeleteGuards:
         sync = self.run.settings.sync

@@ -17,10 +17,10 @@ from structlog.typing import FilteringBoundLogger
 
 from s32s_agent.cancellation import Stop
 from s32s_agent.config.directories import (
-    check_place,
-    homes_of_people,
-    own_of,
-    refuse_hidden_overlaps,
+    check_directory,
+    find_overlaps,
+    home_directories,
+    protected_paths,
 )
 from s32s_agent.config.map_file import MapRules, Maps, read_maps
 from s32s_agent.config.settings import Command, Settings
@@ -179,17 +179,17 @@ class Pass:
 
     def _places(self, mappings: Collection[Mapping]) -> Iterator[tuple[str, str]]:
         """Resolve the mappings' directories; yield those that may be mirrored, by mapping."""
-        homes = homes_of_people()
-        own = own_of(self.settings, self.options.config, os.environ)
+        homes = home_directories()
+        own = protected_paths(self.settings, self.options.config, os.environ)
         places: list[tuple[Mapping, str]] = []
         failures: dict[str, MapError] = {}
         for mapping in mappings:
             try:
-                place = check_place(mapping, self.settings.roots, homes, own)
+                place = check_directory(mapping, self.settings.roots, homes, own)
                 places.append((mapping, place))
             except MapError as error:
                 failures[mapping.name] = error
-        failures |= refuse_hidden_overlaps(places)
+        failures |= find_overlaps(places)
         for mapping in mappings:
             if mapping.name in failures and self._is_chosen(mapping.name):
                 self._fail(MappingReport.of(mapping), failures[mapping.name])
@@ -313,13 +313,13 @@ def map_rules(settings: Settings) -> MapRules:
         settings.role,
         settings.roots,
         settings.state_dir,
-        homes_of_people(),
+        home_directories(),
         settings.maps.location,
         settings.monitoring.report,
     )
 
 
-def demand_state(state_dir: str) -> None:
+def require_trusted_state(state_dir: str) -> None:
     """Refuse a state directory that another user may write; one that is not there yet is nobody's.
 
     Raises:
@@ -328,4 +328,4 @@ def demand_state(state_dir: str) -> None:
     if sys.platform != "win32":
         from s32s_agent.config import ownership  # noqa: PLC0415 (POSIX only)
 
-        ownership.demand_state(state_dir, OWN_NAMES)
+        ownership.require_trusted_state(state_dir, OWN_NAMES)

@@ -17,13 +17,13 @@ from s32s_agent.run.context import RunContext
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import Content, Source, Target
 from s32s_agent.stores.local.path_root import open_root
-from s32s_agent.stores.local.source import LocalReader
+from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.target import S3Target, UploadOptions
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.local.target import LocalStore
+    from s32s_agent.stores.local.target import LocalTarget
 
 UPLOADS = "uploads"
 BATCHES = "batches"
@@ -88,7 +88,7 @@ def _remote(context: RunContext, mapping: Mapping) -> S3Target:
 @contextlib.contextmanager
 def _source_directory(
     context: RunContext, directory: str, index: MappingIndex, guards: DeleteGuards
-) -> Iterator[LocalReader]:
+) -> Iterator[LocalSource]:
     """Open the directory that is read. Mounts that an earlier run found in it are missed unless a guard is lifted."""
     try:
         root = open_root(directory)
@@ -96,7 +96,7 @@ def _source_directory(
         remedy = "mount the disk, or correct the map; nothing was deleted in S3"
         raise DeletesRefused(f'"{directory}": {error.strerror}', remedy=remedy) from error
     with contextlib.closing(root):
-        source = LocalReader(
+        source = LocalSource(
             root,
             index.rows,
             trust_index=not context.options.verify,
@@ -111,7 +111,7 @@ def _source_directory(
 @contextlib.contextmanager
 def _target_directory(
     context: RunContext, directory: str, index: MappingIndex
-) -> Iterator[LocalStore | MemoryStore]:
+) -> Iterator[LocalTarget | MemoryStore]:
     """Open the directory that is written; one that a dry run must not make is empty."""
     options, settings = context.options, context.settings
     if options.dry_run and _is_missing(directory):
@@ -129,7 +129,7 @@ def _target_directory(
         )
         with contextlib.closing(store):
             if not options.dry_run:
-                store.claim()
+                store.lock()
             yield store
     else:
         raise ConfigError("role", ["a slave needs a POSIX system"])

@@ -37,7 +37,7 @@ class SpaceMaker:
     def make(self, times: int) -> bool:
         """Make room, unless that was done since `times` was read; return whether to try again."""
         with self._lock:
-            if self._times == times and self._target.make_room():
+            if self._times == times and self._target.free_space():
                 self._times += 1
             return self._times > times
 

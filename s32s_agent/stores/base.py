@@ -156,7 +156,7 @@ class Target(Protocol):
         it is still there, unless the store shows at once; `publish` is called when it is gone.
 
         Raises:
-            DiskFull: there is no room; `make_room` may help.
+            DiskFull: there is no room; `free_space` may help.
             DirectoryError: it cannot be written.
             EntryError: this entry cannot; the others may.
         """
@@ -170,18 +170,18 @@ class Target(Protocol):
     def delete(self, entry: Entry) -> bool:
         """Remove an entry; absent already is done already. False: a directory that is not empty stays."""
 
-    def sweep(self, copies: Sequence[Copy] = ()) -> Mapping[str, AgentError]:
+    def remove_leftovers(self, copies: Sequence[Copy] = ()) -> Mapping[str, AgentError]:
         """Remove what a killed pass left unfinished, but not what one of the copies can go on with.
 
         Returns:
             What had to stay, by place, and why.
         """
 
-    def make_room(self) -> bool:
+    def free_space(self) -> bool:
         """Give up what can be done without, since the store is full; tell whether there was any."""
 
     def make_durable(self) -> None:
         """Put what others wrote on the disk, before the index vouches for it."""
 
-    def tidy(self, now: datetime) -> None:
+    def prune(self, now: datetime) -> None:
         """Remove what was kept for long enough, after the work is done."""

@@ -82,20 +82,20 @@ class MemoryStore:
         self.entries.pop(entry.key, None)
         return True
 
-    def sweep(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
+    def remove_leftovers(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
         """Forget everything that was kept aside."""
         self.staged.clear()
         return {}
 
-    def make_room(self) -> bool:
+    def free_space(self) -> bool:
         """Have nothing to give up."""
         return False
 
     def make_durable(self) -> None:
         """Have nothing to do: what is here is as durable as it gets."""
 
-    def tidy(self, now: datetime) -> None:
-        """Have nothing to tidy."""
+    def prune(self, now: datetime) -> None:
+        """Do nothing: there is nothing to prune."""
 
 
 class _Bytes:

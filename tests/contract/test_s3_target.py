@@ -289,5 +289,5 @@ def test_only_our_own_uploads_are_aborted(rig: Rig) -> None:
         rig.uploads.begin(Upload(endpoint, rig.bucket, key, begun[key]))
     rig.uploads.begin(Upload("http://elsewhere", rig.bucket, "data/x", begun["data/theirs"]))
 
-    assert (rig.target.sweep(), rig.target.sweep()) == ({}, {})
+    assert (rig.target.remove_leftovers(), rig.target.remove_leftovers()) == ({}, {})
     assert set(rig.unfinished()) == {"data/theirs", "data2/ours"}

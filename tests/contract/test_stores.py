@@ -25,8 +25,8 @@ from s32s_agent.demo.seaweedfs import S3Server
 from s32s_agent.errors import IntegrityError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Problem, Why
 from s32s_agent.stores.base import Content, Published, Source, Target
-from s32s_agent.stores.local.source import LocalReader
-from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.source import LocalSource
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.connection import Connection
@@ -140,14 +140,14 @@ def local_parts(makers: Makers) -> dict[str, Any]:
 def local(makers: Makers) -> Rig:
     parts = local_parts(makers)
     options = LocalOptions("20261122T000000Z-000000")
-    store = LocalStore(Tree(str(makers.directory / "tree")), Rows(), options)
+    store = LocalTarget(Tree(str(makers.directory / "tree")), Rows(), options)
     return Rig(store, **parts, pins=False, has_fresh=False)
 
 
 def local_reader(makers: Makers) -> Rig:
     parts = local_parts(makers)
     rig = Rig(
-        LocalReader(Tree(str(makers.directory / "tree")), tuple),
+        LocalSource(Tree(str(makers.directory / "tree")), tuple),
         **parts,
         pins=False,
         has_fresh=False,
@@ -621,7 +621,7 @@ def test_sweep_of_a_clean_store(target: Rig) -> None:
     target.fill({"a": b"", "tmp.x": b""})
     scanned(target.store)
 
-    assert target.store.sweep() == {}
+    assert target.store.remove_leftovers() == {}
     assert set(target.shown()) == {"a", "tmp.x"}
 
 
@@ -629,7 +629,7 @@ def test_make_room_in_a_clean_store(target: Rig) -> None:
     """What a store holds is nothing that it can do without."""
     target.fill({"a": b"", "d/b": b""})
 
-    assert not target.store.make_room()
+    assert not target.store.free_space()
     target.store.make_durable()
-    target.store.tidy(NOW)
+    target.store.prune(NOW)
     assert set(target.shown()) == {"a", "d/b"}

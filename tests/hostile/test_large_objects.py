@@ -30,12 +30,15 @@ from s32s_agent.run.context import MappingContext
 from s32s_agent.run.execute import carry_out
 from s32s_agent.run.metering import Meter, Throttle
 from s32s_agent.state.index import Index
+from s32s_agent.stores.local.files import OpenFile
 from s32s_agent.stores.local.partial_downloads import name_of
-from s32s_agent.stores.local.target import LocalOptions, LocalStore
-from s32s_agent.stores.local.tree import OpenFile, Tree
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget
+from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
 from s32s_agent.stores.s3.source import S3Store
+
+pytestmark = pytest.mark.hostile
 
 RANGES = AHEAD + 2
 NEW = random.Random(1).randbytes((RANGES - 1) * RANGE + 100)
@@ -63,7 +66,7 @@ class Slave:
 
     def run(self, copy: Copy) -> list[Outcome]:
         """Scan what is there, and carry out a plan of one copy."""
-        store = LocalStore(
+        store = LocalTarget(
             Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
         stop = Sleepless()

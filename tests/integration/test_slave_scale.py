@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import obstore
+import pytest
 from obstore.store import S3Store
 from support.agents import parse_events
 from support.buckets import Bucket
@@ -18,6 +19,8 @@ from support.scripted import ScriptedS3, is_list
 from support.slaves import Slave
 
 from s32s_agent.demo.seaweedfs import S3Server
+
+pytestmark = pytest.mark.integration
 
 MIB = 2**20
 MANY = 10_000

@@ -46,7 +46,7 @@ from s32s_agent.run.hashing import equal_by_hash
 from s32s_agent.run.metering import Meter, Throttle
 from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.stores.base import Content, Source, Staged, Target
-from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
 
@@ -134,7 +134,7 @@ class _Torn:
         raise IntegrityError("torn")
 
 
-class FlakyTarget(LocalStore):
+class FlakyTarget(LocalTarget):
     """Fails for chosen keys, when they are put."""
 
     failing: dict[str, str]
@@ -182,7 +182,7 @@ class World:
         with contextlib.closing(store):
             yield store
 
-    def pass_between(self, source: Source, target: Target, local: LocalStore) -> Plan:
+    def pass_between(self, source: Source, target: Target, local: LocalTarget) -> Plan:
         """Do what a pass does; give its plan."""
         stop = Sleepless()
         meter = Meter(Throttle(None, stop), stop, lambda _count, _size: None)

@@ -17,13 +17,15 @@ from support.agents import Agent
 from support.slaves import Slave
 
 from s32s_agent.config.ownership import (
-    demand_aws_files,
-    demand_config,
-    demand_state,
-    doubt_about,
+    require_trusted_aws_files,
+    require_trusted_config,
+    require_trusted_state,
+    trust_problem,
 )
 from s32s_agent.errors import ConfigError, DirectoryError
 from s32s_agent.run.run import OWN_NAMES
+
+pytestmark = pytest.mark.hostile
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -47,14 +49,14 @@ def config_in(directory: Path, mode: int = 0o600) -> Path:
 
 
 def fact(path: Path, *, directory: bool = False) -> str | None:
-    doubt = doubt_about(str(path), directory=directory)
+    doubt = trust_problem(str(path), directory=directory)
     return doubt.fact if doubt else None
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o644, 0o755])
 def test_what_others_may_only_read_is_believed(top: Path, mode: int) -> None:
     """Rights to read are no rights to write."""
-    assert doubt_about(str(config_in(top, mode))) is None
+    assert trust_problem(str(config_in(top, mode))) is None
 
 
 @pytest.mark.parametrize(
@@ -69,12 +71,12 @@ def test_a_config_that_others_may_write_decides_nothing(
     os.chown(path, 0, grp.getgrnam("daemon").gr_gid)
 
     with pytest.raises(ConfigError) as caught:
-        demand_config(str(path))
+        require_trusted_config(str(path))
 
     assert str(caught.value) == f'{path}: "{path}" may be written by {who} (mode {mode:04o})'
     assert caught.value.remedy == f"chmod go-w {path}"
     subprocess.run(caught.value.remedy, shell=True, check=True)
-    demand_config(str(path))
+    require_trusted_config(str(path))
 
 
 @needs_root
@@ -84,7 +86,7 @@ def test_a_config_of_somebody_else_decides_nothing(top: Path) -> None:
     os.chown(path, NOBODY, 0)
 
     with pytest.raises(ConfigError, match=r"belongs to nobody \(mode 0400\), expected root"):
-        demand_config(str(path))
+        require_trusted_config(str(path))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_whoever_can_write_above_a_config_can_replace_it(
     path = config_in(above)
     above.chmod(mode)
 
-    assert (doubt_about(str(path)) is None) is believed
+    assert (trust_problem(str(path)) is None) is believed
 
 
 @needs_root
@@ -168,7 +170,7 @@ def test_a_state_that_root_has_used_is_told_and_not_a_crash() -> None:
         os.seteuid(NOBODY)
         try:
             with pytest.raises(DirectoryError, match="cannot be read") as caught:
-                demand_state(str(top), OWN_NAMES)
+                require_trusted_state(str(top), OWN_NAMES)
         finally:
             os.seteuid(0)
 
@@ -200,7 +202,7 @@ def test_a_state_directory_as_systemd_makes_it(top: Path, mode: int) -> None:
     state.mkdir()
     state.chmod(mode)
 
-    demand_state(str(state), OWN_NAMES)
+    require_trusted_state(str(state), OWN_NAMES)
 
 
 @pytest.mark.parametrize("name", OWN_NAMES)
@@ -219,7 +221,7 @@ def test_every_file_of_the_state_counts(top: Path, name: str, odd: str) -> None:
         own.chmod(0o606 if odd == "loose" else 0o600)
 
     with pytest.raises(DirectoryError) as caught:
-        demand_state(str(state), OWN_NAMES)
+        require_trusted_state(str(state), OWN_NAMES)
 
     assert str(own) in str(caught.value)
     assert str(own) in caught.value.remedy
@@ -234,7 +236,7 @@ def test_what_is_in_the_state_counts_too(top: Path, name: str) -> None:
     (inner / "x").chmod(0o666)
 
     with pytest.raises(DirectoryError, match="everybody"):
-        demand_state(str(top / "state"), OWN_NAMES)
+        require_trusted_state(str(top / "state"), OWN_NAMES)
 
 
 def test_other_things_in_the_state_do_not_count(top: Path) -> None:
@@ -245,7 +247,7 @@ def test_other_things_in_the_state_do_not_count(top: Path) -> None:
     (state / "notes").chmod(0o666)
     (state / ".cache").symlink_to("/tmp")
 
-    demand_state(str(state), OWN_NAMES)
+    require_trusted_state(str(state), OWN_NAMES)
 
 
 @needs_root
@@ -285,8 +287,8 @@ def test_a_profile_of_somebody_else_runs_no_program(top: Path, variable: str) ->
     path = config_in(top, 0o666)
 
     with pytest.raises(ConfigError, match="everybody"):
-        demand_aws_files(None, {variable: str(path)})
-    demand_aws_files(None, {variable: str(top / "missing")})
+        require_trusted_aws_files(None, {variable: str(path)})
+    require_trusted_aws_files(None, {variable: str(top / "missing")})
 
 
 def test_a_ca_bundle_of_somebody_else_proves_nothing(top: Path) -> None:
@@ -295,7 +297,7 @@ def test_a_ca_bundle_of_somebody_else_proves_nothing(top: Path) -> None:
 
     for bundle, environ in ((str(path), {}), (None, {"AWS_CA_BUNDLE": str(path)})):
         with pytest.raises(ConfigError, match="everybody"):
-            demand_aws_files(bundle, environ)
+            require_trusted_aws_files(bundle, environ)
 
 
 # --- the program ---

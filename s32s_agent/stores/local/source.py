@@ -11,12 +11,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
 from s32s_agent.plan import keys
 from s32s_agent.stores.base import Attributes, Content
+from s32s_agent.stores.local.root import Level, Root
 
 _CHUNK = 1 << 18
 CLOCK_TICK_NS = 10_000_000
@@ -31,52 +32,6 @@ _UNMOUNTED = (
 
 _Seen: TypeAlias = "tuple[str, Stamp | None, Entry | Problem | None]"
 """A key, and the stamp of a file or what else is there."""
-
-
-class Level(Protocol):
-    """One directory of a walk, held open."""
-
-    @property
-    def device(self) -> int:
-        """The number of the file system that it is on."""
-
-    def names(self, *, follow: bool) -> list[str]:
-        """List what is in it, directories with a slash at their end; with `follow`, links to directories too.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-
-    def status(self, name: str) -> os.stat_result:
-        """Look at a name, not past a link."""
-
-    def enter(self, name: str) -> Level:
-        """Open a directory in it, no link.
-
-        Raises:
-            OSError: it cannot be opened; EXDEV when another file system is mounted on it, which is not to be entered.
-        """
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
-class Root(Protocol):
-    """A directory and what is below it, reached without following a link."""
-
-    path: str
-
-    def level(self, key: str) -> Level:
-        """Open the directory of a key, "" for the top."""
-
-    def read(self, key: str) -> int:
-        """Open a regular file for reading; the caller closes the descriptor."""
-
-    def status(self, key: str) -> os.stat_result:
-        """Look at a key, not past a link."""
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -106,7 +61,7 @@ def let_the_clock_pass(stamp: Stamp) -> None:
         time.sleep(CLOCK_TICK_NS / 1e9)
 
 
-class LocalReader:
+class LocalSource:
     """A directory, and what the index knows of it.
 
     Args:

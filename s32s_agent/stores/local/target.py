@@ -35,30 +35,19 @@ from s32s_agent.model import Copy, Entry, IndexRow, Kind
 from s32s_agent.plan import keys
 from s32s_agent.stores.base import Attributes, Content, Published, RangedContent, Staged
 from s32s_agent.stores.local import partial_downloads
+from s32s_agent.stores.local.files import OpenFile, create_file, have_same_bytes, write_all
 from s32s_agent.stores.local.last_batch import LastBatch
+from s32s_agent.stores.local.owners import UNCHANGED, Owner, find_owner
 from s32s_agent.stores.local.source import (
     CLOCK_TICK_NS,
-    LocalReader,
+    LocalSource,
     may_hide_an_edit,
     stamp_of,
 )
+from s32s_agent.stores.local.syscalls import preallocate, sync_directory, sync_file_system
+from s32s_agent.stores.local.translate import translate
 from s32s_agent.stores.local.trash import Trash
-from s32s_agent.stores.local.tree import (
-    ANYBODY,
-    NewDirectories,
-    OpenFile,
-    Owner,
-    Tree,
-    create_file,
-    owner_named,
-    refuse_dots,
-    reserve,
-    same_bytes,
-    sync_directory,
-    sync_file_system,
-    translated,
-    write_all,
-)
+from s32s_agent.stores.local.tree import NewDirectories, Tree, reject_dots
 
 _WORTH_RESERVING = 1 << 20
 """Bytes from which on claiming disk space beforehand is worth a system call."""
@@ -77,10 +66,10 @@ class LocalOptions:
     trash_days: float = 7
     file_mode: int = 0o644
     dir_mode: int = 0o755
-    owner: Owner = ANYBODY
+    owner: Owner = UNCHANGED
 
 
-class Remembered(Protocol):
+class IndexReader(Protocol):
     """What the index knows of a directory."""
 
     def rows(self) -> Iterable[IndexRow]:
@@ -92,13 +81,13 @@ class Remembered(Protocol):
 
 def open_target(
     place: str,
-    index: Remembered,
+    index: IndexReader,
     settings: SyncSettings,
     run_id: str,
     *,
     trust_index: bool = True,
     notes: Path | None = None,
-) -> LocalStore:
+) -> LocalTarget:
     """Open a directory to be written as the settings say; closed by closing the store.
 
     Args:
@@ -119,7 +108,7 @@ def open_target(
         settings.trash_days,
         settings.file_mode,
         settings.dir_mode,
-        owner_named(settings.owner),
+        find_owner(settings.owner),
     )
     try:
         tree = Tree(place, create=NewDirectories(options.dir_mode, options.owner))
@@ -130,10 +119,10 @@ def open_target(
     except OSError as error:
         raise DirectoryError(f'"{place}": {error.strerror}') from error
     last_batch = LastBatch.of(place, notes) if notes else None
-    return LocalStore(tree, index, options, trust_index=trust_index, last_batch=last_batch)
+    return LocalTarget(tree, index, options, trust_index=trust_index, last_batch=last_batch)
 
 
-class LocalStore(LocalReader):
+class LocalTarget(LocalSource):
     """A directory that is read and written.
 
     Args:
@@ -149,7 +138,7 @@ class LocalStore(LocalReader):
     def __init__(
         self,
         tree: Tree,
-        index: Remembered,
+        index: IndexReader,
         options: LocalOptions,
         *,
         trust_index: bool = True,
@@ -168,7 +157,7 @@ class LocalStore(LocalReader):
         self._aside: dict[str, str] = {}
         """By key, the directory in which a blocked entry's temporary file waits, where it is not the entry's own."""
 
-    def claim(self) -> None:
+    def lock(self) -> None:
         """Keep every other pass, whatever its config and state, out of this directory until `close`.
 
         Raises:
@@ -191,7 +180,7 @@ class LocalStore(LocalReader):
             if copy.entry.kind is Kind.DIRECTORY:
                 with self._tree.directory(key, self._new_directories):
                     return Staged(copy, "", copy.entry.etag or "", None)
-            refuse_dots(key)
+            reject_dots(key)
             place = self._nearest(key) if copy.blocked else keys.parent(key)
             make = None if copy.blocked else self._new_directories
             with self._tree.directory(place, make) as directory:
@@ -200,7 +189,7 @@ class LocalStore(LocalReader):
             if place != keys.parent(key):
                 self._aside[key] = place
         except OSError as error:
-            raise translated(error, key) from error
+            raise translate(error, key) from error
         return Staged(copy, content.verified, copy.entry.etag or "", None, token)
 
     def _nearest(self, key: str) -> str:
@@ -218,7 +207,7 @@ class LocalStore(LocalReader):
         fd, token, kept = self._open_temporary(directory, entry, content)
         try:
             if entry.size >= _WORTH_RESERVING:
-                reserve(fd, entry.size)
+                preallocate(fd, entry.size)
             if isinstance(content, RangedContent):
                 content.fill(OpenFile(fd, to_disk=self._options.durable), kept)
             else:
@@ -267,7 +256,7 @@ class LocalStore(LocalReader):
 
     def _dress(self, fd: int, attributes: Attributes) -> None:
         """Give a file its owner, mode and time on its descriptor, before anybody sees it."""
-        if self._options.owner != ANYBODY:
+        if self._options.owner != UNCHANGED:
             os.fchown(fd, *self._options.owner)
         mode = self._options.file_mode if attributes.mode is None else attributes.mode & 0o777
         os.fchmod(fd, mode)
@@ -298,7 +287,7 @@ class LocalStore(LocalReader):
             self._sync_names([*moved, *directories])
         except OSError as error:
             # They show, but may not outlive a power cut: the index must not claim them.
-            yield from (Published(each, None, _translated(error, each)) for each in moved)
+            yield from (Published(each, None, _translated_for(error, each)) for each in moved)
             moved = []
         time.sleep(CLOCK_TICK_NS / 1e9 if moved else 0)
         yield from (Published(each, None) for each in directories)
@@ -321,7 +310,7 @@ class LocalStore(LocalReader):
 
     def _given_up(self, staged: Staged, error: OSError) -> Published:
         self._unlink(staged)
-        return Published(staged, None, _translated(error, staged))
+        return Published(staged, None, _translated_for(error, staged))
 
     def _sync_files(self, staged: Sequence[Staged]) -> None:
         if not self._options.durable:
@@ -379,7 +368,7 @@ class LocalStore(LocalReader):
         """Rename a temporary file to its name; give what of its stat a rename leaves alone."""
         name = staged.copy.entry.key.rpartition("/")[2]
         is_known = self._is_our_own(directory, name, staged.copy.replaces)
-        if not (is_known or same_bytes(directory, name, staged.token)):
+        if not (is_known or have_same_bytes(directory, name, staged.token)):
             self._trash.keep(directory, name, staged.copy.entry.key)
         status = os.stat(staged.token, dir_fd=directory, follow_symlinks=False)
         os.rename(staged.token, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -443,10 +432,10 @@ class LocalStore(LocalReader):
         except FileNotFoundError:
             return True
         except OSError as error:
-            raise translated(error, entry.key) from error
+            raise translate(error, entry.key) from error
         return True
 
-    def sweep(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
+    def remove_leftovers(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
         """Remove the temporary files that the scan met, which a killed pass left; give by place what hinders it."""
         wanted = partial_downloads.to_go_on_with(copies) if self.leftovers else {}
         hindered = {}
@@ -459,7 +448,7 @@ class LocalStore(LocalReader):
             except FileNotFoundError:
                 continue
             except OSError as error:
-                hindered[place] = translated(error, place)
+                hindered[place] = translate(error, place)
         self.leftovers.clear()
         return hindered
 
@@ -475,16 +464,16 @@ class LocalStore(LocalReader):
             if self._options.durable:
                 sync_file_system(self._tree.fd)
         except OSError as error:
-            raise translated(error, "") from error
+            raise translate(error, "") from error
 
-    def tidy(self, now: datetime) -> None:
+    def prune(self, now: datetime) -> None:
         """Remove what the trash has kept long enough."""
         try:
             self._trash.prune(now)
         except OSError as error:
-            raise translated(error, keys.TRASH) from error
+            raise translate(error, keys.TRASH) from error
 
-    def make_room(self) -> bool:
+    def free_space(self) -> bool:
         """Give up the trash, since the disk is short; tell whether there was any."""
         with contextlib.suppress(OSError):
             return self._trash.give_up()
@@ -511,8 +500,8 @@ def _place(staged: Staged) -> str:
     return keys.parent(staged.copy.entry.key)
 
 
-def _translated(error: OSError, staged: Staged) -> AgentError:
-    return translated(error, staged.copy.entry.key)
+def _translated_for(error: OSError, staged: Staged) -> AgentError:
+    return translate(error, staged.copy.entry.key)
 
 
 def _remove_empty(directory: int, name: str) -> bool:

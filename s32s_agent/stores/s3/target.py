@@ -444,7 +444,7 @@ class S3Target(S3Store):
             )
         return True
 
-    def sweep(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
+    def remove_leftovers(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
         """Abort the multipart uploads that a killed pass of this computer left; give by key what hinders it."""
         hindered: dict[str, AgentError] = {}
         places = self._connection.endpoint, self._bucket, self._prefix
@@ -461,15 +461,15 @@ class S3Target(S3Store):
                 self._options.uploads.end(note)
         return hindered
 
-    def make_room(self) -> bool:
+    def free_space(self) -> bool:
         """Have nothing to give up."""
         return False
 
     def make_durable(self) -> None:
         """Have nothing to do: what is here is as durable as it gets."""
 
-    def tidy(self, now: datetime) -> None:
-        """Have nothing to tidy."""
+    def prune(self, now: datetime) -> None:
+        """Do nothing: there is nothing to prune."""
 
 
 def _may_name_another(key: str) -> bool:

@@ -13,12 +13,12 @@ from support.calls import counted_calls
 
 from s32s_agent.config import config_file
 from s32s_agent.config.directories import (
-    Own,
-    check_place,
-    homes_of_people,
-    own_of,
-    real,
-    refuse_hidden_overlaps,
+    ProtectedPaths,
+    check_directory,
+    find_overlaps,
+    home_directories,
+    protected_paths,
+    resolve_links,
 )
 from s32s_agent.config.settings import Settings
 from s32s_agent.errors import MapError
@@ -40,8 +40,8 @@ def mapping(directory: Path | str, name: str = "m") -> Mapping:
 def check(
     directory: Path, root: Path, homes: tuple[str, ...] = (), state: Path | None = None
 ) -> str:
-    own = Own(str(state or root.parent / "state"), {})
-    return check_place(mapping(directory), [str(root)], homes, own)
+    own = ProtectedPaths(str(state or root.parent / "state"), {})
+    return check_directory(mapping(directory), [str(root)], homes, own)
 
 
 def problems(
@@ -110,7 +110,9 @@ def test_no_link_makes_a_system_directory_a_target(root: Path) -> None:
     (root / "link").symlink_to("/etc")
 
     with pytest.raises(MapError) as caught:
-        check_place(mapping(root / "link"), ["/"], (), Own("/nowhere/state", {}))
+        check_directory(
+            mapping(root / "link"), ["/"], (), ProtectedPaths("/nowhere/state", {})
+        )
 
     assert caught.value.problems == ('"/etc" is a system directory or a home',)
 
@@ -134,7 +136,7 @@ def test_the_agent_never_mirrors_over_its_own_state(root: Path, name: str) -> No
 
     found = problems(directory, root.parent, state=root.parent / "state")
 
-    assert found == (f'"{real(str(directory))}" overlaps state_dir',)
+    assert found == (f'"{resolve_links(str(directory))}" overlaps state_dir',)
 
 
 # --- what the agent believes or runs ---
@@ -145,23 +147,27 @@ def settings_with(**sections: object) -> Settings:
     return config_file.parse(json.dumps(text), "test")
 
 
-OWN_FILES: dict[str, Callable[[str], Own]] = {
-    "the config": lambda file: own_of(settings_with(), file, {}),
-    "the AWS config": lambda file: own_of(settings_with(), "", {"AWS_CONFIG_FILE": file}),
-    "the AWS credentials": lambda file: own_of(
+OWN_FILES: dict[str, Callable[[str], ProtectedPaths]] = {
+    "the config": lambda file: protected_paths(settings_with(), file, {}),
+    "the AWS config": lambda file: protected_paths(
+        settings_with(), "", {"AWS_CONFIG_FILE": file}
+    ),
+    "the AWS credentials": lambda file: protected_paths(
         settings_with(), "", {"AWS_SHARED_CREDENTIALS_FILE": file}
     ),
-    "the CA bundle": lambda file: own_of(settings_with(s3={"ca_bundle": file}), "", {}),
-    "the CA bundle of the AWS chain": lambda file: own_of(
+    "the CA bundle": lambda file: protected_paths(
+        settings_with(s3={"ca_bundle": file}), "", {}
+    ),
+    "the CA bundle of the AWS chain": lambda file: protected_paths(
         settings_with(), "", {"AWS_CA_BUNDLE": file}
     ),
     **{
-        f"the hook {hook}": lambda file, hook=hook: own_of(  # type: ignore[misc]
+        f"the hook {hook}": lambda file, hook=hook: protected_paths(  # type: ignore[misc]
             settings_with(hooks={hook: [file, "x"]}), "", {}
         )
         for hook in ("before", "on_change", "after", "on_failure")
     },
-    "a mapping's hook": lambda file: own_of(
+    "a mapping's hook": lambda file: protected_paths(
         settings_with(hooks={"on_change": {"m": [file]}}), "", {}
     ),
 }
@@ -181,12 +187,12 @@ def test_no_object_becomes_what_the_agent_believes_or_runs(
 
     for place in (root, root / "agent", root / "agent" / "etc"):
         with pytest.raises(MapError) as caught:
-            check_place(mapping(place), [str(root)], (), own)
+            check_directory(mapping(place), [str(root)], (), own)
         assert caught.value.problems == (
             f'in "{place}" is "{file}", or would be, which the agent believes or runs',
         )
     beside = root / "agent" / "etc2"
-    assert check_place(mapping(beside), [str(root)], (), own) == str(beside)
+    assert check_directory(mapping(beside), [str(root)], (), own) == str(beside)
 
 
 def test_a_link_on_the_way_to_the_config_is_no_target_either(root: Path) -> None:
@@ -195,12 +201,12 @@ def test_a_link_on_the_way_to_the_config_is_no_target_either(root: Path) -> None
         (root / name).mkdir()
     (root / "there" / "config.yaml").touch()
     (root / "here" / "link").symlink_to("../there")
-    own = own_of(settings_with(), str(root / "here" / "link" / "config.yaml"), {})
+    own = protected_paths(settings_with(), str(root / "here" / "link" / "config.yaml"), {})
 
     for name in ("here", "there"):
         with pytest.raises(MapError, match="which the agent believes"):
-            check_place(mapping(root / name), [str(root)], (), own)
-    assert check_place(mapping(root / "apart"), [str(root)], (), own)
+            check_directory(mapping(root / name), [str(root)], (), own)
+    assert check_directory(mapping(root / "apart"), [str(root)], (), own)
 
 
 # --- other people's links ---
@@ -229,9 +235,9 @@ def test_a_link_to_where_it_is_was_not_exchanged(root: Path, target: str) -> Non
     """However its target is written, what was looked at is what was resolved."""
     (root / "real").mkdir()
     (root / "link").symlink_to(target)
-    own = Own("/nowhere/state", {})
+    own = ProtectedPaths("/nowhere/state", {})
 
-    place = check_place(mapping(root / "link"), ["/"], (), own)
+    place = check_directory(mapping(root / "link"), ["/"], (), own)
 
     assert place == str((root / "link").resolve())
 
@@ -292,7 +298,7 @@ def test_mappings_that_meet_behind_links_do_not_delete_each_other() -> None:
         (mapping("/x/c", "c"), "/srv/site/deep"),
         (mapping("/x/d", "d"), "/srv/site2"),
     ]
-    errors = refuse_hidden_overlaps(places)
+    errors = find_overlaps(places)
 
     assert sorted(errors) == ["a", "b", "c"]
     assert str(errors["c"]) == (
@@ -313,7 +319,7 @@ def test_many_mappings_cost_no_more_than_their_number(shape: str, refused: int) 
     """A map with very many mappings takes no pair of them apart: a few calls each, whatever they name."""
     places = [(mapping("/x", str(each)), shape.format(each)) for each in range(2000)]
     with counted_calls() as calls:
-        errors = refuse_hidden_overlaps(places)
+        errors = find_overlaps(places)
 
     assert len(errors) == refused * len(places)
     assert calls.count < 100 * len(places)
@@ -322,7 +328,7 @@ def test_many_mappings_cost_no_more_than_their_number(shape: str, refused: int) 
 def test_a_place_with_many_inside_names_the_first_of_them() -> None:
     """All are refused, and the message of the one around them stays short."""
     inside = [(mapping("/x", str(each)), f"/srv/site/{each}") for each in range(10_000)]
-    errors = refuse_hidden_overlaps([(mapping("/x", "around"), "/srv/site"), *inside])
+    errors = find_overlaps([(mapping("/x", "around"), "/srv/site"), *inside])
 
     assert len(errors) == 10_001
     assert len(str(errors["around"])) < 10_000
@@ -330,9 +336,9 @@ def test_a_place_with_many_inside_names_the_first_of_them() -> None:
 
 def test_homes_are_those_of_people() -> None:
     """root's home is one, the top of the file system never is."""
-    homes = homes_of_people()
+    homes = home_directories()
 
-    assert real("/root") in homes
+    assert resolve_links("/root") in homes
     assert "/" not in homes
 
 
@@ -352,7 +358,7 @@ def test_a_link_that_is_gone_when_it_is_read_is_no_crash(
     monkeypatch.setattr(os.path, "realpath", race)
 
     if times == 1:
-        assert real(str(tmp_path)) == str(tmp_path)
+        assert resolve_links(str(tmp_path)) == str(tmp_path)
     else:
         with pytest.raises(MapError, match="led elsewhere"):
-            real(str(tmp_path))
+            resolve_links(str(tmp_path))

@@ -147,11 +147,11 @@ class Target(MemoryStore):
             raise failures.pop(0)
         return super().delete(entry)
 
-    def sweep(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
-        self.log.append("sweep")
-        return super().sweep(copies) | self.stuck
+    def remove_leftovers(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
+        self.log.append("remove_leftovers")
+        return super().remove_leftovers(copies) | self.stuck
 
-    def make_room(self) -> bool:
+    def free_space(self) -> bool:
         self.log.append("make room")
         self.room -= 1
         return self.room >= 0
@@ -246,7 +246,7 @@ def test_the_whole_of_a_plan(bench: Bench) -> None:
     found = bench.run(plan)
 
     assert bench.target.log == [
-        "sweep",
+        "remove_leftovers",
         "put a",
         "put d/",
         "show a",
@@ -297,7 +297,7 @@ def test_an_empty_plan_sweeps_all_the_same(bench: Bench) -> None:
     """What a killed pass left goes, also when there is nothing to do."""
 
     assert bench.run(Plan()) == []
-    assert bench.target.log == ["sweep"]
+    assert bench.target.log == ["remove_leftovers"]
 
 
 def test_what_cannot_be_swept_is_told_and_keeps_nothing_back(bench: Bench) -> None:
@@ -379,7 +379,7 @@ def test_a_key_that_a_listing_left_out_is_not_cleared_away(bench: Bench) -> None
     found, message = bench.run_to_its_end(plan, ListingInconsistent)
 
     assert (found, message) == ([], 'the source was not listed completely: "x" exists')
-    assert bench.target.log == ["sweep"]
+    assert bench.target.log == ["remove_leftovers"]
 
 
 @pytest.mark.parametrize("kind", ["clears", "deletes"])

@@ -16,7 +16,8 @@ from support.agents import PACKAGE_ROOT
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem
 from s32s_agent.stores.local.path_root import PathRoot, open_root
-from s32s_agent.stores.local.source import LocalReader, Root, stamp_of
+from s32s_agent.stores.local.root import Root
+from s32s_agent.stores.local.source import LocalSource, stamp_of
 from s32s_agent.stores.local.tree import Tree
 
 MIB = 1 << 20
@@ -62,8 +63,8 @@ def top(tmp_path: Path) -> Path:
     return top
 
 
-def reader(opener: Opener, top: Path, *rows: IndexRow, follow: bool = False) -> LocalReader:
-    return LocalReader(opener(str(top)), lambda: rows, follow_links=follow)
+def reader(opener: Opener, top: Path, *rows: IndexRow, follow: bool = False) -> LocalSource:
+    return LocalSource(opener(str(top)), lambda: rows, follow_links=follow)
 
 
 def scan(*arguments: object, **options: bool) -> dict[str, Entry | Problem]:

@@ -34,9 +34,12 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.stores.base import Attributes, Published, Staged
-from s32s_agent.stores.local import tree as tree_module
-from s32s_agent.stores.local.target import LocalOptions, LocalStore, open_target
-from s32s_agent.stores.local.tree import OpenFile, Owner, Tree, translated
+from s32s_agent.stores.local import files, syscalls
+from s32s_agent.stores.local.files import OpenFile
+from s32s_agent.stores.local.owners import Owner
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget, open_target
+from s32s_agent.stores.local.translate import translate
+from s32s_agent.stores.local.tree import Tree
 
 RUN = "20261122T204012Z-abcdef"
 NOW = datetime(2026, 11, 22, 20, 40, 12, tzinfo=UTC)
@@ -58,7 +61,7 @@ def outside(tmp_path: Path) -> Path:
     return path
 
 
-Open = Callable[..., LocalStore]
+Open = Callable[..., LocalTarget]
 
 
 @pytest.fixture
@@ -68,9 +71,9 @@ def opened(root: Path) -> Iterator[Open]:
 
         def make(
             rows: list[IndexRow] | None = None, *, trust: bool = True, **options: object
-        ) -> LocalStore:
+        ) -> LocalTarget:
             chosen = LocalOptions(**{"run_id": RUN, "durable": False, **options})  # type: ignore[arg-type]
-            store = LocalStore(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
+            store = LocalTarget(Tree(str(root)), Rows(rows or ()), chosen, trust_index=trust)
             stack.callback(store.close)
             return store
 
@@ -86,22 +89,22 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         return -1
 
     if request.param != "openat2":
-        monkeypatch.setattr(tree_module._LIBC, "syscall", refuse)
+        monkeypatch.setattr(syscalls.LIBC, "syscall", refuse)
 
 
-def scan(store: LocalStore) -> list[Entry]:
+def scan(store: LocalTarget) -> list[Entry]:
     """Scan; no problem is expected."""
     found = list(store.scan())
     assert not [each for each in found if isinstance(each, Problem)]
     return [each for each in found if isinstance(each, Entry)]
 
 
-def keys(store: LocalStore) -> list[str]:
+def keys(store: LocalTarget) -> list[str]:
     return [each.key for each in scan(store)]
 
 
 def install(
-    store: LocalStore, key: str, data: bytes, replaces: Entry | None = None
+    store: LocalTarget, key: str, data: bytes, replaces: Entry | None = None
 ) -> Published:
     (shown,) = store.publish([store.put(copy_of(key, data, replaces), Bytes((data,)))])
     return shown
@@ -557,7 +560,7 @@ def test_an_edit_between_the_renaming_and_the_stamp_is_not_vouched_for(
 ) -> None:
     """A file that was edited in place, in the same size, before its stamp was taken is not believed to be ours."""
 
-    class Edited(LocalStore):
+    class Edited(LocalTarget):
         def _sync_names(self, staged: Sequence[Staged]) -> None:
             super()._sync_names(staged)
             (root / "a").write_bytes(b"bad")
@@ -646,7 +649,7 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
     """What was kept for longer than the days goes; foreign names stay."""
     old, young = named(timedelta(days=7, seconds=1)), named(timedelta(days=7))
     fill_trash(root, old, young, "by-hand", "20200101T000000Z")
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
     kept = {path.name for path in (root / ".s32s" / "trash").iterdir()}
     assert kept == {young, "by-hand", "20200101T000000Z"}
@@ -655,10 +658,10 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
 def test_an_empty_trash_leaves_no_directory(opened: Open, root: Path) -> None:
     """With the last of it the trash itself goes."""
     fill_trash(root, named(timedelta(days=30)))
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
     assert list(root.iterdir()) == []
-    opened().tidy(NOW)
+    opened().prune(NOW)
 
 
 def test_make_room_gives_up_the_trash(opened: Open, root: Path) -> None:
@@ -667,9 +670,9 @@ def test_make_room_gives_up_the_trash(opened: Open, root: Path) -> None:
     write(root, {"a": b""})
     store = opened()
 
-    assert store.make_room()
+    assert store.free_space()
     assert set(root.iterdir()) == {root / "a"}
-    assert not store.make_room()
+    assert not store.free_space()
 
 
 @pytest.mark.parametrize("place", [".s32s", ".s32s/trash", f".s32s/trash/{RUN}"])
@@ -688,9 +691,9 @@ def test_the_trash_never_leads_out_of_the_directory(
         store.delete(Entry("x", 1))
     shown = install(store, "y", b"new", edited("y", b"2"))
     with contextlib.suppress(AgentError):
-        store.tidy(NOW + timedelta(days=99))
+        store.prune(NOW + timedelta(days=99))
     with contextlib.suppress(AgentError):
-        store.make_room()
+        store.free_space()
 
     assert isinstance(shown.error, EntryError)
     assert canary(outside) == before
@@ -713,7 +716,7 @@ def test_only_the_agent_s_own_temporaries_are_swept(
     scan(store)
     (root / "d/.s32s-tmp.2").unlink()  # gone already is as good
 
-    assert (store.sweep(), store.sweep()) == ({}, {})
+    assert (store.remove_leftovers(), store.remove_leftovers()) == ({}, {})
     assert set(snapshot(root)) == {
         "d",
         "d/s32s-tmp.3",
@@ -733,9 +736,9 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
         "import os, sys, types; from s32s_agent.stores.local.target import *;"
         "tree = Tree(sys.argv[1]); os.fchdir(tree.fd);"
         "os.setegid(65534); os.seteuid(65534);"
-        "store = LocalStore(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
+        "store = LocalTarget(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
-        "list(store.scan()); print(store.sweep())"
+        "list(store.scan()); print(store.remove_leftovers())"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, root],
@@ -793,7 +796,7 @@ def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Pat
     assert leftovers(root) == []
     (shown,) = store.publish([store.put(copy, Bytes((b"new",)))])
 
-    assert "stands in the way" in str(shown.error)
+    assert "blocked by an existing link, file or directory" in str(shown.error)
     assert snapshot(root) == {"place": b"precious"}
 
 
@@ -833,11 +836,11 @@ def test_a_link_in_a_directory_s_place_is_never_followed(
     store = opened()
     for key in ("d/a", "d/new", "d/d/b", "e/d/b", "d/deep/new/x", "d/new/"):
         entry = entry_of(key, b"")
-        with pytest.raises(EntryError, match="stands in the way"):
+        with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
             store.put(Copy(entry, Why.NEW), Bytes((b"",)))
-        with pytest.raises(EntryError, match="stands in the way"):
+        with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
             store.delete(entry)
-    with pytest.raises(EntryError, match="stands in the way"):
+    with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
         store.delete(Entry("d/", kind=Kind.DIRECTORY))
 
     assert canary(outside) == before
@@ -863,7 +866,9 @@ def test_a_directory_in_a_file_s_place_is_an_entry_s_failure(opened: Open, root:
 def test_a_file_in_a_directory_s_place_is_an_entry_s_failure(opened: Open, root: Path) -> None:
     """What needs a directory where there is a file fails, and the file stays."""
     write(root, {"a": b"precious"})
-    with pytest.raises(EntryError, match='"a/b": a link, file or directory'):
+    with pytest.raises(
+        EntryError, match='"a/b": blocked by an existing link, file or directory'
+    ):
         opened().put(copy_of("a/b"), Bytes((b"",)))
 
     assert snapshot(root) == {"a": b"precious"}
@@ -968,7 +973,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
     with or_skip(), small_tmpfs(place, "size=1m"):
         write(place, {"a": b"precious"})
         with contextlib.suppress(AgentError):
-            opened().tidy(NOW)
+            opened().prune(NOW)
 
         assert (place / "a").read_bytes() == b"precious"
 
@@ -976,7 +981,7 @@ def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) ->
 def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
     """ENOSPC is said as such, before and while the bytes come; nothing lies about."""
     options = LocalOptions(RUN, durable=False)
-    with contextlib.closing(LocalStore(Tree(str(mount)), Rows(), options)) as store:
+    with contextlib.closing(LocalTarget(Tree(str(mount)), Rows(), options)) as store:
         for size in (2 << 20, 1 << 10):
             if size < 1 << 20:
                 with contextlib.suppress(OSError), (mount / "filler").open("wb", 0) as stream:
@@ -1044,7 +1049,7 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
                     store.delete(entry_of(key, b"evil"))
                 except (EntryError, DirectoryError) as error:
                     failures.append(error)
-            store.sweep()
+            store.remove_leftovers()
 
     assert canary(outside) == before
     assert failures
@@ -1057,15 +1062,15 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
 def test_two_passes_never_write_one_directory(opened: Open) -> None:
     """The directory itself is claimed, whatever config and state the other pass has."""
     first, second = opened(), opened()
-    first.claim()
+    first.lock()
 
     with pytest.raises(LockHeld, match="another pass is at work in it"):
-        second.claim()
+        second.lock()
 
 
 def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
     """After the store is closed its descriptor cannot be somebody else's."""
-    store = LocalStore(Tree(str(root)), Rows(), LocalOptions(RUN))
+    store = LocalTarget(Tree(str(root)), Rows(), LocalOptions(RUN))
     store.close()
 
     with pytest.raises(DirectoryError):
@@ -1093,11 +1098,11 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
         (errno.ENAMETOOLONG, DirectoryError, "file system"),
     ],
 )
-def test_what_the_system_says_is_translated(
+def test_what_the_system_says_is_translate(
     number: int, kind: type[AgentError], remedy: str
 ) -> None:
     """Each error number means trouble with one entry, with the directory, or with the disk."""
-    error = translated(OSError(number, os.strerror(number)), "k")
+    error = translate(OSError(number, os.strerror(number)), "k")
 
     assert type(error) is kind
     assert remedy in error.remedy
@@ -1126,7 +1131,7 @@ def test_a_temporary_that_cannot_be_removed_is_told(opened: Open, root: Path) ->
     with immutable(root / ".s32s-tmp.1"):
         store = opened()
         scan(store)
-        hindered = store.sweep()
+        hindered = store.remove_leftovers()
 
     assert [(place, type(error)) for place, error in hindered.items()] == [
         (".s32s-tmp.1", DirectoryError)
@@ -1152,8 +1157,8 @@ def test_the_disk_begins_with_a_large_file_before_its_end(
     """In whatever order the ranges come; and only where a sync will wait for it."""
     begun: list[range] = []
     monkeypatch.setattr(
-        tree_module,
-        "start_writing",
+        files,
+        "start_writeback",
         lambda _, position, size: begun.append(range(position, position + size)),
     )
     length = 8 << 20

@@ -25,7 +25,7 @@ from s32s_agent.errors import (
 from s32s_agent.model import Copy, Entry, Why
 from s32s_agent.stores.base import File, RangedContent
 from s32s_agent.stores.local.partial_downloads import is_one, name_of, to_go_on_with
-from s32s_agent.stores.local.target import LocalOptions, LocalStore
+from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE, RANGED_FROM
 
@@ -59,9 +59,9 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(root: Path) -> Iterator[LocalStore]:
+def store(root: Path) -> Iterator[LocalTarget]:
     options = LocalOptions("20261122T204012Z-ab", durable=False)
-    with contextlib.closing(LocalStore(Tree(str(root)), Rows(), options)) as opened:
+    with contextlib.closing(LocalTarget(Tree(str(root)), Rows(), options)) as opened:
         yield opened
 
 
@@ -119,7 +119,7 @@ def test_what_came_of_a_blocked_entry_is_gone_on_with() -> None:
     ],
 )
 def test_a_download_goes_on_behind_what_is_surely_whole(
-    store: LocalStore, root: Path, length: int, kept: int
+    store: LocalTarget, root: Path, length: int, kept: int
 ) -> None:
     """The last ranges may have holes, so they are fetched again; nothing beyond stays in the file."""
     leave(root, length)
@@ -137,7 +137,7 @@ def test_a_download_goes_on_behind_what_is_surely_whole(
     "failure", [Stopped("now"), StoreUnavailable("gone"), AccessDenied("expired")]
 )
 def test_what_came_before_an_interruption_is_kept(
-    store: LocalStore, root: Path, failure: AgentError
+    store: LocalTarget, root: Path, failure: AgentError
 ) -> None:
     """It stays out of sight, and the next attempt goes on with it."""
     leave(root, SIZE - 1)
@@ -164,7 +164,7 @@ def test_what_came_before_an_interruption_is_kept(
     ],
 )
 def test_what_cannot_be_right_is_not_kept(
-    store: LocalStore, root: Path, failure: Exception
+    store: LocalTarget, root: Path, failure: Exception
 ) -> None:
     """After a failure that is not of passing kind, nothing stays, and the next attempt begins anew."""
     leave(root, SIZE - 1)
@@ -178,7 +178,7 @@ def test_what_cannot_be_right_is_not_kept(
 
 
 def test_a_content_that_only_comes_as_a_stream_keeps_nothing(
-    store: LocalStore, root: Path
+    store: LocalTarget, root: Path
 ) -> None:
     """A stream cannot be gone on with."""
 
@@ -192,7 +192,7 @@ def test_a_content_that_only_comes_as_a_stream_keeps_nothing(
 
 
 def test_a_sweep_keeps_what_a_copy_goes_on_with_and_nothing_else(
-    store: LocalStore, root: Path
+    store: LocalTarget, root: Path
 ) -> None:
     """What belongs to another version, or to no copy of the plan, goes."""
     leave(root, SIZE - 1)
@@ -200,20 +200,20 @@ def test_a_sweep_keeps_what_a_copy_goes_on_with_and_nothing_else(
     (root / "d" / ".s32s-tmp.0123456789abcdef").touch()
     list(store.scan())
 
-    assert store.sweep([COPY]) == {}
+    assert store.remove_leftovers([COPY]) == {}
     assert names(root) == [name_of(ENTRY)]
     list(store.scan())
-    assert store.sweep([]) == {}
+    assert store.remove_leftovers([]) == {}
     assert names(root) == []
 
 
 def test_a_leftover_goes_when_the_entry_came_by_another_way(
-    store: LocalStore, root: Path
+    store: LocalTarget, root: Path
 ) -> None:
     """A version that was replaced meanwhile, or a stream in place of ranges: nothing temporary stays."""
     leave(root, SIZE - 1)
     list(store.scan())
-    store.sweep([COPY])
+    store.remove_leftovers([COPY])
 
     list(store.publish([store.put(copy_of(ENTRY.key, b"new"), Bytes((b"new",)))]))
 
@@ -221,7 +221,7 @@ def test_a_leftover_goes_when_the_entry_came_by_another_way(
 
 
 def test_an_entry_that_was_staged_when_the_pass_ended_is_not_fetched_again(
-    store: LocalStore, root: Path
+    store: LocalTarget, root: Path
 ) -> None:
     """What is whole but not shown yet, because of a signal, is nearly all there for the next pass."""
     leave(root, SIZE - 1)
@@ -233,7 +233,7 @@ def test_an_entry_that_was_staged_when_the_pass_ended_is_not_fetched_again(
     assert content.kept == [3 * RANGE]
 
 
-def test_an_entry_that_cannot_be_shown_leaves_nothing(store: LocalStore, root: Path) -> None:
+def test_an_entry_that_cannot_be_shown_leaves_nothing(store: LocalTarget, root: Path) -> None:
     """A directory in its place: the bytes do not stay to fill the disk."""
     (root / ENTRY.key).mkdir()
 
@@ -269,7 +269,7 @@ def fifo(path: Path, _: Path) -> None:
 
 @pytest.mark.parametrize("plant", [second_name, symbolic_link, other_owner, directory, fifo])
 def test_a_planted_leftover_leads_to_nobody_s_file(
-    store: LocalStore, root: Path, tmp_path: Path, plant: Callable[[Path, Path], None]
+    store: LocalTarget, root: Path, tmp_path: Path, plant: Callable[[Path, Path], None]
 ) -> None:
     """Who guesses the name of a leftover gains nothing: what is there is not written to, and the file is right."""
     if os.geteuid() != 0 and plant is other_owner:

@@ -22,16 +22,23 @@ _SKIPPED = "what was to take their place was skipped"
 _INCOMPLETE = 'the source was not listed completely: "{}" exists'
 
 
-def carry_out(plan: Plan, context: MappingContext) -> Iterator[Outcome | Withheld]:
+def carry_out(
+    plan: Plan, context: MappingContext, leftovers: Sequence[str] = ()
+) -> Iterator[Outcome | Withheld]:
     """Do what the plan says and yield what became of each action.
 
     The index learns of an entry after the entry is published, and forgets a key after it is gone.
+
+    Args:
+        plan: what to do.
+        context: what it is done with.
+        leftovers: what the scan of the target met of an earlier run.
 
     Raises:
         ListingInconsistent: something that the source was thought to lack is there.
         AgentError: nothing more can be done in this mapping.
     """
-    for place, error in context.target.remove_leftovers(plan.copies).items():
+    for place, error in context.target.remove_leftovers(leftovers, plan.copies).items():
         yield Outcome(Status.SKIPPED, place, error=error)
     context.index.forget(plan.forgotten)
     if present := find_present(plan.clears, context):
@@ -91,7 +98,7 @@ def _copy_blocked(
 ) -> Iterator[Outcome | Withheld]:
     """Copy what something stands in the way of. That goes when the bytes are here and proven, and not before.
 
-    When any copy of the mapping failed, it stays. A store that shows at once can take the bytes only after it has gone.
+    When any copy of the mapping failed, it stays. A store that publishes on put takes the bytes only afterwards.
     """
     ready = [copy for copy in plan.copies if copy.blocked]
     early = [copy for copy in ready if not _must_be_late(copy, context)]
@@ -119,7 +126,7 @@ def _copy_blocked(
 
 def _must_be_late(copy: Copy, context: MappingContext) -> bool:
     """Return whether the bytes can be taken only when nothing stands in the way any more."""
-    return context.target.shows_at_once or copy.entry.kind is Kind.DIRECTORY
+    return context.target.publishes_on_put or copy.entry.kind is Kind.DIRECTORY
 
 
 def _publish_held(batch: Batch, context: MappingContext) -> Iterator[Outcome]:
@@ -165,7 +172,7 @@ def _held_back(
 
 def _clear(clears: Sequence[Delete], context: MappingContext) -> Iterator[Outcome]:
     """Remove what stands in the way, to the last of it, since what takes its place is here already."""
-    if not context.target.shows_at_once:
+    if not context.target.publishes_on_put:
         context.target.make_durable()
         context = replace(context, meter=replace(context.meter, cancel=Stop()))
     yield from delete_entries(clears, context)

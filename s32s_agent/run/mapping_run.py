@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent.cancellation import Stop
-from s32s_agent.errors import AgentError, DirectoryError, ListingInconsistent
+from s32s_agent.errors import AgentError, DirectoryError
 from s32s_agent.model import (
     Check,
     Entry,
@@ -17,25 +17,22 @@ from s32s_agent.model import (
     Mapping,
     Outcome,
     Plan,
-    Problem,
     Role,
     Stamp,
     Status,
     Withheld,
 )
-from s32s_agent.plan.compare import Difference, OutOfOrder, difference
+from s32s_agent.plan.compare import Difference
 from s32s_agent.plan.plan import DeleteGuards, lifted, make_plan
 from s32s_agent.run import execute, sandbox
 from s32s_agent.run.context import MappingContext, RunContext
 from s32s_agent.run.hashing import equal_by_hash
 from s32s_agent.run.metering import Meter
 from s32s_agent.run.report import MappingReport
+from s32s_agent.run.scanning import compare_sides
 from s32s_agent.run.sides import Sides, open_sides
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.state.pending import local_path
-
-_COUNTED = 500
-"""Entries of a listing that are counted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +59,20 @@ class MappingRun:
     def _execute(self, report: MappingReport) -> None:
         run, guards = self.run, self._guards()
         index = self._index()
-        with open_sides(run, self.mapping, self.directory, index, guards) as sides:
+        with open_sides(run, self.mapping, self.directory, index) as sides:
             context = self._context(sides, index)
-            try:
-                plan = self._plan(sides, context, guards)
-            except ListingInconsistent:
-                index.note_seams(())  # the next listing goes page by page
-                raise
+            run.progress.start(f"{self.mapping.name}: comparing", 0, 0)
+            found = compare_sides(sides, self.mapping, index, guards, run.progress)
+            plan = self._plan(found.difference, sides, context, guards)
             self._report_plan(plan, report)
             if run.options.dry_run:
                 run.show_plan(self.mapping, plan)
                 return
-            self._carry_out(plan, context, report)
+            self._carry_out(plan, found.target.leftovers, context, report)
             sides.target.prune(run.now)
+            mounts = found.source.mounts
+            if mounts is not None and mounts != index.mounts:
+                index.note_mounts(mounts)
 
     def _guards(self) -> DeleteGuards:
         sync = self.run.settings.sync
@@ -98,9 +96,10 @@ class MappingRun:
 
     # --- the plan ---
 
-    def _plan(self, sides: Sides, context: MappingContext, guards: DeleteGuards) -> Plan:
+    def _plan(
+        self, found: Difference, sides: Sides, context: MappingContext, guards: DeleteGuards
+    ) -> Plan:
         run = self.run
-        found = self._difference(sides, context)
         run.progress.start(f"{self.mapping.name}: hashing", len(found.checks), 0)
 
         def version_in_s3(check: Check) -> tuple[str, tuple[int, ...]]:
@@ -128,33 +127,6 @@ class MappingRun:
 
     def _local_entry(self, check: Check) -> Entry:
         return check.found if self._is_slave else check.entry
-
-    def _difference(self, sides: Sides, context: MappingContext) -> Difference:
-        """Compare both sides; a store that turns out to list in another order is listed again, sorted."""
-        remote = sides.remote
-        self.run.progress.start(f"{self.mapping.name}: comparing", 0, 0)
-        try:
-            found = self._compare(context)
-        except OutOfOrder:
-            if remote.sort or not remote.may_be_unordered:
-                raise
-            remote.sort = True
-            found = self._compare(context)
-            context.index.note_unordered()
-        if remote.learned is not None and remote.learned != remote.seams:
-            context.index.note_seams(remote.learned)
-        return found
-
-    def _compare(self, context: MappingContext) -> Difference:
-        source, target = context.source.scan(), context.target.scan()
-        return difference(self._counted(source), self._counted(target), self.mapping)
-
-    def _counted(self, found: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
-        """Yield what a listing yields, and show how far it is."""
-        for number, each in enumerate(found, 1):
-            if number % _COUNTED == 0:
-                self.run.progress.advance(_COUNTED, 0)
-            yield each
 
     def _adopt(self, plan: Plan, equal: dict[str, Stamp], context: MappingContext) -> None:
         """Write files to the index that were found to be right already."""
@@ -184,16 +156,22 @@ class MappingRun:
         for withheld in plan.withheld:
             log.error("deletes.withheld", count=withheld.count, reason=withheld.reason)
 
-    def _carry_out(self, plan: Plan, context: MappingContext, report: MappingReport) -> None:
+    def _carry_out(
+        self,
+        plan: Plan,
+        leftovers: Sequence[str],
+        context: MappingContext,
+        report: MappingReport,
+    ) -> None:
         run = self.run
         log = run.log.bind(mapping=self.mapping.name)
         entries = len(plan.clears) + len(plan.copies) + len(plan.deletes)
         run.progress.start(self.mapping.name, entries, plan.bytes)
         with self._changes(plan) as changed:
-            for each in execute.carry_out(plan, context):
+            for each in execute.carry_out(plan, context, leftovers):
                 if isinstance(each, Withheld):
                     # A listing that left something out proves nothing for the next one.
-                    context.index.note_seams(())
+                    context.index.note_boundaries(())
                     report.add_withheld(each)
                     log.error("deletes.withheld", count=each.count, reason=each.reason)
                     continue

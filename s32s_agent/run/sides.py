@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from s32s_agent.config.settings import Symlinks
 from s32s_agent.errors import ConfigError, DeletesRefused
 from s32s_agent.model import Entry, Mapping, Role
-from s32s_agent.plan.plan import DeleteGuards
 from s32s_agent.run.context import RunContext
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import Content, Source, Target
 from s32s_agent.stores.local.path_root import open_root
 from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.memory import MemoryStore
+from s32s_agent.stores.s3.source import S3Source
 from s32s_agent.stores.s3.target import S3Target, UploadOptions
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
@@ -34,7 +34,7 @@ class Sides(NamedTuple):
 
     source: Source
     target: Target
-    remote: S3Target
+    remote: S3Source | S3Target
     """The one of them that is in S3."""
     open_local: Callable[[Entry], AbstractContextManager[Content]]
     """Opens a file of the one that is a directory."""
@@ -46,7 +46,6 @@ def open_sides(
     mapping: Mapping,
     directory: str,
     index: MappingIndex,
-    guards: DeleteGuards,
 ) -> Iterator[Sides]:
     """Open both sides, and close them at the end.
 
@@ -55,24 +54,24 @@ def open_sides(
         mapping: whose sides they are.
         directory: the local one, its links resolved.
         index: the mapping's.
-        guards: what must hold for absence at the source to be believed.
 
     Raises:
         DeletesRefused: a master's directory cannot be opened, so nothing is known about what is in it.
         DirectoryError: a slave's directory cannot be opened or made.
         ConfigError: a slave on a system without POSIX calls.
     """
-    remote = _remote(context, mapping)
-    remote.sort, remote.seams = index.unordered, index.seams
     if context.settings.role is Role.SLAVE:
+        # A slave has nothing with which it could write or delete in S3.
+        bucket = S3Source(context.connection, mapping.location)
         with _target_directory(context, directory, index) as target:
-            yield Sides(remote, target, remote, target.open)
+            yield Sides(bucket, target, bucket, target.open)
     else:
-        with _source_directory(context, directory, index, guards) as source:
+        remote = _s3_target(context, mapping)
+        with _source_directory(context, directory, index) as source:
             yield Sides(source, remote, remote, source.open)
 
 
-def _remote(context: RunContext, mapping: Mapping) -> S3Target:
+def _s3_target(context: RunContext, mapping: Mapping) -> S3Target:
     settings = context.settings
     options = UploadOptions(
         Uploads(Path(settings.state_dir, UPLOADS)),
@@ -87,9 +86,8 @@ def _remote(context: RunContext, mapping: Mapping) -> S3Target:
 
 @contextlib.contextmanager
 def _source_directory(
-    context: RunContext, directory: str, index: MappingIndex, guards: DeleteGuards
+    context: RunContext, directory: str, index: MappingIndex
 ) -> Iterator[LocalSource]:
-    """Open the directory that is read. Mounts that an earlier run found in it are missed unless a guard is lifted."""
     try:
         root = open_root(directory)
     except OSError as error:
@@ -101,11 +99,9 @@ def _source_directory(
             index.rows,
             trust_index=not context.options.verify,
             follow_links=context.settings.sync.symlinks is Symlinks.FOLLOW,
-            mounts=index.mounts if guards.known_mounts else (),
+            enters_mounts=True,
         )
         yield source
-        if tuple(source.mounts) != index.mounts:
-            index.note_mounts(source.mounts)
 
 
 @contextlib.contextmanager

@@ -55,10 +55,10 @@ def stage_entry(copy: Copy, context: MappingContext, space: SpaceMaker) -> Stage
         try:
             return _transfer(copy, context)
         except SourceChanged:
-            fresh = context.source.fresh(copy.entry)
-            if attempt == ATTEMPTS or fresh is None:
+            current = context.source.current_version(copy.entry)
+            if attempt == ATTEMPTS or current is None:
                 raise
-            copy = copy._replace(entry=fresh)
+            copy = copy._replace(entry=current)
         except DiskFull:
             if attempt == ATTEMPTS or not space.make(times):
                 raise

@@ -36,7 +36,7 @@ from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 
 pytestmark = pytest.mark.hostile
 
@@ -70,12 +70,13 @@ class Slave:
             Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
         stop = Sleepless()
-        source = S3Store(self.connection, Location(self.server.bucket, "data"))
+        source = S3Source(self.connection, Location(self.server.bucket, "data"))
         with (
             contextlib.closing(store),
             contextlib.closing(Index(self.directory / "index.db")) as index,
         ):
-            list(store.scan())
+            scan = store.scan()
+            list(scan)
             context = MappingContext(
                 source,
                 store,
@@ -83,7 +84,7 @@ class Slave:
                 4,
                 Meter(Throttle(None, stop), stop, lambda _entries, _bytes: None),
             )
-            found = carry_out(Plan(copies=(copy,)), context)
+            found = carry_out(Plan(copies=(copy,)), context, scan.learned.leftovers)
             return [each for each in found if isinstance(each, Outcome)]
 
     def tree(self) -> dict[str, str]:

@@ -188,7 +188,8 @@ class World:
         meter = Meter(Throttle(None, stop), stop, lambda _count, _size: None)
         context = MappingContext(source, target, self.index, 3, meter)
         is_slave = target is local
-        found = difference(source.scan(), target.scan(), MAPPING)
+        target_scan = target.scan()
+        found = difference(source.scan(), target_scan, MAPPING)
 
         def there(check: Check) -> Entry:
             return check.entry if is_slave else check.found
@@ -207,7 +208,7 @@ class World:
         )
         self.plan = plan
         self.outcomes.clear()
-        self.outcomes.extend(carry_out(plan, context))
+        self.outcomes.extend(carry_out(plan, context, target_scan.learned.leftovers))
         return plan
 
     def pull(self, bucket: Entries, failing: dict[str, str] | None = None) -> Plan:

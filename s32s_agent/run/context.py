@@ -8,7 +8,7 @@ from datetime import datetime
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import Settings
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.output.progress import Progress
@@ -46,7 +46,7 @@ class RunContext:
     now: datetime
     log: FilteringBoundLogger
     progress: Progress
-    cancel: Stop
+    cancel_token: CancelToken
     connection: Connection
     index: Index
     pending: Pending
@@ -68,6 +68,6 @@ class MappingContext:
     """Before an entry is tried again, up to twice this, then up to four times."""
 
     @property
-    def cancel(self) -> Stop:
+    def cancel_token(self) -> CancelToken:
         """What cancels the work on this mapping."""
-        return self.meter.cancel
+        return self.meter.cancel_token

@@ -18,7 +18,6 @@ from s32s_agent.errors import (
     DirectoryError,
     DiskFull,
     EntryUnreadable,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, IndexRow, Outcome, Status
@@ -105,9 +104,7 @@ def stage_all(
         for each in results:
             if each is None:
                 context.meter.refresh()
-            elif isinstance(result := each[1], Stopped):
-                continue
-            elif isinstance(result, Exception):
+            elif isinstance(result := each[1], Exception):
                 is_systemic = isinstance(result, _SYSTEMIC_ERRORS)
                 failures_in_a_row = failures_in_a_row + 1 if is_systemic else 0
                 yield _failure(each[0], result)
@@ -147,7 +144,7 @@ def _staged(
     workers = min(context.workers, len(copies))
     most = max(context.workers, min(context.workers * SMALL_AT_ONCE, MAX_THREADS))
     spare = Spare(min(most, len(copies)))
-    return in_parallel_or_idle(stage, copies, workers, context.cancel, spare)
+    return in_parallel_or_idle(stage, copies, workers, context.cancel_token, spare)
 
 
 def _failure(copy: Copy, error: Exception) -> Outcome:

@@ -20,13 +20,17 @@ def find_present(deletes: Iterable[Delete], context: MappingContext) -> str:
     A directory is only ever removed empty, so it needs no confirmation.
 
     Raises:
-        Stopped: the run was cancelled.
+        Cancelled: the run was cancelled.
         AgentError: the source did not answer for a key, so nothing is confirmed.
     """
     files = [each.entry.key for each in deletes if each.entry.kind is not Kind.DIRECTORY]
     meter = context.meter
     results = in_parallel(
-        context.source.confirm_absent, files, context.workers, meter.cancel, meter.refresh
+        context.source.confirm_absent,
+        files,
+        context.workers,
+        meter.cancel_token,
+        meter.refresh,
     )
     with contextlib.closing(results):
         for key, absent in results:
@@ -35,7 +39,7 @@ def find_present(deletes: Iterable[Delete], context: MappingContext) -> str:
                 raise absent
             if not absent:
                 return key
-    context.cancel.check()
+    context.cancel_token.check()
     return ""
 
 
@@ -45,7 +49,7 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
     The index forgets each key after it is gone, also when this ends early.
 
     Raises:
-        Stopped: the run was cancelled.
+        Cancelled: the run was cancelled.
     """
     files = [each for each in deletes if each.entry.kind is not Kind.DIRECTORY]
     directories = [each for each in deletes if each.entry.kind is Kind.DIRECTORY]
@@ -53,13 +57,16 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
     try:
         for some, workers in ((files, context.workers), (directories, 1)):
             results = in_parallel(
-                lambda each: context.target.delete(each.entry), some, workers, context.cancel
+                lambda each: context.target.delete(each.entry),
+                some,
+                workers,
+                context.cancel_token,
             )
             with contextlib.closing(results):
                 for delete, result in results:
                     yield from _outcome(delete.entry.key, result, removed)
                     context.meter.count_entry()
-            context.cancel.check()
+            context.cancel_token.check()
     finally:
         context.index.forget(removed)
 

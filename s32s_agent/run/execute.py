@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import Blocked, DeletesRefused, ListingInconsistent
 from s32s_agent.model import Copy, Delete, Kind, Outcome, Plan, Status, Withheld
 from s32s_agent.plan import keys
@@ -90,7 +90,7 @@ def _copy(plan: Plan, context: MappingContext) -> Iterator[Outcome]:
         free = [copy for copy in plan.copies if not copy.blocked]
         yield from stage_all(free, batch, context)
         yield from publish_batch(batch, context)
-    context.cancel.check()
+    context.cancel_token.check()
 
 
 def _copy_blocked(
@@ -106,7 +106,7 @@ def _copy_blocked(
     with new_batch(context, held=True) as batch:
         if not failures.count:
             yield from failures.counted(stage_all(early, batch, context))
-            context.cancel.check()
+            context.cancel_token.check()
             ready = [*(staged.copy for staged, _ in batch.staged), *late]
         if failures.count:
             yield from _held_back(ready, plan.clears, failures.reason, failures.last)
@@ -121,7 +121,7 @@ def _copy_blocked(
         yield from failures.counted(_publish_held(batch, context))
         yield from failures.counted(stage_all(late, batch, context))
         yield from failures.counted(_publish_held(batch, context))
-    context.cancel.check()
+    context.cancel_token.check()
 
 
 def _must_be_late(copy: Copy, context: MappingContext) -> bool:
@@ -174,5 +174,5 @@ def _clear(clears: Sequence[Delete], context: MappingContext) -> Iterator[Outcom
     """Remove what stands in the way, to the last of it, since what takes its place is here already."""
     if not context.target.publishes_on_put:
         context.target.make_durable()
-        context = replace(context, meter=replace(context.meter, cancel=Stop()))
+        context = replace(context, meter=replace(context.meter, cancel_token=CancelToken()))
     yield from delete_entries(clears, context)

@@ -34,7 +34,7 @@ def equal_by_hash(
         meter: counts, and may cancel.
 
     Raises:
-        Stopped: the run was cancelled.
+        Cancelled: the run was cancelled.
         AgentError: the store failed; a file that cannot be read is not equal.
     """
 
@@ -45,7 +45,7 @@ def equal_by_hash(
         digests = [Digest()] if is_md5(etag) else [Digest(part) for part in part_sizes]
         with open_local(check) as content:
             for chunk in content.chunks():
-                meter.cancel.check()
+                meter.cancel_token.check()
                 for digest in digests:
                     digest.update(chunk)
                 meter.progress(0, len(chunk))
@@ -54,12 +54,12 @@ def equal_by_hash(
             return content.stamp if is_equal else None
 
     equal: dict[str, Stamp] = {}
-    results = in_parallel(compare, checks, workers, meter.cancel, meter.refresh)
+    results = in_parallel(compare, checks, workers, meter.cancel_token, meter.refresh)
     with contextlib.closing(results):
         for check, result in results:
             if isinstance(result, Stamp):
                 equal[check.entry.key] = result
             elif isinstance(result, Exception) and not isinstance(result, EntryError):
                 raise result
-    meter.cancel.check()
+    meter.cancel_token.check()
     return equal

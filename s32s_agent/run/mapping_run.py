@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import AgentError, DirectoryError
 from s32s_agent.model import (
     Check,
@@ -90,8 +90,8 @@ class MappingRun:
             sides.target,
             index,
             run.settings.sync.workers,
-            Meter(run.throttle, Stop(run.cancel), run.progress.advance),
-            run.connection.patience.pause_seconds,
+            Meter(run.throttle, CancelToken(run.cancel_token), run.progress.advance),
+            run.connection.timeouts.pause_seconds,
         )
 
     # --- the plan ---

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.model import Stamp
 from s32s_agent.stores.base import Attributes, Content, File, RangedContent
 
@@ -20,12 +20,12 @@ class Throttle:
 
     Args:
         rate: bytes a second; None is no limit.
-        cancel: ends the waiting.
+        cancel_token: ends the waiting.
     """
 
-    def __init__(self, rate: int | None, cancel: Stop) -> None:
+    def __init__(self, rate: int | None, cancel_token: CancelToken) -> None:
         self._rate = rate
-        self._cancel = cancel
+        self._cancel_token = cancel_token
         self._lock = threading.Lock()
         self._free_at = 0.0
 
@@ -37,7 +37,7 @@ class Throttle:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + size / self._rate
             wait = self._free_at - now
-        self._cancel.sleep(wait)
+        self._cancel_token.sleep(wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Meter:
     """What counts entries and bytes of one mapping, and may slow or end the work on them; thread-safe."""
 
     throttle: Throttle
-    cancel: Stop
+    cancel_token: CancelToken
     """Of this mapping alone."""
     progress: Callable[[int, int], None]
     """Called with entries and bytes done."""
@@ -58,9 +58,9 @@ class Meter:
             prepaid: how many of them the throttle has let through already.
 
         Raises:
-            Stopped: the run was cancelled.
+            Cancelled: the run was cancelled.
         """
-        self.cancel.check()
+        self.cancel_token.check()
         self.throttle.take(max(0, size - prepaid))
         self.progress(0, size)
 
@@ -137,5 +137,5 @@ class _MeteredFile:
         self._file.write(chunk, position)
 
     def read(self, size: int, position: int) -> bytes:
-        self._meter.cancel.check()
+        self._meter.cancel_token.check()
         return self._file.read(size, position)

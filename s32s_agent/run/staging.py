@@ -46,11 +46,11 @@ def stage_entry(copy: Copy, context: MappingContext, space: SpaceMaker) -> Stage
     """Bring one entry's bytes to the target, trying again where that can help.
 
     Raises:
-        Stopped: the run was cancelled.
+        Cancelled: the run was cancelled.
         AgentError: the last attempt failed, or no other attempt can help.
     """
     for attempt in range(1, ATTEMPTS + 1):
-        context.cancel.check()
+        context.cancel_token.check()
         times = space.times
         try:
             return _transfer(copy, context)
@@ -66,7 +66,7 @@ def stage_entry(copy: Copy, context: MappingContext, space: SpaceMaker) -> Stage
             if attempt == ATTEMPTS:
                 raise
             pause = random.uniform(0, context.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
-            context.cancel.sleep(pause)
+            context.cancel_token.sleep(pause)
     raise AssertionError
 
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.trees import snapshot
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -89,7 +89,7 @@ def trees(draw: st.DrawFn) -> Entries:
     return found
 
 
-class Sleepless(Stop):
+class Sleepless(CancelToken):
     """Waits for nothing."""
 
     def sleep(self, seconds: float) -> None:
@@ -184,8 +184,8 @@ class World:
 
     def pass_between(self, source: Source, target: Target, local: LocalTarget) -> Plan:
         """Do what a pass does; give its plan."""
-        stop = Sleepless()
-        meter = Meter(Throttle(None, stop), stop, lambda _count, _size: None)
+        token = Sleepless()
+        meter = Meter(Throttle(None, token), token, lambda _count, _size: None)
         context = MappingContext(source, target, self.index, 3, meter)
         is_slave = target is local
         target_scan = target.scan()

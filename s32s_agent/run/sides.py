@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from s32s_agent.config.settings import Symlinks
+from s32s_agent.config.option_forms import Symlinks
 from s32s_agent.errors import ConfigError, DeletesRefused
 from s32s_agent.model import Entry, Mapping, Role
 from s32s_agent.run.context import RunContext

@@ -18,8 +18,9 @@ from s32s_agent.config.directories import (
     home_directories,
     protected_paths,
 )
+from s32s_agent.config.hook_commands import OnChange
 from s32s_agent.config.map_file import Maps, read_maps
-from s32s_agent.config.settings import HookSettings, OnChange, Settings
+from s32s_agent.config.settings import HookSettings, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.run import sandbox
@@ -55,9 +56,9 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
         AgentError: what stops every mapping.
     """
     if settings.role is Role.SLAVE and sys.platform != "win32":
-        from s32s_agent.stores.local.tree import owner_named  # noqa: PLC0415 (POSIX only)
+        from s32s_agent.stores.local.owners import find_owner  # noqa: PLC0415 (POSIX only)
 
-        owner_named(settings.sync.owner)
+        find_owner(settings.sync.owner)
     yield from _hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
     require_trusted_state(settings.state_dir)

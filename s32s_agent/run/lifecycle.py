@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from s32s_agent import __version__
 from s32s_agent.config.settings import Settings
-from s32s_agent.errors import AgentError, DirectoryError, Stopped, UsageError
+from s32s_agent.errors import AgentError, Cancelled, DirectoryError, UsageError
 from s32s_agent.monitoring import last_run
 from s32s_agent.monitoring.last_run import LastRun, Totals
 from s32s_agent.monitoring.publish import Publisher
@@ -73,13 +73,16 @@ class Run:
         """Make the pass; whatever ends it early but a mistake in the command line is in the report."""
         whole = self.whole
         try:
-            with unmasked(), deadline(self.settings.sync.run_timeout, whole.stop.set):
+            with (
+                unmasked(),
+                deadline(self.settings.sync.run_timeout, whole.cancel_token.cancel),
+            ):
                 if publisher := self._publisher():
                     publisher.run_started(self._begun(started))
                 whole.run(started)
         except UsageError:
             raise
-        except AgentError as error:
+        except (AgentError, Cancelled) as error:
             self._blame(error)
         except BrokenPipeError:
             raise
@@ -89,10 +92,11 @@ class Run:
         finally:
             whole.progress.finish()
 
-    def _blame(self, error: AgentError) -> None:
-        sandbox.advise(error, self.settings.state_dir)
+    def _blame(self, error: AgentError | Cancelled) -> None:
+        if isinstance(error, AgentError):
+            sandbox.advise(error, self.settings.state_dir)
         report = self.whole.report
-        if report.error is not None and isinstance(error, Stopped):
+        if report.error is not None and isinstance(error, Cancelled):
             report.other_errors.append(report.error)
             report.error = error
         report.error = report.error or error
@@ -108,7 +112,7 @@ class Run:
         if not isinstance(whole.report.error, UsageError):
             try:
                 record = self._written(started, clock)
-            except Stopped as stopped:  # a second signal would end the process
+            except Cancelled as stopped:  # a second signal would end the process
                 self._blame(stopped)
                 record = self._written(started, clock)
         before = self.code

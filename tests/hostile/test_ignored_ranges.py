@@ -13,6 +13,8 @@ from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3, is_get
 from support.slaves import Slave
 from support.small_ranges import RANGE, RANGED_FROM
 
+pytestmark = pytest.mark.hostile
+
 IMPATIENT = {"attempts": 2, "pause_seconds": 0.01}
 OLD, NEW = b"the old version", random.Random(3).randbytes(RANGED_FROM + 3 * RANGE + 5)
 DAMAGED = NEW[:-9] + b"\0" * 9
@@ -55,7 +57,7 @@ def test_a_store_that_answers_ranges_wrongly_corrupts_no_file(
     """The object is asked for whole: bytes that are damaged leave the old file and are told, right ones come."""
     scripted.on(GET, lambda request: LIES[lie](request, DAMAGED))
 
-    run = forks.once(mirrored.agent, patience=IMPATIENT)
+    run = forks.once(mirrored.agent, timeouts=IMPATIENT)
 
     assert (run.exit_code, mirrored.tree()) == (1, {"large": OLD}), run.stderr
     (failed,) = run.named("entry.failed")
@@ -67,7 +69,7 @@ def test_a_store_that_answers_ranges_wrongly_corrupts_no_file(
     scripted.forget_rules()
     scripted.on(GET, lambda request: LIES[lie](request, NEW))
 
-    run = forks.once(mirrored.agent, patience=IMPATIENT)
+    run = forks.once(mirrored.agent, timeouts=IMPATIENT)
 
     assert (run.exit_code, mirrored.tree() == {"large": NEW}) == (0, True), run.stderr
     assert mirrored.temporaries() == []

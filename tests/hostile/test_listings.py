@@ -16,6 +16,8 @@ from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
 from s32s_agent.stores.s3.listing import Listing, decoded_keys, parse_page
 
+pytestmark = pytest.mark.hostile
+
 FILES = {"a.txt": b"alpha", "b/c.txt": b"beta", "d.txt": b"delta"}
 TREE = {**FILES, "b": None}
 
@@ -216,7 +218,7 @@ def test_a_bit_turned_over_in_a_listing_deletes_nothing_and_makes_no_file(
             scripted.forget_rules()
             scripted.on(is_list, replace(honest, body=page))
 
-            run = forks.once(mirrored.agent, patience={"attempts": 2, "pause_seconds": 0.01})
+            run = forks.once(mirrored.agent, timeouts={"attempts": 2, "pause_seconds": 0.01})
 
             assert (mirrored.tree(), mirrored.trash()) == (TREE, {}), page
             assert check_output(run) + check_status(run, mirrored.tree(), TREE) == []

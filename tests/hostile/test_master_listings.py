@@ -10,6 +10,8 @@ from support.masters import Master
 from support.scripted import ScriptedS3
 from support.trees import snapshot
 
+pytestmark = pytest.mark.hostile
+
 PARTIAL = 1
 IMPATIENT = {"connect_seconds": 2, "read_seconds": 2, "attempts": 2, "pause_seconds": 0.05}
 MORE_KEYS = ("data//x", "/", "//", "d//", "a//", "./", "d/\0/x", "d/\ufffd", "\ufffd")
@@ -39,7 +41,7 @@ def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
     case.arrange(world)
     before = snapshot(master.source)
 
-    run = forks.once(master.agent, "--allow-deletes", patience=IMPATIENT)
+    run = forks.once(master.agent, "--allow-deletes", timeouts=IMPATIENT)
 
     sent, deleted = scripted.asked("PUT"), set(scripted.asked("DELETE"))
     if case.status in {0, PARTIAL}:
@@ -64,7 +66,7 @@ def test_no_key_makes_a_master_delete_another_object(
         scripted.put(f"data/{key}", b"" if key.endswith("/") else b"extra")
     before = snapshot(master.source)
 
-    run = forks.once(master.agent, "--allow-deletes", patience=IMPATIENT)
+    run = forks.once(master.agent, "--allow-deletes", timeouts=IMPATIENT)
 
     assert run.exit_code == PARTIAL
     assert set(scripted.asked("DELETE")) == {f"data/{key}" for key in extras - UNSAFE}

@@ -14,6 +14,8 @@ from support.scripted import ScriptedS3
 from support.swapping import Swapper, paired, put_back
 from support.trees import canary, write
 
+pytestmark = pytest.mark.hostile
+
 INNER = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
 SWAPPED = [f"d{each}/{name}" for each in range(6) for name in INNER]
 NAMES = [*SWAPPED, *(f"kept/{name}" for name in INNER)]
@@ -75,7 +77,7 @@ def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
                 scripted.objects.pop(f"{PREFIX}/{each}", None)
             scripted.put(EXTRA, SECRET)
             scripted.requests.clear()
-            run = forks.once(master.agent, "--allow-deletes", patience=PATIENCE)
+            run = forks.once(master.agent, "--allow-deletes", timeouts=PATIENCE)
             hits += len(run.named("entry.failed"))
 
             assert wrongly_sent(scripted) == []

@@ -20,8 +20,8 @@ from s32s_agent.monitoring import last_run
 from s32s_agent.output import logs, sd_notify
 from s32s_agent.output.plan_table import plan_lines
 from s32s_agent.output.progress import Progress
+from s32s_agent.run.context import RunOptions
 from s32s_agent.run.lifecycle import Run
-from s32s_agent.run.mapping_run import Options
 from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, new_run_id, require_trusted_state
 from s32s_agent.signals import Signals
 from s32s_agent.state import files, lock
@@ -84,7 +84,7 @@ def _new_pass(
     run_id = new_run_id(datetime.now(UTC))
     return Pass(
         settings,
-        Options(
+        RunOptions(
             tuple(options.map),
             options.dry_run,
             options.verify,

@@ -19,7 +19,6 @@ import s32s_agent
 from s32s_agent import cli, errors
 from s32s_agent.config import config_file, documents, map_file
 from s32s_agent.config.documents import load_yaml
-from s32s_agent.config.hook_commands import COMMANDS
 from s32s_agent.config.properties import PROPERTIES
 from s32s_agent.config.settings import Settings
 from s32s_agent.monitoring.last_run import MAX_ERRORS, LastRun, MappingResult
@@ -304,7 +303,7 @@ def test_no_sample_asks_the_service_for_what_it_may_not_do() -> None:
     ]
 
     # Those in comments and in messages, which nobody parses.
-    told = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8") + COMMANDS.words
+    told = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8")
     told += "".join(DOCS.values())
     shown = [tuple(each.split(", ")) for each in re.findall(r"\[(/[^\[\]]+)\]", told)]
 

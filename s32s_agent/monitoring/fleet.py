@@ -32,7 +32,9 @@ from s32s_agent.monitoring.lastrun import (
     word,
 )
 from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.source import S3Source
+from s32s_agent.stores.s3.write_requests import WriteRequests
 from s32s_agent.workers import in_parallel
 
 MAX_REPORT_BYTES = 1 << 20
@@ -127,7 +129,8 @@ def send_report(
     key = report_key(location, str(document.get("hostname")))
     connection = Connection(settings.s3, 1)
     before = _agent_of(connection, location.bucket, key) if mine else ""
-    connection.put(location.bucket, key, data, "application/json")
+    name = ObjectName(location.bucket, key, f'"{location.bucket}/{key}"')
+    WriteRequests(connection).put_small(name, data, "application/json")
     return [key] if before not in ("", mine) else []
 
 

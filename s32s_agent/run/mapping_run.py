@@ -179,8 +179,6 @@ class Work:
             mapping.content_types,
             mapping.cache_control,
             mapping.storage_class,
-            settings.s3.server_side_encryption,
-            settings.s3.kms_key_id,
         )
         return S3Target(self.tools.connection, mapping.location, options)
 

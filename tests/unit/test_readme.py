@@ -27,7 +27,7 @@ from s32s_agent.plan import etags
 from s32s_agent.run import map_files
 from s32s_agent.run.report import MappingReport, RunReport
 from s32s_agent.state import files as own_files
-from s32s_agent.stores.s3 import listing, response_limits, target
+from s32s_agent.stores.s3 import listing, multipart, response_limits
 
 PACKAGE = Path(s32s_agent.__file__).parent
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -355,8 +355,8 @@ def test_sizes_of_parts_are_as_told() -> None:
     master, feeding = DOCS["master.md"], DOCS["feeding.md"]
     told = [int(size) * mib for size in re.findall(r"parts of (\d+) MiB", feeding)]
 
-    assert f"in parts of {target.PART_BYTES // mib} MiB" in master
-    assert f"{target.MAX_PARTS:,} parts" in master
+    assert f"in parts of {multipart.PART_BYTES // mib} MiB" in master
+    assert f"{multipart.MAX_PARTS:,} parts" in master
     assert len(told) == 3
     assert [size for size in told if size not in etags.candidate_part_sizes(size * 3, 3)] == []
 

@@ -16,9 +16,9 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
+from s32s_agent.config.documents import load_json
 from s32s_agent.config.settings import Settings
-from s32s_agent.config.values import load_json
 from s32s_agent.errors import AgentError
 from s32s_agent.model import Entry, Kind, Location, Problem
 from s32s_agent.monitoring.health import Health, Limits, first_error, judge
@@ -32,7 +32,7 @@ from s32s_agent.monitoring.lastrun import (
     word,
 )
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 from s32s_agent.workers import in_parallel
 
 MAX_REPORT_BYTES = 1 << 20
@@ -154,7 +154,7 @@ def read_fleet(
     """
     entries: list[Entry] = []
     servers: list[Server] = []
-    found = S3Store(connection, location).scan()
+    found = S3Source(connection, location).scan()
     for each in islice(found, MAX_SERVERS):
         if isinstance(each, Problem):
             servers.append(_unreadable(each.key, each.reason))
@@ -167,7 +167,7 @@ def read_fleet(
     def fetch(entry: Entry) -> bytes:
         return _fetch(connection, location, entry)
 
-    for entry, result in in_parallel(fetch, entries, _WORKERS, Stop()):
+    for entry, result in in_parallel(fetch, entries, _WORKERS, CancelToken()):
         name = entry.key.removesuffix(_SUFFIX)
         if isinstance(result, bytes):
             servers.append(read_report(name, result, now, limits))

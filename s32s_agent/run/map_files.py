@@ -9,15 +9,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from s32s_agent.config.config_file import MAP_SUFFIXES
+from s32s_agent.config.documents import MAX_JSON_SIZE
 from s32s_agent.config.map_file import MapFile
-from s32s_agent.config.settings import MapsLocation
-from s32s_agent.config.values import MAX_JSON_SIZE
+from s32s_agent.config.option_forms import MAP_SUFFIXES, MapsLocation
 from s32s_agent.errors import MapError, SourceChanged
 from s32s_agent.model import Entry, Kind, Location
 from s32s_agent.state.files import make_directory, read_file, replace_file
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 
 MAX_FILES = 1000
 MAX_BYTES = 16 * 1024 * 1024
@@ -101,7 +100,7 @@ def _map_keys(connection: Connection, maps: MapsLocation) -> list[str]:
     if maps.single:
         return [maps.location.prefix]
     prefix = maps.location.prefix
-    store = S3Store(connection, Location(maps.location.bucket, prefix))
+    store = S3Source(connection, Location(maps.location.bucket, prefix))
     found = {each.key for each in store.scan() if isinstance(each, Entry) and _is_map(each)}
     return [f"{prefix}/{key}" if prefix else key for key in sorted(found)]
 

@@ -53,7 +53,7 @@ class _Room:
 def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
     """Bring one entry's bytes to the target, trying again where that can help."""
     for attempt in range(1, ATTEMPTS + 1):
-        means.stop.check()
+        means.cancel_token.check()
         made = room.made
         try:
             if copy.entry.kind is Kind.DIRECTORY:
@@ -63,10 +63,10 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
             with means.source.open(copy.entry) as content:
                 return means.target.put(copy, watched(content, means, paid))
         except SourceChanged:
-            fresh = means.source.fresh(copy.entry)
-            if attempt == ATTEMPTS or fresh is None:
+            current = means.source.current_version(copy.entry)
+            if attempt == ATTEMPTS or current is None:
                 raise
-            copy = copy._replace(entry=fresh)
+            copy = copy._replace(entry=current)
         except DiskFull:
             if attempt == ATTEMPTS or not room.make(made):
                 raise
@@ -74,7 +74,7 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
             if attempt == ATTEMPTS:
                 raise
             pause = random.uniform(0, means.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
-            means.stop.sleep(pause)
+            means.cancel_token.sleep(pause)
     raise AssertionError
 
 

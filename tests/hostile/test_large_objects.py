@@ -22,7 +22,7 @@ from support.scripted import (
     multipart_etag,
 )
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import SourceChanged, StoreUnavailable
 from s32s_agent.model import Copy, Location, Outcome, Plan, Status
@@ -36,7 +36,7 @@ from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 
 pytestmark = pytest.mark.hostile
 
@@ -47,7 +47,7 @@ KEY = "d/disk.img"
 GET = is_get(f"data/{KEY}")
 
 
-class Sleepless(Stop):
+class Sleepless(CancelToken):
     """Does not wait between attempts."""
 
     def sleep(self, seconds: float) -> None:
@@ -69,23 +69,24 @@ class Slave:
         store = LocalTarget(
             Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
-        stop = Sleepless()
-        source = S3Store(self.connection, Location(self.server.bucket, "data"))
+        token = Sleepless()
+        source = S3Source(self.connection, Location(self.server.bucket, "data"))
         with (
             contextlib.closing(store),
             contextlib.closing(Index(self.directory / "index.db")) as index,
         ):
-            list(store.scan())
+            scan = store.scan()
+            list(scan)
             means = Means(
                 source,
                 store,
                 index.of_mapping("m"),
                 4,
-                Throttle(None, stop),
-                stop,
+                Throttle(None, token),
+                token,
                 lambda _entries, _bytes: None,
             )
-            found = carry_out(Plan(copies=(copy,)), means)
+            found = carry_out(Plan(copies=(copy,)), means, scan.learned.leftovers)
             return [each for each in found if isinstance(each, Outcome)]
 
     def tree(self) -> dict[str, str]:

@@ -132,7 +132,7 @@ def test_pages_are_followed_to_the_end(scripted_slave: Slave, scripted: Scripted
     assert sum(map(is_list, scripted.requests)) == 12
 
 
-def test_pages_are_asked_for_by_the_seams_of_the_last_pass(
+def test_pages_are_requested_by_the_boundaries_of_the_last_run(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
     """A pass in sync asks for as many pages as there are, all but the first by the key that they begin after."""

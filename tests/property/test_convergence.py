@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.trees import snapshot
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -89,7 +89,7 @@ def trees(draw: st.DrawFn) -> Entries:
     return found
 
 
-class Sleepless(Stop):
+class Sleepless(CancelToken):
     """Waits for nothing."""
 
     def sleep(self, seconds: float) -> None:
@@ -184,13 +184,14 @@ class World:
 
     def pass_between(self, source: Source, target: Target, local: LocalTarget) -> Plan:
         """Do what a pass does; give its plan."""
-        stop = Sleepless()
-        throttle = Throttle(None, stop)
+        token = Sleepless()
+        throttle = Throttle(None, token)
         means = Means(
-            source, target, self.index, 3, throttle, stop, lambda _count, _size: None
+            source, target, self.index, 3, throttle, token, lambda _count, _size: None
         )
         is_slave = target is local
-        found = difference(source.scan(), target.scan(), MAPPING)
+        target_scan = target.scan()
+        found = difference(source.scan(), target_scan, MAPPING)
 
         def there(check: Check) -> Entry:
             return check.entry if is_slave else check.found
@@ -208,7 +209,7 @@ class World:
         )
         self.plan = plan
         self.outcomes.clear()
-        self.outcomes.extend(carry_out(plan, means))
+        self.outcomes.extend(carry_out(plan, means, target_scan.learned.leftovers))
         return plan
 
     def pull(self, bucket: Entries, failing: dict[str, str] | None = None) -> Plan:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from s32s_agent import cli
-from s32s_agent.stores.s3.clients import Patience
+from s32s_agent.stores.s3.clients import Timeouts
 from support import small_ranges
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Forks(AbstractContextManager["Forks"]):
         agent: Agent,
         *arguments: str,
         env: Mapping[str, str | None] | None = None,
-        patience: Mapping[str, float] | None = None,
+        timeouts: Mapping[str, float] | None = None,
     ) -> Running:
         """Begin a run.
 
@@ -101,7 +101,7 @@ class Forks(AbstractContextManager["Forks"]):
             agent: whose config and directory.
             arguments: after `--once`.
             env: as for `Agent.run`.
-            patience: fields of `Patience` that differ from what users have.
+            timeouts: fields of `Timeouts` that differ from what users have.
         """
         return self.begin(agent, "--once", *arguments, env=env, patience=patience)
 
@@ -123,7 +123,7 @@ class Forks(AbstractContextManager["Forks"]):
             "directory": str(agent.directory),
             "umask": _umask(),
             "notes": str(notes),
-            "patience": dict(patience or {}),
+            "timeouts": dict(timeouts or {}),
             "small_ranges": agent.small_ranges,
         }
         assert self._process.stdin is not None
@@ -135,10 +135,10 @@ class Forks(AbstractContextManager["Forks"]):
         agent: Agent,
         *arguments: str,
         env: Mapping[str, str | None] | None = None,
-        patience: Mapping[str, float] | None = None,
+        timeouts: Mapping[str, float] | None = None,
     ) -> AgentRun:
         """Make a pass."""
-        return self.start(agent, *arguments, env=env, patience=patience).wait()
+        return self.start(agent, *arguments, env=env, timeouts=timeouts).wait()
 
 
 @functools.cache
@@ -187,7 +187,7 @@ def _keep(request: Mapping[str, Any]) -> None:
         _become(request)
         if request["small_ranges"]:
             small_ranges.shrink()
-        sys.exit(cli.main(request["arguments"], Patience(**request["patience"])))
+        sys.exit(cli.main(request["arguments"], Timeouts(**request["timeouts"])))
     (notes / "pid").write_text(str(pid))
     _, ended = os.waitpid(pid, 0)
     written = notes / "exit-status.new"

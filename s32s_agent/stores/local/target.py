@@ -24,11 +24,11 @@ from s32s_agent.config.settings import SyncSettings
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
+    Cancelled,
     DirectoryError,
     EntryError,
     IntegrityError,
     LockHeld,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind
@@ -51,7 +51,7 @@ from s32s_agent.stores.local.tree import NewDirectories, Tree, reject_dots
 
 _WORTH_RESERVING = 1 << 20
 """Bytes from which on claiming disk space beforehand is worth a system call."""
-_PASSING = (Stopped, StoreUnavailable, AccessDenied)
+_PASSING = (Cancelled, StoreUnavailable, AccessDenied)
 """After these, what came of a large entry is as good as it was."""
 _FEW = 4
 """Up to so many files, syncing each is cheaper than syncing the file system."""
@@ -133,7 +133,7 @@ class LocalTarget(LocalSource):
         last_batch: what the pass before installed at its end; None keeps no note of that.
     """
 
-    shows_at_once = False
+    publishes_on_put = False
 
     def __init__(
         self,
@@ -435,24 +435,25 @@ class LocalTarget(LocalSource):
             raise translate(error, entry.key) from error
         return True
 
-    def remove_leftovers(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
-        """Remove the temporary files that the scan met, which a killed pass left; give by place what hinders it."""
-        wanted = partial_downloads.to_go_on_with(copies) if self.leftovers else {}
+    def remove_leftovers(
+        self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()
+    ) -> dict[str, AgentError]:
+        """Remove the temporary files that the scan met, which a killed run left; return by key what prevents it."""
+        wanted = partial_downloads.to_go_on_with(copies) if leftovers else {}
         hindered = {}
-        for place in self.leftovers:
+        for place in leftovers:
             if place in wanted:
                 self._kept[wanted[place]] = place.rpartition("/")[2]
                 continue
             try:
-                self._sweep_one(place)
+                self._remove_leftover(place)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 hindered[place] = translate(error, place)
-        self.leftovers.clear()
         return hindered
 
-    def _sweep_one(self, place: str) -> None:
+    def _remove_leftover(self, place: str) -> None:
         with self._tree.parent(place) as (directory, name):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode) and os.geteuid() in (0, status.st_uid):

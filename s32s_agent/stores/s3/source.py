@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -30,13 +30,22 @@ from s32s_agent.plan.etags import (
     normal,
     part_count,
 )
-from s32s_agent.stores.base import Attributes, Content, File, RangedContent
+from s32s_agent.stores.base import (
+    NO_HINTS,
+    Attributes,
+    Content,
+    File,
+    Learned,
+    RangedContent,
+    Scan,
+    ScanHints,
+)
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import Listing, Page
 from s32s_agent.stores.s3.parallel_listing import Pages
 from s32s_agent.stores.s3.ranges import RANGE, RANGED_FROM, Range, Slots, cut
-from s32s_agent.stores.s3.sorted_listing import in_key_order
-from s32s_agent.stores.s3.translate import border, is_encrypted, part_of
+from s32s_agent.stores.s3.sorted_listing import sorted_by_key
+from s32s_agent.stores.s3.translate import is_encrypted, required, translate_errors
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -64,7 +73,7 @@ def is_nameable(key: str) -> bool:
     return _UNNAMEABLE.search(key) is None
 
 
-class S3Store:
+class S3Source:
     """A prefix of a bucket.
 
     Args:
@@ -91,12 +100,6 @@ class S3Store:
         self._proving_parts = False
         """The parts of one of them gave its ETag."""
         self._judging = threading.Lock()
-        self.sort = False
-        """Set when the store is known not to list in key order: a scan then sorts, on disk."""
-        self.seams: tuple[str, ...] = ()
-        """Where the pages of the last listing began, for a scan that asks for them side by side."""
-        self.learned: tuple[str, ...] | None = None
-        """The seams that the last scan found worth remembering; None where those that were given still serve."""
 
     def close(self) -> None:
         """Release nothing: the connection belongs to the pass."""
@@ -106,24 +109,27 @@ class S3Store:
         """Whether disorder is a habit of the store rather than a sign of trouble."""
         return self._connection.custom_endpoint or self._bucket.endswith("--x-s3")
 
-    def scan(self) -> Iterator[Entry | Problem]:
+    def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """List the prefix, flat and to its end, under every rule of completeness."""
-        entries = self._list()
-        return in_key_order(entries) if self.sort else entries
+        return Scan(self._scan(hints))
 
-    def _list(self) -> Iterator[Entry | Problem]:
+    def _scan(self, hints: ScanHints) -> Generator[Entry | Problem, None, Learned]:
         listing = Listing(
             self._bucket, self._prefix, strictly_ordered=not self.may_be_unordered
         )
-        pages = Pages(self._page, listing, self.seams, self._connection.answered)
-        yield from pages.entries()
-        self.learned = pages.learned() if not self.sort or self._is_seaweedfs else ()
+        fetch = functools.partial(self._page, hints)
+        pages = Pages(fetch, listing, hints.boundaries, self._connection.answered)
+        entries = pages.entries()
+        yield from sorted_by_key(entries) if hints.unordered else entries
+        if hints.unordered and not self._is_seaweedfs:
+            return Learned(boundaries=())
+        return Learned(boundaries=pages.new_boundaries())
 
-    def _page(self, where: dict[str, str]) -> Page:
+    def _page(self, hints: ScanHints, where: dict[str, str]) -> Page:
         fetched = self._connection.page(self._bucket, Prefix=self._prefix, **where)
         self._region = fetched.region or self._region
         self._is_seaweedfs = fetched.server.startswith(_SEAWEEDFS)
-        if "StartAfter" in where and self.sort and not self._is_seaweedfs:
+        if "StartAfter" in where and hints.unordered and not self._is_seaweedfs:
             raise ListingInconsistent(
                 "StartAfter may leave out keys of a listing that is not in key order"
             )
@@ -154,7 +160,7 @@ class S3Store:
             return self._bytes
 
     def _open_with_obstore(self, entry: Entry) -> _Body:
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             result = self._get(entry, {})
             start, end = result.range
             if (start, end) != (0, result.meta["size"]):
@@ -176,7 +182,7 @@ class S3Store:
             for each in cut(0, entry.size):
                 yield from self.range_of(entry, each)
 
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             return _body_of(self._get(entry, {"head": True}), chunks)
 
     def range_of(self, entry: Entry, wanted: Range) -> Iterator[bytes]:
@@ -187,7 +193,7 @@ class S3Store:
             IntegrityError: it is another range, or no range at all.
         """
         try:
-            with border(f'"{entry.key}"'):
+            with translate_errors(f'"{entry.key}"'):
                 result = self._get(entry, {"range": tuple(wanted)})
                 body = _body_of(result, lambda: result.stream(min_chunk_size=_SMALL_CHUNK))
                 _check(entry, body)
@@ -209,7 +215,7 @@ class S3Store:
         parameters = self._connection.common(self._bucket)
         if condition := self._condition(entry):
             parameters["IfMatch"] = condition
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             answer = self._connection.client.get_object(
                 **parameters, Key=self._prefix + entry.key
             )
@@ -223,8 +229,8 @@ class S3Store:
 
         return _Body(
             answer.get("ETag", ""),
-            part_of(answer, "ContentLength", f'"{entry.key}"'),
-            part_of(answer, "LastModified", f'"{entry.key}"'),
+            required(answer, "ContentLength", f'"{entry.key}"'),
+            required(answer, "LastModified", f'"{entry.key}"'),
             answer.get("Metadata", {}),
             chunks,
         )
@@ -268,8 +274,8 @@ class S3Store:
         """Tell whether the object's encryption makes its ETag something else than an MD5."""
         return is_encrypted(self._head(key))
 
-    def fresh(self, entry: Entry) -> Entry | None:
-        """Give the version that is there now."""
+    def current_version(self, entry: Entry) -> Entry | None:
+        """Return the version that is there now."""
         try:
             head = self._head(entry.key)
         except SourceChanged:
@@ -292,12 +298,12 @@ class S3Store:
         return False
 
     def _head(self, key: str, **parameters: Any) -> dict[str, Any]:
-        with border(f'"{key}"'):
+        with translate_errors(f'"{key}"'):
             common = self._connection.common(self._bucket)
             answer = self._connection.client.head_object(
                 **common, Key=self._prefix + key, **parameters
             )
-        part_of(answer, "ContentLength", f'"{key}"')
+        required(answer, "ContentLength", f'"{key}"')
         return dict(answer)
 
 
@@ -333,7 +339,7 @@ class _Download:
     stamp: Stamp | None = None
 
     def __init__(
-        self, store: S3Store, entry: Entry, body: _Body, digest: Digest | None
+        self, store: S3Source, entry: Entry, body: _Body, digest: Digest | None
     ) -> None:
         _check(entry, body)
         self._store = store
@@ -346,7 +352,7 @@ class _Download:
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes, then judge them."""
         count = 0
-        with border(f'"{self._entry.key}"'):
+        with translate_errors(f'"{self._entry.key}"'):
             for chunk in self._body.chunks():
                 if self._digest is not None:
                     self._digest.update(chunk)
@@ -382,7 +388,7 @@ class _Download:
 class _RangedDownload(_Download, RangedContent):
     """The bytes of a large object, in ranges side by side."""
 
-    def __init__(self, store: S3Store, entry: Entry, body: _Body, digest: Digest) -> None:
+    def __init__(self, store: S3Source, entry: Entry, body: _Body, digest: Digest) -> None:
         super().__init__(store, entry, body, digest)
         self._whole = digest
 

@@ -18,23 +18,22 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import (
     AgentError,
     EntryError,
     IntegrityError,
     SourceChanged,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.plan import keys
 from s32s_agent.plan.etags import is_md5, normal, part_count
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
-from s32s_agent.stores.s3.buffers import Buffers, Reading, in_parts
+from s32s_agent.stores.s3.buffers import BufferReader, Buffers, in_parts
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store, is_nameable
-from s32s_agent.stores.s3.translate import border, is_encrypted, part_of
+from s32s_agent.stores.s3.source import S3Source, is_nameable
+from s32s_agent.stores.s3.translate import is_encrypted, required, translate_errors
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 from s32s_agent.workers import in_parallel
 
@@ -95,7 +94,7 @@ class _SentPart:
     """What completing the upload must name."""
 
 
-def part_bytes(size: int) -> int:
+def part_size_for(size: int) -> int:
     """Give the size of an object's parts: whole MiB, and at most 10,000 of them."""
     smallest = -(-size // MAX_PARTS)
     return max(PART_BYTES, -(-smallest // _MIB) * _MIB)
@@ -117,7 +116,7 @@ def content_type(key: str, chosen: dict[str, str]) -> str:
     return guessed or _DEFAULT_TYPE
 
 
-class S3Target(S3Store):
+class S3Target(S3Source):
     """A prefix of a bucket that is written.
 
     Args:
@@ -126,7 +125,7 @@ class S3Target(S3Store):
         options: how objects are written.
     """
 
-    shows_at_once = True
+    publishes_on_put = True
 
     def __init__(
         self, connection: Connection, location: Location, options: UploadOptions
@@ -181,11 +180,11 @@ class S3Target(S3Store):
 
     def _put_marker(self, copy: Copy) -> str:
         # Without a condition: all markers are alike, and SeaweedFS takes a directory with something in it for one.
-        with border(f'"{copy.entry.key}"'):
+        with translate_errors(f'"{copy.entry.key}"'):
             answer = self._connection.client.put_object(
                 **self._writing(copy, {}, "application/x-directory"), Body=b""
             )
-        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
+        return normal(required(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_whole(self, copy: Copy, content: Content) -> tuple[str, str]:
         data = b"".join(content.chunks())
@@ -229,7 +228,7 @@ class S3Target(S3Store):
             replaced = self._replaced(copy)
             mode = {"e_tag": replaced} if replaced else "create"
         key = self._prefix + copy.entry.key
-        with border(f'"{copy.entry.key}"'):
+        with translate_errors(f'"{copy.entry.key}"'):
             result = obstore.put(
                 self._byte_store(),
                 key,
@@ -243,11 +242,11 @@ class S3Target(S3Store):
     def _send_with_boto3(
         self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str
     ) -> str:
-        with border(f'"{copy.entry.key}"'):
+        with translate_errors(f'"{copy.entry.key}"'):
             answer = self._connection.client.put_object(
                 **self._writing(copy, metadata, kind), **self._condition_for(copy), Body=data
             )
-        return str(part_of(answer, "ETag", f'"{copy.entry.key}"'))
+        return str(required(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_parts(self, copy: Copy, content: Content) -> tuple[str, str]:
         """Send a large object in parts, and complete it only when all of the file was read unchanged."""
@@ -257,9 +256,12 @@ class S3Target(S3Store):
         parameters = self._writing(copy, _metadata(content.attributes), kind)
         if not self._connection.custom_endpoint:
             parameters["ChecksumAlgorithm"] = "CRC32"  # as botocore gives the parts
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             begun = client.create_multipart_upload(**parameters)
-        key, upload_id = self._prefix + entry.key, part_of(begun, "UploadId", f'"{entry.key}"')
+        key, upload_id = (
+            self._prefix + entry.key,
+            required(begun, "UploadId", f'"{entry.key}"'),
+        )
         upload = Upload(self._connection.endpoint, self._bucket, key, upload_id)
         try:
             note = self._options.uploads.begin(upload)
@@ -268,7 +270,7 @@ class S3Target(S3Store):
                 self._abort(upload)
             raise
         try:
-            parts, expected = self._send_parts(upload, content, part_bytes(entry.size))
+            parts, expected = self._send_parts(upload, content, part_size_for(entry.size))
             etag = self._complete(copy, upload, parts, expected)
         except BaseException:
             with contextlib.suppress(AgentError):  # then the note has the next pass try it
@@ -287,8 +289,10 @@ class S3Target(S3Store):
             for number, data in enumerate(in_parts(content.chunks(), size, self._large), 1)
         )
         sent: list[_SentPart] = []
-        stop = Stop(self._connection.stop)
-        results = in_parallel(partial(self._send_part, upload), parts, _PART_WORKERS, stop)
+        cancel_token = CancelToken(self._connection.cancel_token)
+        results = in_parallel(
+            partial(self._send_part, upload), parts, _PART_WORKERS, cancel_token
+        )
         with contextlib.closing(results):
             for _, result in results:
                 if isinstance(result, Exception):
@@ -303,13 +307,13 @@ class S3Target(S3Store):
     def _send_part(self, upload: Upload, part: _Part) -> _SentPart:
         try:
             digest = hashlib.md5(part.data, usedforsecurity=False).digest()
-            with border(f'"{upload.key}", part {part.number}'):
+            with translate_errors(f'"{upload.key}", part {part.number}'):
                 answer = self._connection.client.upload_part(
                     **self._connection.common(self._bucket),
                     Key=upload.key,
                     UploadId=upload.upload_id,
                     PartNumber=part.number,
-                    Body=Reading(part.data),  # type: ignore[arg-type]
+                    Body=BufferReader(part.data),  # type: ignore[arg-type]
                     **self._connection.digest_of_body(digest),
                 )
             _check_part(upload.key, part.number, digest, answer)
@@ -331,7 +335,7 @@ class S3Target(S3Store):
         }
         try:
             try:
-                with border(f'"{entry.key}"'):
+                with translate_errors(f'"{entry.key}"'):
                     condition = self._condition_for(copy)
                     answer = self._connection.client.complete_multipart_upload(
                         **parameters, **condition
@@ -341,13 +345,13 @@ class S3Target(S3Store):
                     raise
                 self._conditions = False
                 self._compare(copy)
-                with border(f'"{entry.key}"'):
+                with translate_errors(f'"{entry.key}"'):
                     answer = self._connection.client.complete_multipart_upload(**parameters)
         except (SourceChanged, StoreUnavailable) as error:
             # An answer that got lost, or a repeated request, may hide that it was done.
             self._demand_ours(copy, expected, entry.size, error)
             return expected
-        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
+        return normal(required(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _abort(self, upload: Upload) -> None:
         """Abort an upload, which may be gone already.
@@ -357,7 +361,7 @@ class S3Target(S3Store):
         """
         with (
             contextlib.suppress(SourceChanged),
-            border(f'"{upload.key}", an upload that was not completed'),
+            translate_errors(f'"{upload.key}", an upload that was not completed'),
         ):
             self._connection.client.abort_multipart_upload(
                 **self._connection.common(upload.bucket),
@@ -393,7 +397,7 @@ class S3Target(S3Store):
 
     def _compare(self, copy: Copy) -> None:
         """Do by hand what a store without conditional writes cannot: see that nobody wrote meanwhile."""
-        now = self.fresh(copy.entry)
+        now = self.current_version(copy.entry)
         listed = copy.replaces.etag if copy.replaces is not None else None
         if (now.etag if now is not None else None) != listed:
             raise SourceChanged(f'"{copy.entry.key}" was written by somebody else meanwhile')
@@ -406,7 +410,7 @@ class S3Target(S3Store):
         SeaweedFS keeps a directory for minutes after its last object is gone, and meanwhile refuses a new object of
         that name. It would give the directory up when asked, but minutes later remove the object in its place.
         """
-        now = self.fresh(Entry(copy.entry.key))
+        now = self.current_version(Entry(copy.entry.key))
         if now is not None and (now.etag, now.size) == (etag, size):
             return
         refused = isinstance(error, SourceChanged) and copy.replaces is None
@@ -421,7 +425,7 @@ class S3Target(S3Store):
             return etag, "multipart" if part_count(etag) else "md5"
         if is_md5(etag) and is_md5(expected) and not self.is_encrypted(entry.key):
             raise IntegrityError(f'"{entry.key}": S3 has MD5 {etag}, but {expected} was sent')
-        now = self.fresh(entry)
+        now = self.current_version(entry)
         if now is None or now.size != size or now.etag is None:
             raise IntegrityError(
                 f'"{entry.key}": S3 does not have the {size} bytes that were sent'
@@ -438,21 +442,21 @@ class S3Target(S3Store):
             raise EntryError(
                 f'"{entry.key}": no request can name this object safely; delete it by hand'
             )
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             self._connection.client.delete_object(
                 **self._connection.common(self._bucket), Key=self._prefix + entry.key
             )
         return True
 
-    def remove_leftovers(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
-        """Abort the multipart uploads that a killed pass of this computer left; give by key what hinders it."""
+    def remove_leftovers(
+        self, _leftovers: Sequence[str] = (), _copies: Sequence[Copy] = ()
+    ) -> dict[str, AgentError]:
+        """Abort the multipart uploads that a killed run of this computer left; return by key what prevents it."""
         hindered: dict[str, AgentError] = {}
         places = self._connection.endpoint, self._bucket, self._prefix
         for note, upload in self._options.uploads.left_behind(*places):
             try:
                 self._connection.waited_for(f'"{upload.key}"', partial(self._abort, upload))
-            except Stopped:
-                raise
             except AgentError as error:
                 hindered[upload.key.removeprefix(self._prefix)] = error
                 if isinstance(error, StoreUnavailable):
@@ -462,14 +466,14 @@ class S3Target(S3Store):
         return hindered
 
     def free_space(self) -> bool:
-        """Have nothing to give up."""
+        """Return that there is nothing to remove."""
         return False
 
     def make_durable(self) -> None:
-        """Have nothing to do: what is here is as durable as it gets."""
+        """Do nothing: what S3 has answered for is durable."""
 
     def prune(self, now: datetime) -> None:
-        """Do nothing: there is nothing to prune."""
+        """Do nothing: nothing is kept."""
 
 
 def _may_name_another(key: str) -> bool:
@@ -496,7 +500,7 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
 
 def _check_part(key: str, number: int, digest: bytes, answer: Mapping[str, Any]) -> None:
     """Hold the store to the bytes of a part, where its ETag can be their MD5."""
-    etag, expected = normal(part_of(answer, "ETag", f'"{key}", part {number}')), digest.hex()
+    etag, expected = normal(required(answer, "ETag", f'"{key}", part {number}')), digest.hex()
     if is_md5(etag) and etag != expected and not is_encrypted(answer):
         raise IntegrityError(
             f'"{key}", part {number}: S3 has MD5 {etag}, but {expected} was sent'

@@ -115,6 +115,13 @@ def trash(root: Path, run_id: str = RUN) -> dict[str, bytes | None]:
     return snapshot(place) if place.is_dir() else {}
 
 
+def met(store: LocalTarget) -> tuple[str, ...]:
+    """Scan, and give the temporary files that the scan met."""
+    found = store.scan()
+    list(found)
+    return found.learned.leftovers
+
+
 def leftovers(root: Path) -> list[Path]:
     return list(root.rglob(".s32s-tmp.*"))
 
@@ -160,7 +167,7 @@ def test_a_walk_that_is_given_up_closes_what_it_opened(opened: Open, root: Path)
     walk = store.scan()
     next(walk)
     next(walk)
-    walk.close()  # type: ignore[attr-defined]
+    walk.close()
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
@@ -664,7 +671,7 @@ def test_an_empty_trash_leaves_no_directory(opened: Open, root: Path) -> None:
     opened().prune(NOW)
 
 
-def test_make_room_gives_up_the_trash(opened: Open, root: Path) -> None:
+def test_freeing_space_removes_the_trash(opened: Open, root: Path) -> None:
     """All of it goes, once; then there is none to give up."""
     fill_trash(root, named(timedelta(0)), named(timedelta(days=30)))
     write(root, {"a": b""})
@@ -701,10 +708,10 @@ def test_the_trash_never_leads_out_of_the_directory(
     assert (root / "y").read_bytes() == b"2"
 
 
-# --- sweeping ---
+# --- leftovers ---
 
 
-def test_only_the_agent_s_own_temporaries_are_swept(
+def test_only_the_agent_s_own_temporaries_are_removed(
     opened: Open, root: Path, outside: Path
 ) -> None:
     """What a killed pass left goes; a link, FIFO or directory of such a name is nobody's temporary file."""
@@ -713,10 +720,10 @@ def test_only_the_agent_s_own_temporaries_are_swept(
     os.mkfifo(root / ".s32s-tmp.fifo")
     before = canary(outside)
     store = opened()
-    scan(store)
+    found = met(store)
     (root / "d/.s32s-tmp.2").unlink()  # gone already is as good
 
-    assert (store.remove_leftovers(), store.remove_leftovers()) == ({}, {})
+    assert [store.remove_leftovers(found) for _ in range(2)] == [{}, {}]
     assert set(snapshot(root)) == {
         "d",
         "d/s32s-tmp.3",
@@ -738,7 +745,7 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
         "os.setegid(65534); os.seteuid(65534);"
         "store = LocalTarget(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
-        "list(store.scan()); print(store.remove_leftovers())"
+        "scan = store.scan(); list(scan); print(store.remove_leftovers(scan.learned.leftovers))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, root],
@@ -866,7 +873,9 @@ def test_a_directory_in_a_file_s_place_is_an_entry_s_failure(opened: Open, root:
 def test_a_file_in_a_directory_s_place_is_an_entry_s_failure(opened: Open, root: Path) -> None:
     """What needs a directory where there is a file fails, and the file stays."""
     write(root, {"a": b"precious"})
-    with pytest.raises(EntryError, match='"a/b": a link, file or directory'):
+    with pytest.raises(
+        EntryError, match='"a/b": blocked by an existing link, file or directory'
+    ):
         opened().put(copy_of("a/b"), Bytes((b"",)))
 
     assert snapshot(root) == {"a": b"precious"}
@@ -1041,13 +1050,13 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
             shown = list(store.publish(staged))
             failures += [each.error for each in shown if each.error]
             done += len(shown)
-            list(store.scan())
+            found = met(store)
             for key in ("d/a", "d/d/b", f"d/n{number}", f"d/new{number}/x", f"d/new{number}/"):
                 try:
                     store.delete(entry_of(key, b"evil"))
                 except (EntryError, DirectoryError) as error:
                     failures.append(error)
-            store.remove_leftovers()
+            store.remove_leftovers(found)
 
     assert canary(outside) == before
     assert failures
@@ -1128,8 +1137,7 @@ def test_a_temporary_that_cannot_be_removed_is_told(opened: Open, root: Path) ->
     write(root, {".s32s-tmp.1": b"fixed", ".s32s-tmp.2": b"x", "d/.s32s-tmp.3": b"x"})
     with immutable(root / ".s32s-tmp.1"):
         store = opened()
-        scan(store)
-        hindered = store.remove_leftovers()
+        hindered = store.remove_leftovers(met(store))
 
     assert [(place, type(error)) for place, error in hindered.items()] == [
         (".s32s-tmp.1", DirectoryError)

@@ -103,14 +103,14 @@ class Forks(AbstractContextManager["Forks"]):
             env: as for `Agent.run`.
             timeouts: fields of `Timeouts` that differ from what users have.
         """
-        return self.begin(agent, "--once", *arguments, env=env, patience=patience)
+        return self.begin(agent, "--once", *arguments, env=env, timeouts=timeouts)
 
     def begin(
         self,
         agent: Agent,
         *arguments: str,
         env: Mapping[str, str | None] | None = None,
-        patience: Mapping[str, float] | None = None,
+        timeouts: Mapping[str, float] | None = None,
     ) -> Running:
         """Start an agent with exactly these arguments; otherwise as `start`."""
         notes = Path(self._notes, str(next(self._numbers)))

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import subprocess
 import time
 import tomllib
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.programs import needs
 
 from s32s_agent.cli import make_parser
 from tools.generate.files import made
@@ -25,11 +25,6 @@ ROOT = Path(__file__).parents[3]
 COMPLETIONS = ROOT / "etc" / "completions"
 PAGES = ("s32s-agent.8", "s32s-agent.yaml.5")
 PATIENCE_SECONDS = 60
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    missing = shutil.which(program) is None
-    return pytest.mark.skipif(missing, reason=f"{program} is not installed")
 
 
 def options() -> set[str]:

@@ -22,7 +22,7 @@ from s32s_agent.monitoring.metrics import HELP
 from s32s_agent.output.journal import MESSAGE_IDS
 from s32s_agent.plan import etags
 from s32s_agent.run.report import MappingReport, RunReport
-from s32s_agent.stores.s3 import target
+from s32s_agent.stores.s3 import multipart
 
 PACKAGE = Path(s32s_agent.__file__).parent
 CONFIGURATION = PAGES["docs/use/configuration.md"]
@@ -213,8 +213,8 @@ def test_sizes_of_parts_are_as_documented() -> None:
     master, feeding = (PAGES[f"docs/understand/{name}.md"] for name in ("master", "feeding"))
     named = [int(size) * mib for size in re.findall(r"parts of (\d+) MiB", feeding)]
 
-    assert f"in parts of {target.PART_BYTES // mib} MiB" in master
-    assert f"{target.MAX_PARTS:,} parts" in master
+    assert f"in parts of {multipart.PART_BYTES // mib} MiB" in master
+    assert f"{multipart.MAX_PARTS:,} parts" in master
     assert len(named) == 3
     assert [
         size for size in named if size not in etags.candidate_part_sizes(size * 3, 3)

@@ -9,7 +9,6 @@ import os
 import pty
 import re
 import select
-import shutil
 import subprocess
 import time
 import tomllib
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.programs import needs
 
 from s32s_agent.cli import make_parser
 from s32s_agent.config.forms import one_of
@@ -32,11 +32,6 @@ ROOT = Path(__file__).parents[3]
 COMPLETIONS = ROOT / "etc" / "completions"
 PAGES = ("s32s-agent.8", "s32s-agent.yaml.5")
 PATIENCE_SECONDS = 60
-
-
-def needs(program: str) -> pytest.MarkDecorator:
-    missing = shutil.which(program) is None
-    return pytest.mark.skipif(missing, reason=f"{program} is not installed")
 
 
 def options() -> set[str]:

@@ -12,29 +12,29 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import LogSettings, Settings
-from s32s_agent.errors import DirectoryError, LockHeld, Stopped
+from s32s_agent.errors import Cancelled, DirectoryError, LockHeld
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.monitoring import last_run
 from s32s_agent.output import logs, sd_notify
 from s32s_agent.output.plan_table import plan_lines
 from s32s_agent.output.progress import Progress
+from s32s_agent.run.context import RunOptions
 from s32s_agent.run.lifecycle import Run
-from s32s_agent.run.mapping_run import Options
 from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, new_run_id, require_trusted_state
 from s32s_agent.signals import Signals
 from s32s_agent.state import files, lock
-from s32s_agent.stores.s3.clients import Patience
+from s32s_agent.stores.s3.clients import Timeouts
 
 
-def once(settings: Settings, options: argparse.Namespace, patience: Patience) -> int:
+def once(settings: Settings, options: argparse.Namespace, timeouts: Timeouts) -> int:
     """Make one pass, alone and interruptible, and give its exit status.
 
     Args:
         settings: of the config.
         options: of the command line.
-        patience: how long the pass waits for S3.
+        timeouts: how long the pass waits for S3.
 
     Raises:
         UsageError: the command line names what is not there.
@@ -43,8 +43,8 @@ def once(settings: Settings, options: argparse.Namespace, patience: Patience) ->
         sys.stderr, enabled=not options.quiet, listener=sd_notify.listener(os.environ)
     )
     _open_log(settings.log, options, progress)
-    whole = _new_pass(settings, options, progress, patience)
-    signals = Signals(whole.stop.set, whole.hooks.kill)
+    whole = _new_pass(settings, options, progress, timeouts)
+    signals = Signals(whole.cancel_token.cancel, whole.hooks.kill)
     signals.install()
     _raise_file_limit()
     run = Run(whole, settings, signals.rest)
@@ -60,7 +60,7 @@ def once(settings: Settings, options: argparse.Namespace, patience: Patience) ->
     except LockHeld as error:
         whole.log.warning("run.skipped", **error.fields())
         return error.exit_status
-    except Stopped as error:  # before the pass began: there is nothing else to tell
+    except Cancelled as error:  # before the pass began: there is nothing else to tell
         whole.log.error("run.failed", **error.fields())  # noqa: TRY400 (somebody has asked for it)
         return error.exit_status
     except DirectoryError as error:
@@ -79,12 +79,12 @@ def _open_log(settings: LogSettings, options: argparse.Namespace, progress: Prog
 
 
 def _new_pass(
-    settings: Settings, options: argparse.Namespace, progress: Progress, patience: Patience
+    settings: Settings, options: argparse.Namespace, progress: Progress, timeouts: Timeouts
 ) -> Pass:
     run_id = new_run_id(datetime.now(UTC))
     return Pass(
         settings,
-        Options(
+        RunOptions(
             tuple(options.map),
             options.dry_run,
             options.verify,
@@ -94,9 +94,9 @@ def _new_pass(
         run_id,
         logs.bind(run_id),
         progress,
-        stop=Stop(stalled_seconds=patience.stalled_seconds),
+        cancel_token=CancelToken(stalled_seconds=timeouts.stalled_seconds),
         show_plan=_plan_printer(settings),
-        patience=patience,
+        timeouts=timeouts,
     )
 
 
@@ -120,7 +120,7 @@ def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
 @contextlib.contextmanager
 def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iterator[None]:
     """Make the state directory when it is missing, and hold the lock in it."""
-    state, now = Path(settings.state_dir), datetime.now(UTC).isoformat()
+    state, now = Path(settings.state_dir), datetime.now(UTC)
     try:
         state.mkdir(mode=0o750, exist_ok=True)
     except OSError as error:
@@ -128,7 +128,7 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
         raise DirectoryError(f'"{state}": {error.strerror}', remedy=remedy) from error
     path = str(state / LOCK)
     try:
-        holder = {"run_id": whole.run_id, "started": now}
+        holder = {"run_id": whole.run_id, "started": now.isoformat()}
         seconds, tell = options.lock_wait, whole.progress.waited
         with lock.hold(path, wait_seconds=seconds, holder=holder, waiting=tell):
             whole.progress.finish()
@@ -136,7 +136,8 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
             yield
     except LockHeld:
         with contextlib.suppress(DirectoryError):
-            last_run.write_last_skipped(settings.state_dir, now, lock.read_holder(path))
+            skipped = last_run.Skipped(now, lock.read_holder(path))
+            last_run.write_last_skipped(settings.state_dir, skipped)
         raise
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from s32s_agent.errors import AgentError, DeletesRefused, EntryError, Interrupted
+from s32s_agent.errors import AgentError, Cancelled, DeletesRefused, EntryError, Interrupted
 from s32s_agent.model import Mapping, Outcome, Plan, Status, Withheld
-
-KEPT_ERRORS = 50
-"""How many single errors a report keeps; the log has them all."""
+from s32s_agent.monitoring.last_run import MAX_ERRORS, MappingResult, RunError
 
 
 @dataclass(slots=True)
@@ -30,7 +28,7 @@ class MappingReport:
     """What ended the mapping before its work was done."""
     codes: set[int] = field(default_factory=set)
     causes: set[str] = field(default_factory=set)
-    errors: list[dict[str, str]] = field(default_factory=list)
+    errors: list[RunError] = field(default_factory=list)
 
     @classmethod
     def of(cls, mapping: Mapping) -> MappingReport:
@@ -79,9 +77,8 @@ class MappingReport:
         known = error if isinstance(error, AgentError) else AgentError(str(error))
         self.codes.add(known.exit_status)
         self.causes.add(known.cause)
-        if len(self.errors) < KEPT_ERRORS:
-            about = {"mapping": self.name, "key": key, "error": str(error)}
-            self.errors.append({**about, "remedy": known.remedy})
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(RunError(self.name, key, str(error), known.remedy))
 
     @property
     def exit_code(self) -> int:
@@ -100,19 +97,19 @@ class MappingReport:
         names = ("copied", "deleted", "unchanged", "skipped", "failed", "bytes")
         return {name: getattr(self, name) for name in names}
 
-    def document(self) -> dict[str, object]:
-        """Give the report as it stands in `last_run.json`."""
-        return {
-            "name": self.name,
-            "s3": self.s3,
-            "directory": self.directory,
-            "exit_code": self.exit_code,
-            "cause": self.cause,
-            "error": str(self.error) if self.error else "",
+    def result(self) -> MappingResult:
+        """Return the report as it stands in `last_run.json`."""
+        return MappingResult(
+            name=self.name,
+            s3=self.s3,
+            directory=self.directory,
+            exit_code=self.exit_code,
+            cause=self.cause,
+            error=str(self.error) if self.error else "",
             **self.counts(),
-            "withheld": self.withheld,
-            "seconds": round(self.seconds, 3),
-        }
+            withheld=self.withheld,
+            seconds=round(self.seconds, 3),
+        )
 
 
 def one_code(codes: set[int]) -> int:
@@ -127,9 +124,9 @@ class RunReport:
     """What a pass did."""
 
     mappings: list[MappingReport] = field(default_factory=list)
-    error: AgentError | None = None
+    error: AgentError | Cancelled | None = None
     """What ended the whole pass."""
-    other_errors: list[AgentError] = field(default_factory=list)
+    other_errors: list[AgentError | Cancelled] = field(default_factory=list)
     """What else went wrong outside the mappings: hooks that failed without ending the pass."""
 
     @property
@@ -158,7 +155,7 @@ class RunReport:
         failed = sum(1 for mapping in self.mappings if mapping.exit_code)
         return {"mappings": len(self.mappings), "failed_mappings": failed, **totals}
 
-    def _of_the_pass(self) -> list[AgentError]:
+    def _of_the_pass(self) -> list[AgentError | Cancelled]:
         return [*([self.error] if self.error else []), *self.other_errors]
 
     def first_reason(self) -> str:
@@ -167,14 +164,11 @@ class RunReport:
         if not errors:
             return ""
         first = errors[0]
-        mapping = f'mapping "{first["mapping"]}"' if first["mapping"] else ""
-        return ": ".join(filter(None, (mapping, first["key"], first["error"])))
+        mapping = f'mapping "{first.mapping}"' if first.mapping else ""
+        return ": ".join(filter(None, (mapping, first.key, first.error)))
 
-    def errors(self) -> list[dict[str, str]]:
-        """List the first errors, those of the whole pass before all."""
-        first = [
-            {"mapping": "", "key": "", "error": str(error), "remedy": error.remedy}
-            for error in self._of_the_pass()
-        ]
-        of_mappings = [error for mapping in self.mappings for error in mapping.errors]
-        return (first + of_mappings)[:KEPT_ERRORS]
+    def errors(self) -> tuple[RunError, ...]:
+        """Return the first errors, those of the whole run before all; the log has every error."""
+        first = (RunError("", "", str(error), error.remedy) for error in self._of_the_pass())
+        of_mappings = (error for mapping in self.mappings for error in mapping.errors)
+        return (*first, *of_mappings)[:MAX_ERRORS]

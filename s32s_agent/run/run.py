@@ -15,36 +15,39 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.directories import (
     check_directory,
     find_overlaps,
     home_directories,
     protected_paths,
 )
+from s32s_agent.config.hook_commands import Command
 from s32s_agent.config.map_file import MapRules, Maps, read_maps
-from s32s_agent.config.settings import Command, Settings
+from s32s_agent.config.settings import Settings
 from s32s_agent.errors import (
     AgentError,
+    Cancelled,
     DirectoryError,
     HookError,
     MapError,
     SoftwareError,
-    Stopped,
     UsageError,
 )
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.monitoring import last_run
 from s32s_agent.output.progress import Progress
+from s32s_agent.run.context import RunContext, RunOptions
 from s32s_agent.run.hooks import Hooks
 from s32s_agent.run.map_files import MapCache, fetch_maps
-from s32s_agent.run.mapping_run import BATCHES, UPLOADS, Options, Tools, Work
+from s32s_agent.run.mapping_run import MappingRun
 from s32s_agent.run.metering import Throttle
 from s32s_agent.run.report import MappingReport, RunReport
+from s32s_agent.run.sides import BATCHES, UPLOADS
 from s32s_agent.signals import unmasked
 from s32s_agent.state.index import Index
 from s32s_agent.state.pending import PENDING, Change, Pending
-from s32s_agent.stores.s3.clients import PATIENCE, Patience
+from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Timeouts
 from s32s_agent.stores.s3.connection import Connection
 
 INDEX = "index.db"
@@ -68,22 +71,26 @@ class Pass:
     """
 
     settings: Settings
-    options: Options
+    options: RunOptions
     run_id: str
     log: FilteringBoundLogger
     progress: Progress
-    stop: Stop = field(default_factory=Stop)
+    cancel_token: CancelToken = field(default_factory=CancelToken)
     report: RunReport = field(default_factory=RunReport)
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
-    patience: Patience = PATIENCE
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     hooks: Hooks = field(init=False)
     pending: Pending = field(init=False)
 
     def __post_init__(self) -> None:
         known = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
         self.hooks = Hooks(
-            self.log, self.settings.hooks.timeout, known, self.stop, self.progress.waited
+            self.log,
+            self.settings.hooks.timeout,
+            known,
+            self.cancel_token,
+            self.progress.waited,
         )
         self.pending = Pending(Path(self.settings.state_dir, PENDING))
 
@@ -91,7 +98,8 @@ class Pass:
         """Do the pass; `report` is right at any time, also when an exception ends it.
 
         Raises:
-            AgentError: nothing could be done at all; for `Stopped`, not everything.
+            AgentError: nothing could be done at all.
+            Cancelled: not everything could be done.
         """
         if self.options.dry_run:
             return self._mirror(now)
@@ -99,41 +107,41 @@ class Pass:
             raise error
         try:
             return self._mirror(now)
-        except AgentError as error:
+        except (AgentError, Cancelled) as error:
             # The hooks below want to know it.
             self.report.error = error
             raise
         finally:
             # A pass that has to end soon leaves them to the next one.
-            if not self.stop.asked():
+            if not self.cancel_token.cancelled:
                 self._tell_changes()
 
     def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
         answered = self.progress.waited
         connection = Connection(
-            settings.s3, settings.sync.workers, self.stop, self.patience, answered
+            settings.s3, settings.sync.workers, self.cancel_token, self.timeouts, answered
         )
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))
-            tools = Tools(
+            context = RunContext(
                 settings,
                 self.options,
                 self.run_id,
                 now,
                 self.log,
                 self.progress,
-                self.stop,
+                self.cancel_token,
                 connection,
                 index,
                 self.pending,
-                Throttle(settings.sync.max_bandwidth, self.stop),
+                Throttle(settings.sync.max_bandwidth, self.cancel_token),
                 self.show_plan,
             )
             for mapping in self._chosen(maps):
                 if mapping.name in places:
-                    self._run_mapping(Work(tools, mapping, places[mapping.name]))
+                    self._run_mapping(MappingRun(context, mapping, places[mapping.name]))
         return self.report
 
     def _open_index(self) -> Index:
@@ -166,8 +174,12 @@ class Pass:
         known |= {failure.mapping for failure in maps.failures}
         if unknown := [name for name in self.options.names if name not in known]:
             names = ", ".join(f'"{name}"' for name in unknown)
-            alike = difflib.get_close_matches(unknown[0], known, n=1)
-            remedy = f'did you mean "{alike[0]}"?' if alike else "--check lists the mappings"
+            equal_by_hash = difflib.get_close_matches(unknown[0], known, n=1)
+            remedy = (
+                f'did you mean "{equal_by_hash[0]}"?'
+                if equal_by_hash
+                else "--check lists the mappings"
+            )
             raise UsageError(f"--map: no mapping is called {names}", remedy=remedy)
         return [mapping for mapping in maps.mappings if self._is_chosen(mapping.name)]
 
@@ -199,15 +211,15 @@ class Pass:
 
     # --- one mapping ---
 
-    def _run_mapping(self, work: Work) -> None:
-        report = MappingReport.of(work.mapping)
+    def _run_mapping(self, mapping_run: MappingRun) -> None:
+        report = MappingReport.of(mapping_run.mapping)
         self.report.mappings.append(report)
         started = time.monotonic()
         try:
             with unmasked():
-                work.run(report)
-        except Stopped as error:
-            self.stop.set(error)
+                mapping_run.execute(report)
+        except Cancelled as error:
+            self.cancel_token.cancel(error)
             raise
         except AgentError as error:
             self._end_mapping(report, error)
@@ -239,7 +251,7 @@ class Pass:
     ) -> HookError | None:
         """Run a hook as a piece of work that is told of, so that systemd gives it the time that it takes."""
         # Who has asked for the end is not asked for more time.
-        if commands and not self.stop.asked():
+        if commands and not self.cancel_token.cancelled:
             self.progress.start(f"hook {hook}", 0, 0)
         try:
             with unmasked():
@@ -253,7 +265,7 @@ class Pass:
         variables = {**self._counts(exit_code), "S32S_CAUSE": cause}
         try:
             error = self._run_hook(hook, commands, variables)
-        except Stopped as stopped:
+        except Cancelled as stopped:
             if self.report.error is not None:
                 self.report.other_errors.append(self.report.error)
             self.report.error = stopped

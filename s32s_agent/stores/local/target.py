@@ -23,10 +23,10 @@ from s32s_agent.config.settings import SyncSettings
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
+    Cancelled,
     DirectoryError,
     IntegrityError,
     LockHeld,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind
@@ -56,7 +56,7 @@ from s32s_agent.stores.local.walk import Walk
 
 _PREALLOCATE_FROM = 1 << 20
 """Bytes from which on reserving disk space beforehand is worth a system call."""
-_INTERRUPTIONS = (Stopped, StoreUnavailable, AccessDenied)
+_INTERRUPTIONS = (Cancelled, StoreUnavailable, AccessDenied)
 """Errors after which the bytes that were received of a large entry are still good."""
 
 

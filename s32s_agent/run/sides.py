@@ -13,6 +13,7 @@ from s32s_agent.config.option_forms import Symlinks
 from s32s_agent.errors import ConfigError, DeletesRefused
 from s32s_agent.model import Entry, Mapping, Role
 from s32s_agent.run.context import RunContext
+from s32s_agent.run.state_directory import BATCHES, UPLOADS
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import Content, Source, Target
 from s32s_agent.stores.local.path_root import open_root
@@ -24,9 +25,6 @@ from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 if TYPE_CHECKING:
     from s32s_agent.stores.local.target import LocalTarget
-
-UPLOADS = "uploads"
-BATCHES = "batches"
 
 
 class Sides(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shtab
 
-from s32s_agent.cli import make_parser
+from s32s_agent.arguments import make_parser
 
 
 def script(shell: str) -> str:

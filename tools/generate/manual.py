@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from s32s_agent import __version__
-from s32s_agent.cli import make_parser
+from s32s_agent.arguments import make_parser
 from tools.generate.readme import Block, Readme, cells_of
 
 

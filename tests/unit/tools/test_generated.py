@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from s32s_agent.cli import make_parser
+from s32s_agent.arguments import make_parser
 from tools.generate.files import made
 from tools.generate.manual import of_the_command
 from tools.generate.readme import Readme, cells_of

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s32s_agent.config.config_file import duration
 from s32s_agent.config.locations import parse_location
+from s32s_agent.config.option_forms import duration
 from s32s_agent.config.settings import S3Settings, Settings
 from s32s_agent.errors import AgentError, UsageError
 from s32s_agent.model import Location

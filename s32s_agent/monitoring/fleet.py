@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 
 from s32s_agent.cancellation import CancelToken
+from s32s_agent.config.documents import load_json
 from s32s_agent.config.settings import Settings
-from s32s_agent.config.values import load_json
 from s32s_agent.errors import AgentError
 from s32s_agent.model import Entry, Kind, Location, Problem
 from s32s_agent.monitoring.health import Health, Limits, first_error, judge

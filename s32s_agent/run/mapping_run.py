@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent.cancellation import CancelToken
-from s32s_agent.config.settings import Settings, Symlinks
+from s32s_agent.config.option_forms import Symlinks
+from s32s_agent.config.settings import Settings
 from s32s_agent.errors import (
     AgentError,
     ConfigError,

@@ -22,8 +22,9 @@ from s32s_agent.config.directories import (
     home_directories,
     protected_paths,
 )
+from s32s_agent.config.hook_commands import Command
 from s32s_agent.config.map_file import MapRules, Maps, read_maps
-from s32s_agent.config.settings import Command, Settings
+from s32s_agent.config.settings import Settings
 from s32s_agent.errors import (
     AgentError,
     Cancelled,

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s32s_agent.config import config_file
+from s32s_agent.config.documents import MAX_DEPTH, load_json, load_yaml
 from s32s_agent.config.map_file import MAX_MAPPINGS, MapFile, MapRules, read_maps
-from s32s_agent.config.values import MAX_DEPTH, load_json, load_yaml
 from s32s_agent.errors import (
     ConfigError,
     DirectoryError,
@@ -236,8 +236,9 @@ MIB = 1024 * 1024
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("a: &a [x]\nb: *a", "aliases"),
-        ("&a [x]", "aliases"),
+        ("a: &a [x]\nb: *a", "anchors"),
+        ("&a [x]", "anchors"),
+        ("a: *a", "aliases"),
         ("!!set {a}", "tags"),
         ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nests too deeply"),
         ("- " * 1000 + "x", "nests too deeply"),

@@ -16,9 +16,11 @@ from support.readme import DOCS, README, ROOT, section_of, table
 
 import s32s_agent
 from s32s_agent import cli, errors
-from s32s_agent.config import config_file, map_file, values
+from s32s_agent.config import config_file, documents, map_file
+from s32s_agent.config.documents import load_yaml
+from s32s_agent.config.hook_commands import COMMANDS
+from s32s_agent.config.properties import PROPERTIES
 from s32s_agent.config.settings import Settings
-from s32s_agent.config.values import load_yaml
 from s32s_agent.monitoring.last_run import last_run_document
 from s32s_agent.monitoring.lastrun import MAX_ERRORS
 from s32s_agent.monitoring.metrics import HELP
@@ -140,7 +142,7 @@ def test_the_defaults_in_the_table_are_those_of_the_sample() -> None:
 
 def test_every_property_of_a_mapping_is_told() -> None:
     """The table has every property, and none that is gone."""
-    assert set(table("Map files")) == set(map_file.PROPERTIES)
+    assert set(table("Map files")) == {each.name for each in PROPERTIES}
 
 
 def test_the_sample_map_is_the_one_in_etc() -> None:
@@ -257,8 +259,8 @@ def test_every_named_test_of_the_threats_exists() -> None:
     files = [file for file in re.findall(r"\]\(([^)#]*)\)", SECURITY) if "://" not in file]
     bounds = (
         f"{map_files.MAX_FILES} files, {map_files.MAX_BYTES >> 20} MiB and {map_file.MAX_MAPPINGS:,} mappings",
-        f"{values.MAX_YAML_SIZE >> 20} MiB, {values.MAX_DEPTH} levels",
-        f"| JSON | {values.MAX_JSON_SIZE >> 20} MiB |",
+        f"{documents.MAX_YAML_SIZE >> 20} MiB, {documents.MAX_DEPTH} levels",
+        f"| JSON | {documents.MAX_JSON_SIZE >> 20} MiB |",
         f"no object | {response_limits.MAX_ANSWER >> 20} MiB |",
         f"read whole | {own_files.MAX_SIZE >> 20} MiB;",
         f"{listing._MAX_DEPTH} levels, {listing._MAX_FIELDS} fields, {listing._MAX_TEXT >> 10} KiB a field",
@@ -302,7 +304,7 @@ def test_no_sample_asks_the_service_for_what_it_may_not_do() -> None:
     ]
 
     # Those in comments and in messages, which nobody parses.
-    told = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8") + config_file._COMMANDS
+    told = (ROOT / "etc" / "config.yaml").read_text(encoding="utf-8") + COMMANDS.words
     told += "".join(DOCS.values())
     shown = [tuple(each.split(", ")) for each in re.findall(r"\[(/[^\[\]]+)\]", told)]
 

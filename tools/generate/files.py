@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tools.generate import completions, manual, schema
+from tools.generate import completions, manual, sample, schema
 from tools.generate.readme import Readme
 
 
@@ -22,9 +22,10 @@ def made(root: Path) -> dict[str, str]:
     }
     files["etc/man/s32s-agent.8"] = manual.of_the_command(readme)
     files["etc/man/s32s-agent.yaml.5"] = manual.of_the_config(readme)
+    files["etc/config.yaml"] = sample.of_the_config()
     for name, document in (
-        ("config", schema.of_the_config(readme)),
-        ("map", schema.of_a_map(readme)),
+        ("config", schema.of_the_config()),
+        ("map", schema.of_a_map()),
     ):
         text = json.dumps(document, indent=2, ensure_ascii=False)
         files[f"etc/schema/{name}.schema.json"] = f"{text}\n"

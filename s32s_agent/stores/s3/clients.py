@@ -19,9 +19,9 @@ from s32s_agent.config.locations import normal_endpoint
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import AccessDenied, ConfigError, StoreUnavailable
 from s32s_agent.stores.s3.credentials import new_session
-from s32s_agent.stores.s3.direct_get import Address, PlainRequests, address
-from s32s_agent.stores.s3.response_limits import bound_answers
-from s32s_agent.stores.s3.translate import border
+from s32s_agent.stores.s3.direct_get import Address, DirectRequests, address
+from s32s_agent.stores.s3.response_limits import limit_responses
+from s32s_agent.stores.s3.translate import translate_errors
 from s32s_agent.workers import in_background
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Clients:
         self._starting = threading.Lock()
         self._started: Boto3Session | None = None
         self._made: S3Client | None = None
-        with border("the S3 settings"):
+        with translate_errors("the S3 settings"):
             self._session = new_session(os.environ)
             for name in ("profile", "region"):
                 if value := getattr(settings, name):
@@ -104,7 +104,7 @@ class Clients:
             where = address(
                 settings.endpoint_url, settings.addressing_style, self._session, os.environ
             )
-            self.plain = self._plain_requests(where) if where else None
+            self.plain = self._direct_requests(where) if where else None
             """Requests without boto3, where they will do."""
             plain_endpoint = where.endpoint if where else None
             self.endpoint = plain_endpoint or str(self._client().meta.endpoint_url)
@@ -120,18 +120,18 @@ class Clients:
             message = f"the credentials: nothing came within {seconds:g} seconds"
             raise StoreUnavailable(message, remedy=_WHO_GIVES_CREDENTIALS) from error
 
-    def _plain_requests(self, where: Address) -> PlainRequests:
+    def _direct_requests(self, where: Address) -> DirectRequests:
         settings, timeouts = self._settings, self._timeouts
         bundle = settings.ca_bundle or self._session.get_config_variable("ca_bundle")
         timeout = timeouts.connect_seconds, timeouts.read_seconds
-        return PlainRequests(self._session, where, bundle or True, timeout, self._workers)
+        return DirectRequests(self._session, where, bundle or True, timeout, self._workers)
 
     @property
     def client(self) -> S3Client:
         """The client of boto3, made when it is first needed."""
         with self._making:
             if self._made is None:
-                with border("the S3 settings"):
+                with translate_errors("the S3 settings"):
                     self._made = self._client()
             return self._made
 
@@ -154,7 +154,7 @@ class Clients:
             verify=settings.ca_bundle,
             config=self._config(s3 or {}),
         )
-        bound_answers(client)
+        limit_responses(client)
         # Before botocore's own handler, which parses every page, and calls one that it cannot read a status 500. A
         # wildcard's handlers run before those of a name at the same place, so only one of a service's place is first.
         client.meta.events.register_first("before-parse.*.ListObjectsV2", _keep_raw_page)

@@ -52,20 +52,20 @@ _COMMAND_SCHEMA: Schema = {
     "items": {"type": "string"},
     "prefixItems": [text_schema(_PROGRAM)],
 }
-_COMMANDS = "a list of words such as `[/usr/bin/logger, changed]`, or a list of such lists"
+_LISTS = "a list of words such as [/usr/bin/logger, changed], or a list of such lists"
 
 
 def _commands(value: object) -> tuple[Command, ...]:
     kinds = {isinstance(each, list) for each in value} if isinstance(value, list) else {None}
     if not isinstance(value, list) or len(kinds) > 1:
-        raise expected(COMMANDS.words, value)
+        raise expected(_LISTS, value)
     if kinds == {False}:
         return (_command(value),)
     return check_each(((f"[{index}]", each) for index, each in enumerate(value)), _command)
 
 
 COMMANDS: Form[tuple[Command, ...]] = Form(
-    _COMMANDS,
+    "a command, or a list of commands",
     _commands,
     {
         "anyOf": [
@@ -85,7 +85,7 @@ def _on_change(value: object) -> OnChange:
 
 
 ON_CHANGE = Form(
-    f"{_COMMANDS}; or names of mappings, each with such a list",
+    "a command, a list of commands, or names of mappings, each with its commands",
     _on_change,
     {"anyOf": [*COMMANDS.schema["anyOf"], _BY_MAPPING.schema]},
 )

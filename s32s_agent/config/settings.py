@@ -173,8 +173,8 @@ class MonitoringSettings:
         example="/var/lib/prometheus/node-exporter/s32s_agent.prom",
     )
     ping_url: str | None = option(
-        "Requested with `/start` after it when a run starts, with `/<exit status>` when it ends. Keep this file from"
-        " other users: everyone who knows the URL can report in this computer's name.",
+        "A URL that the agent requests when a run starts, with `/start` added, and when it ends, with `/<exit status>`"
+        " added. Everyone who knows the URL can report in this computer's name: keep this file from other users.",
         or_null(PING_URL),
         example="https://hc-ping.com/your-uuid",
     )
@@ -253,7 +253,7 @@ class Settings:
     log: LogSettings = section("What is logged, and how it looks.", LogSettings)
     monitoring: MonitoringSettings = section("Whom a run reports to.", MonitoringSettings)
     hooks: HookSettings = section(
-        "Commands around a run. A command is a program and its arguments as a list; no shell reads it. Each hook is one"
-        " command, or a list of commands.",
+        "Commands around a run. A command is a program and its arguments, as in `[/usr/bin/logger, changed]`; no shell"
+        " reads it.",
         HookSettings,
     )

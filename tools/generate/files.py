@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 
 from tools.generate import completions, manual, sample, schema
-from tools.generate.readme import Readme
+from tools.generate.readme import read
 
 
 def made(root: Path) -> dict[str, str]:
     """Make the text of every generated file.
 
     Args:
-        root: the top of the source, for the README.
+        root: the top of the source, for the documents.
     """
-    readme = Readme((root / "README.md").read_text(encoding="utf-8"))
+    readme = read(root)
     shells = {"bash": "s32s-agent.bash", "zsh": "_s32s-agent", "fish": "s32s-agent.fish"}
     files = {
         f"etc/completions/{name}": completions.script(shell) for shell, name in shells.items()

@@ -1,10 +1,11 @@
-"""Read the README: its sections, tables, paragraphs, lists and samples, as values."""
+"""Read the documents: their sections, tables, paragraphs, lists and samples, as values."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Readme:
-    """The text of the README."""
+    """The text of the README, and below it, each as a section, of the pages that follow it in the manual."""
 
     text: str
 
@@ -31,13 +32,44 @@ class Readme:
         """
         _, found, rest = self.text.partition(f"\n## {heading}\n")
         if not found:
-            raise KeyError(f"README: no section is called {heading}")
+            raise KeyError(f"documents: no section is called {heading}")
         return list(_blocks(rest.partition("\n## ")[0]))
 
     def rows(self, heading: str) -> dict[str, tuple[str, ...]]:
         """Give the first table below a heading, by the text of the first cell."""
         table = next(block for block in self.section(heading) if block.kind == "table")
         return {cells[0].strip("`"): cells[1:] for cells in map(cells_of, table.lines)}
+
+
+_BOX = "┌"
+_PAGES = {
+    "Command line": "docs/reference/cli.md",
+    "Exit status": "docs/reference/exit-status.md",
+    "Log events": "docs/reference/log-events.md",
+    "Configuration": "docs/use/configuration.md",
+    "Map files": "docs/use/maps.md",
+    "Hooks": "docs/use/hooks.md",
+    "Recipes": "docs/use/recipes.md",
+}
+_SECTIONS = {"Trash": "docs/understand/how-it-works.md"}
+
+
+def read(root: Path) -> Readme:
+    """Read what the manual pages and the schemas are made of.
+
+    Args:
+        root: the top of the source.
+    """
+    text = (root / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    for heading, name in _PAGES.items():
+        page = (root / name).read_text(encoding="utf-8").partition("\n")[2]
+        text += f"\n## {heading}\n{re.sub('^## ', '### ', page, flags=re.MULTILINE)}"
+    for heading, name in _SECTIONS.items():
+        _, begin, below = (
+            (root / name).read_text(encoding="utf-8").partition(f"\n## {heading}\n")
+        )
+        text += begin + below.partition("\n## ")[0]
+    return Readme(text)
 
 
 def cells_of(row: str) -> tuple[str, ...]:
@@ -47,10 +79,10 @@ def cells_of(row: str) -> tuple[str, ...]:
 
 
 def _blocks(text: str) -> Iterator[Block]:
-    # A drawing is for those who see it drawn.
-    shown = re.sub(r"^```mermaid\n.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    fenced = re.split(r"^```.*$", shown, flags=re.MULTILINE)
+    fenced = re.split(r"^```.*$", text, flags=re.MULTILINE)
     for number, part in enumerate(fenced):
+        if number % 2 and _BOX in part:
+            continue  # a drawing: too wide for a manual page, and not for every terminal
         if number % 2:
             yield Block("code", tuple(part.strip("\n").splitlines()))
             continue

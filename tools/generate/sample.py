@@ -35,7 +35,7 @@ def of_the_config(kind: type[Settings] = Settings) -> str:
 def _lines(option: Option, indent: str) -> Iterator[str]:
     yield _comment(option.help, indent)
     if option.form is not BOOLEAN:
-        yield _comment(f"Value: {option.form.markdown}.", indent)
+        yield _comment(f"Value: {option.form.markdown}", indent)
     if option.example is not None and not option.needed:
         yield _comment(f"Example: {in_yaml(option.example)}", indent)
     value = option.example if option.needed else option.default

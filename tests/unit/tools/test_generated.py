@@ -19,7 +19,7 @@ import pytest
 from s32s_agent.cli import make_parser
 from tools.generate.files import made
 from tools.generate.manual import of_the_command
-from tools.generate.readme import Readme, cells_of
+from tools.generate.readme import Readme, cells_of, read
 
 ROOT = Path(__file__).parents[3]
 COMPLETIONS = ROOT / "etc" / "completions"
@@ -71,7 +71,7 @@ def test_an_installation_has_every_generated_file() -> None:
 
 def test_the_manual_page_has_nothing_that_only_a_parser_or_a_browser_understands() -> None:
     """Choices are words, without Python's brackets, and a row of links to sections is left out."""
-    page = of_the_command(Readme((ROOT / "README.md").read_text(encoding="utf-8")))
+    page = of_the_command(read(ROOT))
 
     assert "instead of log.level: debug, info, warning, error\n" in page
     assert "Exit status · Log" not in page
@@ -221,7 +221,7 @@ def test_mandoc_has_no_warning(page: str) -> None:
 
 def test_text_that_looks_like_roff_is_text() -> None:
     """A line that begins with a dot, a backslash, a quote: all stand in the page as in the README."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = read(ROOT).text
     odd = text.replace(
         "## Trash\n", "## Trash\n\n.so /etc/passwd\n\n    'x \\fB \\n(.s `y`\n", 1
     )
@@ -246,7 +246,7 @@ def test_cells_of_a_row(row: str, cells: tuple[str, ...]) -> None:
 
 def test_the_pages_name_every_option_and_every_key() -> None:
     """Whatever one may write on the command line or in the config has its paragraph."""
-    readme = Readme((ROOT / "README.md").read_text(encoding="utf-8"))
+    readme = read(ROOT)
     command, settings = (_plain((ROOT / "etc" / "man" / page).read_text()) for page in PAGES)
 
     assert {each for each in options() if f"\n{each}" not in f"{command}"} - {

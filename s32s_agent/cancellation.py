@@ -120,7 +120,7 @@ class Heartbeat:
             self.beat()
 
     def acquire(self, permits: Permits) -> None:
-        """Wait for a permit, however long: workers of other items have them, and their own heartbeats show whether they hang.
+        """Wait for a permit, however long: others have them, and their own heartbeats show whether they hang.
 
         It does not beat while the item has helpers: they may be the ones that hang.
         """

@@ -99,8 +99,8 @@ def in_order(
     """Call a function with each item, some at a time, and yield the results in the order of the items.
 
     Items are taken in the caller's thread, and none is taken before the caller has come back from the result that is
-    `ahead` places before it. What taking an item or a call raises is raised in the place of the result. When the iterator
-    has ended, raised or was closed, no call is running any more.
+    `ahead` places before it. What a call raises is raised in the place of its result. When the iterator has ended,
+    raised or was closed, no call is running any more.
 
     Args:
         function: called in threads.
@@ -140,8 +140,8 @@ def in_parallel(
 ) -> Generator[tuple[T, R | Exception], None, None]:
     """Call a function with each item in threads; yield the results as they come, exceptions as values.
 
-    Items are taken one at a time, by whichever thread is free; what taking them raises, the iterator raises. Closing the
-    iterator early cancels the token, and waits for the workers.
+    Items are taken one at a time, by whichever thread is free; what taking them raises, the iterator raises. Closing
+    the iterator early cancels the token, and waits for the workers.
 
     Args:
         function: called in the threads with an item and a heartbeat, which must beat as long as the work gets ahead. A
@@ -183,8 +183,7 @@ def in_parallel_or_idle(
     threads: list[BackgroundCall[None]] = []
     running, finished = 0, False
     try:
-        for _ in range(workers):
-            threads.append(BackgroundCall(pool.work))
+        threads.extend(BackgroundCall(pool.work) for _ in range(workers))
         running = workers
         while running:
             try:

@@ -280,9 +280,10 @@ def test_a_signal_between_two_parts_that_leaves_a_truncated_object_at_its_key(
 
     pieces = tuple(LARGE[start : start + MIB] for start in range(0, len(LARGE), MIB))
     content = Bytes(pieces, between=cancel_in_the_second_part)
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    with monkeypatch.context() as patch:
         patch.setattr(rig.target._connection, "cancel_token", token)
-        rig.target.put(Copy(entry_of("x", LARGE), Why.NEW, None), content)
+        with pytest.raises(Interrupted):
+            rig.target.put(Copy(entry_of("x", LARGE), Why.NEW, None), content)
 
     assert "x" not in rig.scanned()
     assert not rig.server.complete or rig.unfinished() == []

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
 from s32s_agent.plan import keys
@@ -255,7 +256,7 @@ class LocalSource:
     # --- read ---
 
     @contextlib.contextmanager
-    def open(self, entry: Entry) -> Iterator[Content]:
+    def open(self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         """Open a file; what is read is one version, or `SourceChanged`."""
         try:
             key = self._led_to(entry.key) if self._follow_links else entry.key

@@ -20,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.config.settings import SyncSettings
 from s32s_agent.errors import (
     AccessDenied,
@@ -173,7 +174,7 @@ class LocalTarget(LocalSource):
 
     # --- write ---
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, _heartbeat: Heartbeat = UNWATCHED) -> Staged:
         """Write the bytes to a temporary file beside the entry's place; make a directory at once."""
         key = copy.entry.key
         try:

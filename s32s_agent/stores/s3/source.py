@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import (
     AgentError,
     IntegrityError,
@@ -43,7 +44,7 @@ from s32s_agent.stores.base import (
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import Listing, Page
 from s32s_agent.stores.s3.parallel_listing import Pages
-from s32s_agent.stores.s3.ranges import RANGE, RANGED_FROM, Range, Slots, cut
+from s32s_agent.stores.s3.ranges import RANGE, RANGED_FROM, Range, Read, Slots, cut
 from s32s_agent.stores.s3.sorted_listing import sorted_by_key
 from s32s_agent.stores.s3.translate import is_encrypted, required, translate_errors
 
@@ -136,13 +137,13 @@ class S3Source:
         return fetched.page
 
     @contextlib.contextmanager
-    def open(self, entry: Entry) -> Iterator[Content]:
+    def open(self, entry: Entry, heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         """Ask for the version that was listed, and accept no other."""
         digest_sizes = self.part_sizes(entry)
         digest = best_digest(entry.size, entry.etag or "", digest_sizes)
         nameable = is_nameable(self._prefix + entry.key)
         if self.in_ranges and entry.size >= RANGED_FROM and nameable and digest is not None:
-            yield _RangedDownload(self, entry, self._look_at(entry), digest)
+            yield _RangedDownload(self, entry, self._look_at(entry), digest, heartbeat)
             return
         body = self._open_with_obstore(entry) if nameable else self._open_with_boto3(entry)
         yield _Download(self, entry, body, digest)
@@ -388,9 +389,17 @@ class _Download:
 class _RangedDownload(_Download, RangedContent):
     """The bytes of a large object, in ranges side by side."""
 
-    def __init__(self, store: S3Source, entry: Entry, body: _Body, digest: Digest) -> None:
+    def __init__(
+        self,
+        store: S3Source,
+        entry: Entry,
+        body: _Body,
+        digest: Digest,
+        heartbeat: Heartbeat,
+    ) -> None:
         super().__init__(store, entry, body, digest)
         self._whole = digest
+        self._heartbeat = heartbeat
 
     def fill(self, file: File, kept: int) -> None:
         """Hash what is kept, fetch and hash the rest; then judge the whole."""
@@ -425,7 +434,7 @@ class _RangedDownload(_Download, RangedContent):
             digests[0] = Digest(part_size)
             self._hash(digests[0], file, Range(0, kept))
         ranges = cut(kept, self._entry.size, RANGE // part_size * part_size)
-        with contextlib.closing(self._store.slots.fetch(ranges, read, file)) as fetched:
+        with contextlib.closing(self._fetch(ranges, read, file)) as fetched:
             for _ in fetched:
                 pass
         in_order = (digests[start] for start in sorted(digests))
@@ -435,10 +444,15 @@ class _RangedDownload(_Download, RangedContent):
         """Read the file again, in order, behind the ranges."""
         read = functools.partial(self._store.range_of, self._entry)
         ranges = cut(kept, self._entry.size)
-        with contextlib.closing(self._store.slots.fetch(ranges, read, file)) as fetched:
+        with contextlib.closing(self._fetch(ranges, read, file)) as fetched:
             for each in itertools.chain([Range(0, kept)], fetched):
                 self._hash(self._whole, file, each)
         return self._whole.etag()
+
+    def _fetch(
+        self, ranges: Iterator[Range], read: Read, file: File
+    ) -> Generator[Range, None, None]:
+        return self._store.slots.fetch(ranges, read, file, self._heartbeat)
 
     def _hash(self, digest: Digest, file: File, wanted: Range) -> None:
         for position in range(wanted.start, wanted.end, _SMALL_CHUNK):

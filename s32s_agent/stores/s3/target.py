@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
-from s32s_agent.cancellation import CancelToken
+from s32s_agent.cancellation import UNWATCHED, CancelToken, Heartbeat
 from s32s_agent.errors import (
     AgentError,
     EntryError,
@@ -138,7 +138,7 @@ class S3Target(S3Source):
 
     # --- write ---
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, heartbeat: Heartbeat = UNWATCHED) -> Staged:
         """Send the bytes of one version, and have S3 show them only when they are whole.
 
         Raises:
@@ -154,7 +154,11 @@ class S3Target(S3Source):
         if entry.kind is Kind.DIRECTORY:
             etag, verified = self._put_marker(copy), "md5"
         elif entry.size <= PART_BYTES:
-            with self._large.counted() if entry.size > _LARGE else contextlib.nullcontext():
+            with (
+                self._large.counted(heartbeat)
+                if entry.size > _LARGE
+                else contextlib.nullcontext()
+            ):
                 etag, verified = self._put_whole(copy, content)
         else:
             etag, verified = self._put_parts(copy, content)
@@ -291,7 +295,7 @@ class S3Target(S3Source):
         sent: list[_SentPart] = []
         cancel_token = CancelToken(self._connection.cancel_token)
         results = in_parallel(
-            partial(self._send_part, upload), parts, _PART_WORKERS, cancel_token
+            lambda part, _: self._send_part(upload, part), parts, _PART_WORKERS, cancel_token
         )
         with contextlib.closing(results):
             for _, result in results:

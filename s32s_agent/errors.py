@@ -246,6 +246,9 @@ class ExitStatus(NamedTuple):
     """When the process exits with it, in Markdown."""
 
 
+_STOPPED = ExitStatus(
+    "stopped", "SIGINT (130) or SIGTERM (143); the next run resumes where this one stopped"
+)
 EXIT_STATUSES = {
     0: ExitStatus("", "every mapping is in sync"),
     1: ExitStatus(
@@ -271,7 +274,7 @@ EXIT_STATUSES = {
         "config",
         "the config file is wrong, other users can write it or `~/.aws`, or the locale's file names are not UTF-8",
     ),
-    130: ExitStatus("stopped", "SIGINT; the next run resumes where this one stopped"),
-    143: ExitStatus("stopped", "SIGTERM; the next run resumes where this one stopped"),
+    130: _STOPPED,
+    143: _STOPPED,
 }
 """What operators read about the statuses; the classes above decide them."""

@@ -14,8 +14,6 @@ from s32s_agent.config.settings import S3Settings, Settings
 from s32s_agent.errors import AgentError, UsageError
 from s32s_agent.model import Location
 from s32s_agent.monitoring.health import Health, Limits, judge, nagios_line
-from s32s_agent.monitoring.last_run import LastRun, read_document, read_last_run
-from s32s_agent.monitoring.status_text import render_status
 from s32s_agent.text import printable
 
 _CONNECTIONS = 16
@@ -109,6 +107,9 @@ def show(
 
 
 def _show_status(options: argparse.Namespace, load: Callable[[], Settings]) -> int:
+    from s32s_agent.monitoring.last_run import LastRun, read_document  # noqa: PLC0415 (only where wanted)
+    from s32s_agent.monitoring.status_text import render_status  # noqa: PLC0415
+
     document = read_document(load().state_dir)
     if options.json:
         print(json.dumps(document, indent=2))
@@ -120,6 +121,8 @@ def _show_status(options: argparse.Namespace, load: Callable[[], Settings]) -> i
 
 def _show_nagios(options: argparse.Namespace, load: Callable[[], Settings]) -> int:
     """Write the line of a Nagios plugin; what keeps it from knowing is UNKNOWN, whatever its own exit status."""
+    from s32s_agent.monitoring.last_run import read_last_run  # noqa: PLC0415 (only where wanted)
+
     limits = limits_of(options)
     try:
         run = read_last_run(load().state_dir)

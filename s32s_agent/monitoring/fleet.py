@@ -25,7 +25,9 @@ from s32s_agent.monitoring.health import Health, Limits, first_error, judge
 from s32s_agent.monitoring.last_run import SCHEMA_VERSION, LastRun
 from s32s_agent.monitoring.untrusted import as_text
 from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.source import S3Source
+from s32s_agent.stores.s3.write_requests import WriteRequests
 from s32s_agent.text import duration_text, printable, shortened
 from s32s_agent.workers import in_parallel
 
@@ -119,7 +121,8 @@ def send_report(settings: Settings, location: Location, run: LastRun) -> list[st
     key = report_key(location, run.hostname)
     connection = Connection(settings.s3, 1)
     before = _agent_of(connection, location.bucket, key) if mine else ""
-    connection.put(location.bucket, key, data, "application/json")
+    name = ObjectName(location.bucket, key, f'"{location.bucket}/{key}"')
+    WriteRequests(connection).put_small(name, data, "application/json")
     return [key] if before not in ("", mine) else []
 
 

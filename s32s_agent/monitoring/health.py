@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.text import ago_text, duration_text, shortened
+
+if TYPE_CHECKING:
+    # The parser of the command line needs the limits, and only `--status` and `--fleet` the record.
+    from s32s_agent.monitoring.last_run import LastRun
 
 CLOCK_SECONDS = 300
 """How far ahead of this clock a time may be before one of the two clocks is wrong."""
@@ -107,16 +111,16 @@ def nagios_line(run: LastRun | None, verdict: Verdict, limits: Limits) -> str:
     text = " - ".join(
         filter(None, (f"S32S-AGENT {verdict.health.name}", verdict.reason, error))
     )
-    data = " ".join(_performance(run or LastRun(), verdict, limits))
+    data = " ".join(_performance(run, verdict, limits))
     # A bar would begin the performance data.
     return re.sub(r"\|", "/", text) + (f" | {data}" if data else "")
 
 
-def _performance(run: LastRun, verdict: Verdict, limits: Limits) -> Iterator[str]:
+def _performance(run: LastRun | None, verdict: Verdict, limits: Limits) -> Iterator[str]:
     """Yield label=value[unit];warn;crit;min, as the guidelines of the Monitoring Plugins say."""
     if verdict.age is not None:
         yield f"age={verdict.age:.0f}s;{limits.warn:.0f};{limits.crit:.0f};0"
-    if not run.has_ended:
+    if run is None or not run.has_ended:
         return
     yield f"consecutive_failures={run.consecutive_failures};;;0"
     yield from (f"{name}={count};;;0" for name, count in run.file_counts().items())

@@ -19,11 +19,10 @@ from s32s_agent.stores.local.path_root import open_root
 from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.source import S3Source
-from s32s_agent.stores.s3.target import S3Target, UploadOptions
-from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 if TYPE_CHECKING:
     from s32s_agent.stores.local.target import LocalTarget
+    from s32s_agent.stores.s3.target import S3Target
 
 UPLOADS = "uploads"
 BATCHES = "batches"
@@ -72,14 +71,16 @@ def open_sides(
 
 
 def _s3_target(context: RunContext, mapping: Mapping) -> S3Target:
+    # Imported here, so that in a slave's process nothing exists that could write or delete in S3.
+    from s32s_agent.stores.s3.target import S3Target, UploadOptions  # noqa: PLC0415
+    from s32s_agent.stores.s3.unfinished_uploads import Uploads  # noqa: PLC0415
+
     settings = context.settings
     options = UploadOptions(
         Uploads(Path(settings.state_dir, UPLOADS)),
         mapping.content_types,
         mapping.cache_control,
         mapping.storage_class,
-        settings.s3.server_side_encryption,
-        settings.s3.kms_key_id,
     )
     return S3Target(context.connection, mapping.location, options)
 

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.agents import TIMEOUT_SECONDS, AgentRun
+from support.agents import AgentRun
+from support.forked import TIMEOUT_SECONDS
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write
@@ -15,7 +16,7 @@ from support.trees import snapshot, write
 pytestmark = pytest.mark.hostile
 
 DATAERR = 65
-NAMED = "expected no system directory and no home"
+NAMED = "expected a directory that is neither a system directory nor a home"
 LED = "is a system directory or a home directory"
 """What is said of a map that names such a place, and of one that names a link to it."""
 WITH_PASSWD = 'mount --bind "$0" /etc/passwd && exec "$@"'

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from s32s_agent.config.documents import load_yaml
 from s32s_agent.config.forms import BOOLEAN, unmarked
-from s32s_agent.config.options import Option, sections_of
-from s32s_agent.config.settings import Settings
+from s32s_agent.config.options import Option
+from tools.generate.tables import Tables
 
 _TOP = """\
 # The config of s32s-agent: /etc/s32s-agent/config.yaml
@@ -20,9 +20,9 @@ _TOP = """\
 _WIDTH = 100
 
 
-def of_the_config(kind: type[Settings] = Settings) -> str:
+def of_the_config(tables: Tables) -> str:
     """Return the text of the sample config."""
-    top, *sections = sections_of(kind)
+    top, *sections = tables.sections
     *others, last = (each.key for each in top.options if each.needed)
     parts = [_TOP.format(needed=f"{', '.join(others)} and {last}")]
     parts += ["".join(_lines(each, "")) for each in top.options]

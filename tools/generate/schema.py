@@ -6,19 +6,16 @@ another, and what only this computer knows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from s32s_agent.config.forms import Schema, unmarked
-from s32s_agent.config.options import Option, sections_of
-from s32s_agent.config.properties import PROPERTIES, Property
-from s32s_agent.config.settings import Settings
+from s32s_agent.config.options import Option
+from tools.generate.tables import Tables
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def of_the_config(kind: type[Settings] = Settings) -> Schema:
+def of_the_config(tables: Tables) -> Schema:
     """Return the schema of the config file."""
-    top, *sections = sections_of(kind)
+    top, *sections = tables.sections
     properties = {each.key: _option(each) for each in top.options}
     for section in sections:
         properties[section.name] = {
@@ -43,15 +40,15 @@ def _option(option: Option) -> Schema:
     return {"description": unmarked(option.help), **default, **examples, **option.form.schema}
 
 
-def of_a_map(properties: Sequence[Property] = PROPERTIES) -> Schema:
+def of_a_map(tables: Tables) -> Schema:
     """Return the schema of a map file."""
     mapping = {
         "type": "object",
         "properties": {
             each.name: {"description": unmarked(each.help), **each.form.schema}
-            for each in properties
+            for each in tables.properties
         },
-        "required": [each.name for each in properties if each.needed == "yes"],
+        "required": [each.name for each in tables.properties if each.needed == "yes"],
         "anyOf": [{"required": ["slave"]}, {"required": ["master"]}],
         "additionalProperties": False,
     }

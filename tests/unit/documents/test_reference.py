@@ -22,7 +22,7 @@ from s32s_agent.monitoring.metrics import HELP
 from s32s_agent.output.journal import MESSAGE_IDS
 from s32s_agent.plan import etags
 from s32s_agent.run.report import MappingReport, RunReport
-from s32s_agent.stores.s3 import target
+from s32s_agent.stores.s3 import multipart
 
 PACKAGE = Path(s32s_agent.__file__).parent
 CONFIGURATION = PAGES["docs/use/configuration.md"]
@@ -42,6 +42,12 @@ def options_of(settings: object, path: str = "") -> Iterator[str]:
             yield from options_of(value, f"{path}{field.name}.")
         else:
             yield path + field.name
+
+
+def rows_of(page: str) -> dict[str, list[str]]:
+    """Return the rows of all tables of a page, by the code in their first cell."""
+    rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", page, re.MULTILINE)
+    return {name: others.split(" | ") for name, others in rows}
 
 
 def default_settings() -> Settings:
@@ -86,7 +92,7 @@ def statuses() -> set[int]:
 
 def test_every_option_of_the_config_is_documented() -> None:
     """The table has every key, and no key that is gone."""
-    assert set(table(CONFIGURATION)) == set(options_of(default_settings()))
+    assert set(rows_of(CONFIGURATION)) == set(options_of(default_settings()))
 
 
 def test_the_sample_config_has_every_option_at_its_default() -> None:
@@ -108,13 +114,12 @@ def test_the_defaults_in_the_table_are_those_of_the_sample() -> None:
     document = load_yaml((ROOT / "etc" / "config.yaml").read_text(encoding="utf-8"))
     assert isinstance(document, dict)
     wrong = []
-    for path, row in table(CONFIGURATION).items():
+    for path, (_, default, _) in rows_of(CONFIGURATION).items():
         value: object = document
         for name in path.split("."):
             value = value.get(name, {}) if isinstance(value, dict) else {}
-        default = row.partition(" | ")[0].strip("`")
         if default != "needed":
-            said = load_yaml(default)
+            said = load_yaml(default.strip("`"))
             wrong += [] if said == value else [(path, default, value)]
 
     assert wrong == []
@@ -208,8 +213,8 @@ def test_sizes_of_parts_are_as_documented() -> None:
     master, feeding = (PAGES[f"docs/understand/{name}.md"] for name in ("master", "feeding"))
     named = [int(size) * mib for size in re.findall(r"parts of (\d+) MiB", feeding)]
 
-    assert f"in parts of {target.PART_BYTES // mib} MiB" in master
-    assert f"{target.MAX_PARTS:,} parts" in master
+    assert f"in parts of {multipart.PART_BYTES // mib} MiB" in master
+    assert f"{multipart.MAX_PARTS:,} parts" in master
     assert len(named) == 3
     assert [
         size for size in named if size not in etags.candidate_part_sizes(size * 3, 3)

@@ -43,9 +43,8 @@ class Content(Protocol):
         """Yield the bytes in order, exactly once.
 
         Raises:
-            IntegrityError: after the last chunk, when length or digest are not what the entry
-            promised. SourceChanged: the source holds another version, or changed while it was
-            read.
+            IntegrityError: after the last chunk, when length or digest are not what the entry promised.
+            SourceChanged: the source holds another version, or changed while it was read.
             AgentError: the store failed.
         """
 
@@ -67,7 +66,7 @@ class File(Protocol):
 class RangedContent(ABC):
     """A content that can also be written to a file in any order, because something proves the whole in the end.
 
-    A class and not a protocol, since who takes a content asks which kind it is.
+    A class and not a protocol, since a target checks which kind of content it is given.
     """
 
     @abstractmethod
@@ -75,7 +74,7 @@ class RangedContent(ABC):
         """Write all bytes to a file, instead of yielding them, and prove them.
 
         Args:
-            file: what they are written to; nobody writes to it any more after this has returned or raised.
+            file: what they are written to; no thread writes to it after this has returned or raised.
             kept: how many bytes at its beginning an earlier attempt at the same version wrote. They are proven
                 together with the rest.
 
@@ -93,14 +92,14 @@ class Staged:
     etag: str
     """The version in S3, in normal form."""
     stamp: Stamp | None
-    """Of the local file, where the source is local; a local target gives it when it publishes."""
+    """Of the local file, where the source is local; a local target reports it when it publishes."""
     token: str = ""
     """The target's own name for what is staged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The target shows the entry now, or could not be made to."""
+    """An entry that the target shows now, or the error that prevented it."""
 
     staged: Staged
     stamp: Stamp | None
@@ -243,7 +242,7 @@ class Target(Protocol):
         """
 
     def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
-        """Show the staged entries, each of them whole, and durably where that was asked for."""
+        """Show the staged entries, each of them whole, and durably where the settings ask for it."""
 
     def discard(self, staged: Staged) -> None:
         """Forget a staged entry that will not be published; a large one may stay for a later attempt."""

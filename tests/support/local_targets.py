@@ -47,12 +47,12 @@ def install(
 
 
 def trash(root: Path, run_id: str = RUN) -> dict[str, bytes | None]:
-    place = root / ".s32s" / "trash" / run_id
-    return snapshot(place) if place.is_dir() else {}
+    path = root / ".s32s" / "trash" / run_id
+    return snapshot(path) if path.is_dir() else {}
 
 
-def met(store: LocalTarget) -> tuple[str, ...]:
-    """Scan, and give the temporary files that the scan met."""
+def scan_leftovers(store: LocalTarget) -> tuple[str, ...]:
+    """Scan, and return the temporary files that the scan met."""
     found = store.scan()
     list(found)
     return found.learned.leftovers
@@ -72,7 +72,7 @@ def edited(key: str, data: bytes) -> Entry:
     return Entry(key, len(data), None, edited=True)
 
 
-def named(age: timedelta) -> str:
+def run_id_of(age: timedelta) -> str:
     return f"{NOW - age:%Y%m%dT%H%M%SZ}-0000aa"
 
 
@@ -95,7 +95,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A tree beside the directory that nobody may touch."""
+    """A tree beside the directory that must not change."""
     path = tmp_path / "outside"
     write(path, {"a": b"precious", "d/b": b"precious too"})
     return path
@@ -103,7 +103,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(root: Path) -> Iterator[Open]:
-    """Open stores on the directory; all are closed in the end."""
+    """Open targets on the directory; all are closed in the end."""
     with contextlib.ExitStack() as stack:
 
         def make(
@@ -119,7 +119,7 @@ def opened(root: Path) -> Iterator[Open]:
 
 @pytest.fixture(params=["openat2", "an old kernel"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a test twice: as the kernel is, and as if it, or a sandbox, lacked the call that notices mounts."""
+    """Run a test twice: with the kernel as it is, and as if it, or a sandbox, lacked openat2."""
 
     def refuse(*_arguments: object) -> int:
         ctypes.set_errno(errno.ENOSYS)
@@ -132,6 +132,6 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def mount(root: Path) -> Iterator[Path]:
     """Another file system in the directory, with a file in it."""
-    with or_skip(), small_tmpfs(root / "mnt", "size=1m") as place:
-        write(place, {"a": b"precious", "d/b": b"precious"})
-        yield place
+    with or_skip(), small_tmpfs(root / "mnt", "size=1m") as path:
+        write(path, {"a": b"precious", "d/b": b"precious"})
+        yield path

@@ -11,10 +11,10 @@ from s32s_agent.stores.local.files import OpenFile
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
-def test_the_disk_begins_with_a_large_file_before_its_end(
+def test_a_large_file_is_written_to_the_disk_before_its_end(
     root: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[int, ...]
 ) -> None:
-    """In whatever order the ranges come; and only where a sync will wait for it."""
+    """In whatever order the ranges are received; and only where a sync will wait for it."""
     begun: list[range] = []
     monkeypatch.setattr(
         files,

@@ -14,8 +14,8 @@ from support.trees import write
 from s32s_agent.model import Entry, IndexRow, Kind, Stamp
 
 
-def test_the_walk_is_in_key_order(opened: Open, root: Path) -> None:
-    """A directory sorts with its slash, which is neither the order of names nor that of paths."""
+def test_a_scan_is_in_key_order(opened: Open, root: Path) -> None:
+    """A directory sorts with its slash: this is neither the order of names nor that of paths."""
     names = ["a-b", "a/b", "a/b-", "a.b", "a0", "a/b.c/d", "A", "b", "\ue000/x", "\U00010000"]
     write(root, dict.fromkeys(names, b""))
 
@@ -25,16 +25,16 @@ def test_the_walk_is_in_key_order(opened: Open, root: Path) -> None:
     assert found[1:4] == ["a-b", "a.b", "a/"]
 
 
-def test_names_that_are_no_text_sort_too(opened: Open, root: Path) -> None:
-    """A name that is not UTF-8 comes as a key that nothing in S3 can have."""
+def test_names_that_are_not_utf8_are_listed(opened: Open, root: Path) -> None:
+    """Such a name becomes a key that no object in S3 can have."""
     for name in (b"\xff", b"z", b"\xc3\xa9"):
         (root / os.fsdecode(name)).touch()
 
     assert keys(opened()) == ["z", "é", "\udcff"]
 
 
-def test_a_deep_tree_needs_no_recursion(opened: Open) -> None:
-    """Three hundred levels are walked, and closed again."""
+def test_a_very_deep_tree_is_listed_and_closed(opened: Open) -> None:
+    """Three hundred levels are walked without recursion, and no descriptor stays open."""
     deep = "/".join(["d"] * 300)
     store = opened()
     install(store, f"{deep}/x", b"data")
@@ -44,8 +44,8 @@ def test_a_deep_tree_needs_no_recursion(opened: Open) -> None:
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-def test_a_walk_that_is_given_up_closes_what_it_opened(opened: Open, root: Path) -> None:
-    """Whoever stops in the middle leaves no descriptor open."""
+def test_a_scan_that_ends_early_closes_its_directories(opened: Open, root: Path) -> None:
+    """A scan that is not read to its end leaves no descriptor open."""
     write(root, {"a/b/c/d": b""})
     store = opened()
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
@@ -57,8 +57,10 @@ def test_a_walk_that_is_given_up_closes_what_it_opened(opened: Open, root: Path)
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-def test_what_the_agent_and_the_system_own_is_invisible(opened: Open, root: Path) -> None:
-    """The trash, temporaries, NFS leftovers and lost+found are no entries; their likes elsewhere are."""
+def test_files_of_the_agent_and_the_file_system_are_not_listed(
+    opened: Open, root: Path
+) -> None:
+    """The trash, temporary files, NFS leftovers and lost+found are no entries; the same names elsewhere are."""
     write(
         root,
         {
@@ -83,10 +85,10 @@ def test_what_the_agent_and_the_system_own_is_invisible(opened: Open, root: Path
     ]
 
 
-def test_links_and_special_files_show_as_what_they_are(
+def test_links_and_special_files_are_listed_by_their_kind(
     opened: Open, root: Path, outside: Path
 ) -> None:
-    """Nothing is followed and nothing is opened to be listed."""
+    """No link is followed and no special file opened."""
     (root / "link").symlink_to(outside)
     (root / "dangling").symlink_to("nowhere")
     os.mkfifo(root / "fifo")
@@ -101,16 +103,18 @@ def test_links_and_special_files_show_as_what_they_are(
     ]
 
 
-def test_a_stamp_vouches(opened: Open, root: Path) -> None:
-    """When all four fields agree the file holds the bytes of the index's ETag."""
+def test_an_unchanged_stamp_gives_the_etag_of_the_index(opened: Open, root: Path) -> None:
+    """When all four fields are equal, the file holds the bytes of the index's ETag."""
     write(root, {"a": b"data"})
 
     assert scan(opened([row_of(root / "a", "a")])) == [Entry("a", 4, "etag")]
 
 
 @pytest.mark.parametrize("field", ["size", "mtime_ns", "ctime_ns", "inode"])
-def test_no_edit_hides_behind_three_fields(opened: Open, root: Path, field: str) -> None:
-    """One field that differs is an edit, whichever it is."""
+def test_an_edit_that_changes_one_field_of_the_stamp_is_found(
+    opened: Open, root: Path, field: str
+) -> None:
+    """Whichever field differs, the file counts as edited."""
     write(root, {"a": b"data"})
     stamp = row_of(root / "a", "a").stamp
     stamp = stamp._replace(**{field: getattr(stamp, field) + 1})
@@ -118,8 +122,8 @@ def test_no_edit_hides_behind_three_fields(opened: Open, root: Path, field: str)
     assert scan(opened([IndexRow("a", "etag", stamp)])) == [Entry("a", 4, None, edited=True)]
 
 
-def test_an_edit_that_restores_size_and_mtime_is_seen(opened: Open, root: Path) -> None:
-    """`touch -r` cannot hide an edit, since the ctime tells."""
+def test_an_edit_that_restores_size_and_mtime_is_found(opened: Open, root: Path) -> None:
+    """`touch -r` cannot hide an edit, since the ctime changes."""
     write(root, {"a": b"data"})
     row = row_of(root / "a", "a")
     (root / "a").write_bytes(b"evil")
@@ -128,8 +132,8 @@ def test_an_edit_that_restores_size_and_mtime_is_seen(opened: Open, root: Path) 
     assert scan(opened([row])) == [Entry("a", 4, None, edited=True)]
 
 
-def test_verify_believes_no_stamp(opened: Open, root: Path) -> None:
-    """With `--verify` nothing vouches for anything."""
+def test_verify_trusts_no_stamp(opened: Open, root: Path) -> None:
+    """With `--verify` every known file counts as edited."""
     write(root, {"a": b"data"})
 
     found = scan(opened([row_of(root / "a", "a")], trust=False))
@@ -137,8 +141,8 @@ def test_verify_believes_no_stamp(opened: Open, root: Path) -> None:
     assert found == [Entry("a", 4, None, edited=True)]
 
 
-def test_rows_without_files_show_as_gone(opened: Open, root: Path) -> None:
-    """What only the index knows is told, in its place in the order."""
+def test_rows_without_files_are_listed_as_gone(opened: Open, root: Path) -> None:
+    """A key that only the index knows is listed, in key order."""
     write(root, {"b": b"", "d/e": b""})
     stamp = Stamp(7, 1, 2, 3)
     rows = [IndexRow(key, "etag", stamp) for key in ("a", "c", "d-", "d/d", "d/f", "e")]
@@ -159,8 +163,8 @@ def test_rows_without_files_show_as_gone(opened: Open, root: Path) -> None:
     assert {each.key for each in found if each.kind is Kind.GONE} == {row.key for row in rows}
 
 
-def test_what_was_published_is_vouched_for(opened: Open, root: Path) -> None:
-    """The stamp that publishing gives is the one that the next scan sees."""
+def test_a_published_file_is_unchanged_at_the_next_scan(opened: Open, root: Path) -> None:
+    """The stamp that publishing returns is the one that the next scan reads."""
     shown = install(opened(), "d/a", b"data")
     assert shown.stamp is not None
     rows = [IndexRow("d/a", shown.staged.etag, shown.stamp)]

@@ -21,8 +21,8 @@ from s32s_agent.stores.base import Staged
 from s32s_agent.stores.local.publishing import Publisher
 
 
-def test_a_reader_sees_whole_versions_only(opened: Open, root: Path) -> None:
-    """Whoever opens the file all the time finds one version or the next, never a part and never nothing."""
+def test_a_reader_never_sees_part_of_a_file(opened: Open, root: Path) -> None:
+    """A program that opens the file all the time finds one version or the next, never a part and never no file."""
     versions = [bytes([number]) * (100_000 + 1000 * number) for number in range(60)]
     store = opened()
     install(store, "a", versions[0])
@@ -57,8 +57,8 @@ def test_a_reader_sees_whole_versions_only(opened: Open, root: Path) -> None:
     assert (root / "a").read_bytes() == versions[-1]
 
 
-def test_hard_links_outside_keep_their_bytes(opened: Open, root: Path, outside: Path) -> None:
-    """A file that is also linked elsewhere is replaced, not written into."""
+def test_a_hard_link_outside_keeps_its_bytes(opened: Open, root: Path, outside: Path) -> None:
+    """A file with another name is replaced, not overwritten in place."""
     os.link(outside / "a", root / "a")
     install(opened(), "a", b"new")
 
@@ -66,8 +66,8 @@ def test_hard_links_outside_keep_their_bytes(opened: Open, root: Path, outside: 
     assert (outside / "a").read_bytes() == b"precious"
 
 
-def test_what_was_made_durable_is_published_all_the_same(opened: Open, root: Path) -> None:
-    """Few files and many take different ways to the disk, and both arrive."""
+def test_small_and_large_batches_are_published_durably(opened: Open, root: Path) -> None:
+    """Few files are synced one by one, many with the file system; both are published."""
     store = opened(durable=True)
     for count in (1, 9):
         names = [f"{count}/d{number}/f" for number in range(count)]
@@ -82,10 +82,10 @@ def test_what_was_made_durable_is_published_all_the_same(opened: Open, root: Pat
     assert len([data for data in snapshot(root).values() if data == b"x"]) == 10
 
 
-def test_an_edit_between_the_renaming_and_the_stamp_is_not_vouched_for(
+def test_an_edit_between_rename_and_stamp_is_not_vouched_for(
     opened: Open, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that was edited in place, in the same size, before its stamp was taken has no stamp."""
+    """A file that was edited in place, in the same size, before its stamp was read gets no stamp."""
     sync_names = Publisher._sync_names
 
     def sync_and_edit(publisher: Publisher, staged: Sequence[Staged]) -> None:
@@ -99,8 +99,8 @@ def test_an_edit_between_the_renaming_and_the_stamp_is_not_vouched_for(
     assert (shown.error, shown.stamp) == (None, None)
 
 
-def test_a_directory_in_a_file_s_place_is_an_entry_s_failure(opened: Open, root: Path) -> None:
-    """A directory that appears where a file must go stays, with its content; the temporary goes."""
+def test_a_directory_that_blocks_a_file_stays(opened: Open, root: Path) -> None:
+    """It stays with its content, the entry fails, and the temporary file is removed."""
     for days in (7, 0):
         store = opened(trash_days=days)
         staged = store.put(copy_of("a", b"new"), Bytes((b"new",)))
@@ -115,8 +115,8 @@ def test_a_directory_in_a_file_s_place_is_an_entry_s_failure(opened: Open, root:
         (root / "a").rmdir()
 
 
-def test_a_file_in_a_directory_s_place_is_an_entry_s_failure(opened: Open, root: Path) -> None:
-    """What needs a directory where there is a file fails, and the file stays."""
+def test_a_file_that_blocks_a_directory_stays(opened: Open, root: Path) -> None:
+    """The entry that needs the directory fails."""
     write(root, {"a": b"precious"})
     with pytest.raises(
         EntryError, match='"a/b": blocked by an existing link, file or directory'
@@ -126,10 +126,10 @@ def test_a_file_in_a_directory_s_place_is_an_entry_s_failure(opened: Open, root:
     assert snapshot(root) == {"a": b"precious"}
 
 
-def test_one_failure_in_a_batch_is_only_its_own(
+def test_one_failure_in_a_batch_stops_no_other_entry(
     opened: Open, root: Path, outside: Path
 ) -> None:
-    """The others of a batch are published when one cannot be, and nothing of it lies about."""
+    """The other entries of the batch are published, and nothing outside changes."""
     before = canary(outside)
     store = opened(durable=True)
     names = ["a", "d/x", "e/y", "f/1", "f/2", "f/3"]
@@ -144,8 +144,8 @@ def test_one_failure_in_a_batch_is_only_its_own(
     assert {name: (root / name).read_bytes() for name in shown} == dict.fromkeys(shown, b"x")
 
 
-def test_a_fifo_in_the_way_does_not_hang_the_agent(opened: Open, root: Path) -> None:
-    """A FIFO that appears in a file's place is moved aside unopened."""
+def test_a_fifo_in_place_of_a_file_does_not_block_the_agent(opened: Open, root: Path) -> None:
+    """It is moved to the trash unopened."""
     store = opened()
     staged = store.put(copy_of("a", b"new"), Bytes((b"new",)))
     os.mkfifo(root / "a")
@@ -157,8 +157,8 @@ def test_a_fifo_in_the_way_does_not_hang_the_agent(opened: Open, root: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="chattr needs root")
-def test_an_immutable_file_is_an_entry_s_failure(opened: Open, root: Path) -> None:
-    """A file that not even root may replace is told, stays, and stops no other."""
+def test_an_immutable_file_stops_no_other_entry(opened: Open, root: Path) -> None:
+    """A file that not even root may replace is reported and stays."""
     write(root, {"a": b"fixed", "b": b"old"})
     with immutable(root / "a"):
         store = opened()

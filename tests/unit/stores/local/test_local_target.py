@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 from support.contents import Bytes, copy_of, entry_of
-from support.local_targets import MTIME_NS, RUN, Open, immutable, install, leftovers, met, scan
+from support.local_targets import (
+    MTIME_NS,
+    RUN,
+    Open,
+    immutable,
+    install,
+    leftovers,
+    scan,
+    scan_leftovers,
+)
 from support.rows import Rows
 from support.trees import canary, snapshot, write
 
@@ -33,10 +42,10 @@ from s32s_agent.stores.local.target import LocalOptions, LocalTarget, open_targe
 from s32s_agent.stores.local.tree import Tree
 
 
-def test_a_file_that_is_written_while_it_is_read_is_not_taken(
+def test_a_file_that_changes_while_it_is_hashed_is_no_version(
     opened: Open, root: Path
 ) -> None:
-    """A mixture of two versions is no version."""
+    """A mixture of two versions is never taken for one."""
     write(root, {"a": b"x" * 5_000_000})
     store = opened()
     (entry,) = scan(store)
@@ -51,10 +60,10 @@ def test_a_file_that_is_written_while_it_is_read_is_not_taken(
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "directory", "gone"])
-def test_what_is_no_file_any_more_is_not_read(
+def test_a_file_that_was_replaced_after_the_scan_is_not_read(
     opened: Open, root: Path, outside: Path, kind: str
 ) -> None:
-    """A FIFO does not hang the agent, and a link is not followed, when they come after the scan."""
+    """The agent does not wait for a FIFO and does not follow a link."""
     path = root / "a"
     make: dict[str, Callable[[], object]] = {
         "fifo": lambda: os.mkfifo(path),
@@ -80,10 +89,8 @@ def test_what_is_no_file_any_more_is_not_read(
     assert len(errors) == 1
 
 
-def test_mode_and_time_are_on_the_file_before_anybody_sees_it(
-    opened: Open, root: Path
-) -> None:
-    """What travels with the entry is on the temporary file already, past the umask."""
+def test_mode_and_time_are_set_before_the_file_shows(opened: Open, root: Path) -> None:
+    """The temporary file has the attributes of the entry already, whatever the umask is."""
     old = os.umask(0o077)
     try:
         store = opened()
@@ -101,8 +108,8 @@ def test_mode_and_time_are_on_the_file_before_anybody_sees_it(
     assert stat.S_IMODE((root / "d").stat().st_mode) == 0o755
 
 
-def test_modes_of_the_settings(opened: Open, root: Path) -> None:
-    """Where the object carries no mode, the settings' is used; directories get theirs."""
+def test_files_and_directories_get_the_modes_of_the_settings(opened: Open, root: Path) -> None:
+    """Files whose object carries no mode, and all new directories."""
     store = opened(file_mode=0o640, dir_mode=0o2750)
     install(store, "d/a", b"")
     store.put(Copy(entry_of("e/"), Why.NEW), Bytes(()))
@@ -113,8 +120,8 @@ def test_modes_of_the_settings(opened: Open, root: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_the_owner_of_the_settings(opened: Open, root: Path) -> None:
-    """New files and directories belong to whom the settings say, from the beginning."""
+def test_files_and_directories_get_the_owner_of_the_settings(opened: Open, root: Path) -> None:
+    """Before they show."""
     store = opened(owner=Owner(1234, 4321))
     staged = store.put(copy_of("d/a"), Bytes(()))
     (temporary,) = leftovers(root)
@@ -125,10 +132,10 @@ def test_the_owner_of_the_settings(opened: Open, root: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"short", b"much too long"])
-def test_bytes_that_are_too_few_or_too_many_are_not_installed(
+def test_a_file_of_the_wrong_length_is_not_installed(
     opened: Open, root: Path, data: bytes
 ) -> None:
-    """The length is held against the entry's, whatever the content says."""
+    """The length must be that of the entry, whatever the content reports."""
     write(root, {"a": b"old"})
     with pytest.raises(IntegrityError, match=rf'"a": got {len(data)} bytes, expected 8'):
         opened().put(copy_of("a", b"expected"), Bytes((data,)))
@@ -136,8 +143,8 @@ def test_bytes_that_are_too_few_or_too_many_are_not_installed(
     assert snapshot(root) == {"a": b"old"}
 
 
-def test_a_long_name_has_room_for_its_temporary(opened: Open, root: Path) -> None:
-    """A name of 255 bytes is written, since the temporary's does not depend on it."""
+def test_a_file_with_the_longest_name_is_written(opened: Open, root: Path) -> None:
+    """The name of the temporary file does not depend on it."""
     for name in ("x" * 255, "é" * 127):
         install(opened(), name, b"data")
 
@@ -145,7 +152,7 @@ def test_a_long_name_has_room_for_its_temporary(opened: Open, root: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("key", "here", "aside"),
+    ("key", "here", "nearest"),
     [
         ("place", "place/in", ""),
         ("place/deep/in", "place", ""),
@@ -153,16 +160,16 @@ def test_a_long_name_has_room_for_its_temporary(opened: Open, root: Path) -> Non
     ],
 )
 @pytest.mark.parametrize("durable", [False, True])
-def test_a_blocked_entry_waits_beside_what_is_in_its_way(
-    opened: Open, root: Path, key: str, here: str, aside: str, *, durable: bool
+def test_a_blocked_entry_is_staged_while_what_blocks_it_stays(
+    opened: Open, root: Path, key: str, here: str, nearest: str, *, durable: bool
 ) -> None:
-    """Its bytes come while all is as it was; when the way is free it goes in, and nothing is left aside."""
+    """Its bytes are written to the nearest directory; once unblocked it is published, and no temporary file stays."""
     write(root, {here: b"precious"})
     store = opened(durable=durable)
     before = snapshot(root)
     staged = store.put(copy_of(key, b"new")._replace(blocked=True), Bytes((b"new",)))
 
-    assert [each.parent for each in leftovers(root)] == [root / aside]
+    assert [each.parent for each in leftovers(root)] == [root / nearest]
     leftovers(root)[0].unlink(missing_ok=False)
     assert snapshot(root) == before
 
@@ -177,8 +184,8 @@ def test_a_blocked_entry_waits_beside_what_is_in_its_way(
     assert leftovers(root) == []
 
 
-def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Path) -> None:
-    """Discarded, or with its way still blocked, its bytes go, and what is in the way stays."""
+def test_a_blocked_entry_that_fails_leaves_no_temporary_file(opened: Open, root: Path) -> None:
+    """Discarded, or still blocked, its bytes are removed, and what blocks it stays."""
     write(root, {"place": b"precious"})
     store, copy = opened(), copy_of("place/in", b"new")._replace(blocked=True)
 
@@ -191,25 +198,25 @@ def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Pat
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_directory_that_got_a_file_meanwhile_stays(opened: Open, root: Path) -> None:
-    """ENOTEMPTY is no error: the next pass looks again."""
+def test_a_directory_that_is_no_longer_empty_is_not_deleted(opened: Open, root: Path) -> None:
+    """ENOTEMPTY is no error: the next run compares again."""
     write(root, {"d/new": b"precious"})
 
     assert not opened().delete(Entry("d/", kind=Kind.DIRECTORY))
     assert snapshot(root) == {"d": None, "d/new": b"precious"}
 
 
-def test_only_the_agent_s_own_temporaries_are_removed(
+def test_only_temporary_files_of_the_agent_are_removed(
     opened: Open, root: Path, outside: Path
 ) -> None:
-    """What a killed pass left goes; a link, FIFO or directory of such a name is nobody's temporary file."""
+    """Those of a killed run are; a link, FIFO or directory of such a name is not."""
     write(root, {".s32s-tmp.1": b"x", "d/.s32s-tmp.2": b"x", "d/s32s-tmp.3": b"x", "a": b""})
     (root / ".s32s-tmp.link").symlink_to(outside / "a")
     os.mkfifo(root / ".s32s-tmp.fifo")
     before = canary(outside)
     store = opened()
-    found = met(store)
-    (root / "d/.s32s-tmp.2").unlink()  # gone already is as good
+    found = scan_leftovers(store)
+    (root / "d/.s32s-tmp.2").unlink()  # removed by another program
 
     assert [store.remove_leftovers(found) for _ in range(2)] == [{}, {}]
     assert set(snapshot(root)) == {
@@ -223,8 +230,8 @@ def test_only_the_agent_s_own_temporaries_are_removed(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another's place")
-def test_temporaries_of_another_user_are_left(root: Path) -> None:
-    """Without being root, only what belongs to the agent's own user is removed."""
+def test_temporary_files_of_another_user_stay(root: Path) -> None:
+    """An agent that is not root removes only files of its own user."""
     root.chmod(0o777)
     (root / ".s32s-tmp.root").touch()
     script = (
@@ -247,22 +254,22 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="chattr needs root")
-def test_a_temporary_that_cannot_be_removed_is_told(opened: Open, root: Path) -> None:
-    """What fills the disk without being in the source is not passed over in silence; the others are swept."""
+def test_a_temporary_file_that_cannot_be_removed_is_reported(opened: Open, root: Path) -> None:
+    """It fills the disk, so it is an error; the others are removed."""
     write(root, {".s32s-tmp.1": b"fixed", ".s32s-tmp.2": b"x", "d/.s32s-tmp.3": b"x"})
     with immutable(root / ".s32s-tmp.1"):
         store = opened()
-        hindered = store.remove_leftovers(met(store))
+        failures = store.remove_leftovers(scan_leftovers(store))
 
-    assert [(place, type(error)) for place, error in hindered.items()] == [
+    assert [(key, type(error)) for key, error in failures.items()] == [
         (".s32s-tmp.1", DirectoryError)
     ]
-    assert "chattr -i" in hindered[".s32s-tmp.1"].remedy
+    assert "chattr -i" in failures[".s32s-tmp.1"].remedy
     assert leftovers(root) == [root / ".s32s-tmp.1"]
 
 
-def test_two_passes_never_write_one_directory(opened: Open) -> None:
-    """The directory itself is claimed, whatever config and state the other pass has."""
+def test_two_runs_never_write_one_directory(opened: Open) -> None:
+    """The directory itself is locked, whatever config and state the other run has."""
     first, second = opened(), opened()
     first.lock()
 
@@ -270,8 +277,8 @@ def test_two_passes_never_write_one_directory(opened: Open) -> None:
         second.lock()
 
 
-def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
-    """After the store is closed its descriptor cannot be somebody else's."""
+def test_a_late_worker_writes_nothing_after_the_close(root: Path) -> None:
+    """The number of the closed descriptor may belong to another file now; it is not used."""
     store = LocalTarget(Tree(str(root)), Rows(), LocalOptions(RUN))
     store.close()
 
@@ -282,8 +289,8 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_missing_directory_is_made_and_a_missing_parent_is_not(tmp_path: Path) -> None:
-    """Only the mapping's own directory is made; a parent that is missing may be a disk that is not mounted."""
+def test_a_missing_directory_is_created_and_a_missing_parent_is_not(tmp_path: Path) -> None:
+    """Only the mapping's own directory is created; a parent that is missing may be a disk that is not mounted."""
     settings = SyncSettings(dir_mode=0o711)
     open_target(str(tmp_path / "site"), Rows(), settings, "20261122T204012Z-abc123").close()
 
@@ -295,8 +302,8 @@ def test_a_missing_directory_is_made_and_a_missing_parent_is_not(tmp_path: Path)
     assert not (tmp_path / "mnt").exists()
 
 
-def test_a_full_disk_leaves_the_old_file(mount: Path) -> None:
-    """ENOSPC is said as such, before and while the bytes come; nothing lies about."""
+def test_a_full_disk_keeps_the_old_file(mount: Path) -> None:
+    """ENOSPC is reported as such, before and during the transfer, and no temporary file stays."""
     options = LocalOptions(RUN, durable=False)
     with contextlib.closing(LocalTarget(Tree(str(mount)), Rows(), options)) as store:
         for size in (2 << 20, 1 << 10):

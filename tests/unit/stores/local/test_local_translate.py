@@ -34,10 +34,10 @@ from s32s_agent.stores.local.translate import translate
         (errno.ENAMETOOLONG, DirectoryError, "file system"),
     ],
 )
-def test_what_the_system_says_is_translate(
+def test_each_error_number_has_a_meaning_and_a_remedy(
     number: int, kind: type[AgentError], remedy: str
 ) -> None:
-    """Each error number means trouble with one entry, with the directory, or with the disk."""
+    """It is an error of one entry, of the directory, or of the disk."""
     error = translate(OSError(number, os.strerror(number)), "k")
 
     assert type(error) is kind

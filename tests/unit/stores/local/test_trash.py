@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 from support.contents import Bytes, copy_of
 from support.disks import or_skip, small_tmpfs
-from support.local_targets import NOW, RUN, Open, edited, install, named, row_of, scan, trash
+from support.local_targets import (
+    NOW,
+    RUN,
+    Open,
+    edited,
+    install,
+    row_of,
+    run_id_of,
+    scan,
+    trash,
+)
 from support.trees import canary, snapshot, write
 
 from s32s_agent.errors import (
@@ -22,8 +32,8 @@ from s32s_agent.errors import (
 from s32s_agent.model import Entry, Kind
 
 
-def test_the_trash_keeps_what_was_deleted(opened: Open, root: Path) -> None:
-    """A deleted file can be taken back, from where its key says; only the owner can look."""
+def test_a_deleted_file_is_in_the_trash(opened: Open, root: Path) -> None:
+    """It can be taken back, from the path that its key names; only the owner can read the trash."""
     write(root, {"d/a": b"1", "b": b"2"})
     (root / "link").symlink_to("b")
     store = opened()
@@ -37,8 +47,8 @@ def test_the_trash_keeps_what_was_deleted(opened: Open, root: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
-def test_the_trash_keeps_a_local_edit_that_is_overwritten(opened: Open, root: Path) -> None:
-    """What somebody wrote by hand, and what was there first, is kept."""
+def test_an_overwritten_local_edit_is_in_the_trash(opened: Open, root: Path) -> None:
+    """So is a file that was there before the agent."""
     write(root, {"edited": b"by hand", "first": b"was here"})
     store = opened()
     install(store, "edited", b"new", edited("edited", b"by hand"))
@@ -48,8 +58,8 @@ def test_the_trash_keeps_a_local_edit_that_is_overwritten(opened: Open, root: Pa
     assert snapshot(root) == {"edited": b"new", "first": b"new"}
 
 
-def test_the_trash_keeps_what_came_between_scan_and_copy(opened: Open, root: Path) -> None:
-    """A file that appears where there was none is kept too."""
+def test_a_file_that_appears_after_the_scan_is_in_the_trash(opened: Open, root: Path) -> None:
+    """The scan did not list it, and it is kept when it is replaced."""
     store = opened()
     staged = store.put(copy_of("a", b"new"), Bytes((b"new",)))
     write(root, {"a": b"just came"})
@@ -58,10 +68,10 @@ def test_the_trash_keeps_what_came_between_scan_and_copy(opened: Open, root: Pat
     assert trash(root) == {"a": b"just came"}
 
 
-def test_the_trash_does_not_fill_with_versions_of_the_agent_s_own(
+def test_the_trash_holds_no_versions_that_the_agent_installed(
     opened: Open, root: Path
 ) -> None:
-    """A version that the agent installed and now replaces is in S3's history, not in the trash."""
+    """A version that the agent installed and now replaces is not kept."""
     write(root, {"a": b"old"})
     store = opened([row_of(root / "a", "a")])
     (found,) = scan(store)
@@ -71,10 +81,10 @@ def test_the_trash_does_not_fill_with_versions_of_the_agent_s_own(
 
 
 @pytest.mark.parametrize("seconds", [0, 60, 86_400])
-def test_an_edit_made_while_the_pass_runs_is_kept(
+def test_an_edit_during_the_run_is_in_the_trash(
     opened: Open, root: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
 ) -> None:
-    """What somebody wrote after the scan is in the trash, whatever was done to the clock since: it was set back."""
+    """An edit after the scan is kept, also when the clock was set back in between."""
     write(root, {"a": b"olds"})
     store = opened([row_of(root / "a", "a")])
     clock = time.time_ns
@@ -91,10 +101,8 @@ def test_an_edit_made_while_the_pass_runs_is_kept(
     assert trash(root) == {"a": b"mine"}
 
 
-def test_a_link_that_is_replaced_is_kept_as_a_link(
-    opened: Open, root: Path, outside: Path
-) -> None:
-    """A link in a file's place is replaced as itself; where it leads nothing changes."""
+def test_a_replaced_link_is_kept_as_a_link(opened: Open, root: Path, outside: Path) -> None:
+    """The link itself is replaced; nothing changes where it leads."""
     before = canary(outside)
     (root / "a").symlink_to(outside / "a")
     install(opened(), "a", b"new", Entry("a", kind=Kind.LINK))
@@ -104,8 +112,8 @@ def test_a_link_that_is_replaced_is_kept_as_a_link(
     assert canary(outside) == before
 
 
-def test_the_same_key_twice_in_the_trash(opened: Open, root: Path) -> None:
-    """What a pass removes twice is kept twice, long names too."""
+def test_a_key_that_is_removed_twice_is_kept_twice(opened: Open, root: Path) -> None:
+    """Also with the longest names."""
     store = opened()
     for name in ("a", "é" * 127):
         for data in (b"1", b"2", b"3"):
@@ -119,7 +127,7 @@ def test_the_same_key_twice_in_the_trash(opened: Open, root: Path) -> None:
 
 
 def test_without_a_trash_nothing_is_kept(opened: Open, root: Path) -> None:
-    """`trash_days: 0` keeps nothing, and makes no directory."""
+    """`trash_days: 0` keeps nothing, and creates no directory."""
     write(root, {"a": b"1", "b": b"2"})
     store = opened(trash_days=0)
     assert store.delete(Entry("a", 1))
@@ -133,8 +141,8 @@ def fill_trash(root: Path, *run_ids: str) -> None:
 
 
 def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
-    """What was kept for longer than the days goes; foreign names stay."""
-    old, young = named(timedelta(days=7, seconds=1)), named(timedelta(days=7))
+    """What was kept for longer than the days is removed; names that are no run's stay."""
+    old, young = run_id_of(timedelta(days=7, seconds=1)), run_id_of(timedelta(days=7))
     fill_trash(root, old, young, "by-hand", "20200101T000000Z")
     opened().prune(NOW)
 
@@ -143,17 +151,17 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
 
 
 def test_an_empty_trash_leaves_no_directory(opened: Open, root: Path) -> None:
-    """With the last of it the trash itself goes."""
-    fill_trash(root, named(timedelta(days=30)))
+    """The trash's own directories are removed with the last file."""
+    fill_trash(root, run_id_of(timedelta(days=30)))
     opened().prune(NOW)
 
     assert list(root.iterdir()) == []
     opened().prune(NOW)
 
 
-def test_freeing_space_removes_the_trash(opened: Open, root: Path) -> None:
-    """All of it goes, once; then there is none to give up."""
-    fill_trash(root, named(timedelta(0)), named(timedelta(days=30)))
+def test_freeing_space_empties_the_trash(opened: Open, root: Path) -> None:
+    """All of it, once; then there is nothing left to remove."""
+    fill_trash(root, run_id_of(timedelta(0)), run_id_of(timedelta(days=30)))
     write(root, {"a": b""})
     store = opened()
 
@@ -162,16 +170,16 @@ def test_freeing_space_removes_the_trash(opened: Open, root: Path) -> None:
     assert not store.free_space()
 
 
-@pytest.mark.parametrize("place", [".s32s", ".s32s/trash", f".s32s/trash/{RUN}"])
+@pytest.mark.parametrize("path", [".s32s", ".s32s/trash", f".s32s/trash/{RUN}"])
 def test_the_trash_never_leads_out_of_the_directory(
-    opened: Open, root: Path, outside: Path, place: str
+    opened: Open, root: Path, outside: Path, path: str
 ) -> None:
-    """A link in the trash's place is followed neither to keep, nor to prune, nor to make room."""
-    (outside / "trash" / named(timedelta(days=99))).mkdir(parents=True)
-    (outside / named(timedelta(days=99))).mkdir()
+    """A link in place of the trash is not followed to keep, to prune or to free space."""
+    (outside / "trash" / run_id_of(timedelta(days=99))).mkdir(parents=True)
+    (outside / run_id_of(timedelta(days=99))).mkdir()
     before = canary(outside)
-    (root / place).parent.mkdir(parents=True, exist_ok=True)
-    (root / place).symlink_to(outside)
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).symlink_to(outside)
     write(root, {"x": b"1", "y": b"2"})
     store = opened()
     with pytest.raises(EntryError):
@@ -189,13 +197,15 @@ def test_the_trash_never_leads_out_of_the_directory(
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_disk_mounted_in_the_trash_is_not_emptied(opened: Open, root: Path) -> None:
-    """Pruning the trash removes nothing that is on another file system."""
-    run_id = named(timedelta(days=30))
-    place = root / ".s32s" / "trash" / run_id / "mnt"
-    with or_skip(), small_tmpfs(place, "size=1m"):
-        write(place, {"a": b"precious"})
+def test_pruning_removes_nothing_of_a_disk_that_is_mounted_in_the_trash(
+    opened: Open, root: Path
+) -> None:
+    """Nothing on another file system is removed."""
+    run_id = run_id_of(timedelta(days=30))
+    path = root / ".s32s" / "trash" / run_id / "mnt"
+    with or_skip(), small_tmpfs(path, "size=1m"):
+        write(path, {"a": b"precious"})
         with contextlib.suppress(AgentError):
             opened().prune(NOW)
 
-        assert (place / "a").read_bytes() == b"precious"
+        assert (path / "a").read_bytes() == b"precious"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.contents import Bytes, copy_of, entry_of
-from support.local_targets import Open, install, met, scan
+from support.local_targets import Open, install, scan, scan_leftovers
 from support.rows import Rows
 from support.trees import canary
 
@@ -23,7 +23,7 @@ from s32s_agent.model import Copy, Entry, Kind, Why
 from s32s_agent.stores.local.target import open_target
 
 
-def test_paths_beyond_path_max_are_reached(opened: Open) -> None:
+def test_a_path_longer_than_path_max_is_reached(opened: Open) -> None:
     """A path that no single system call can name is written, listed, read and deleted."""
     key = "/".join(["n" * 250] * 20) + "/x"
     store = opened()
@@ -39,10 +39,10 @@ def test_paths_beyond_path_max_are_reached(opened: Open) -> None:
 
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("key", ["../outside/a", "..", "d/../../outside/a", ".", "d/.", "../"])
-def test_no_key_leaves_the_directory_whoever_lets_it_through(
+def test_no_key_with_dots_leaves_the_directory(
     opened: Open, root: Path, outside: Path, key: str
 ) -> None:
-    """The disk's own border refuses dots too, for every way in (CVE-2026-71313)."""
+    """The tree rejects them too, in every method, whoever checked the key before (CVE-2026-71313)."""
     (root / "d").mkdir()
     before = canary(outside), canary(root)
     store = opened(trash_days=0)
@@ -58,10 +58,10 @@ def test_no_key_leaves_the_directory_whoever_lets_it_through(
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_link_in_a_directory_s_place_is_never_followed(
+def test_a_link_in_place_of_a_directory_is_never_followed(
     opened: Open, root: Path, outside: Path
 ) -> None:
-    """Neither a copy nor a delete goes through a link, at the end of the way or in its middle."""
+    """Neither a copy nor a delete follows one, as the last part of the path or an earlier one."""
     before = canary(outside)
     (root / "d").symlink_to(outside)
     (root / "e").mkdir()
@@ -80,8 +80,8 @@ def test_a_link_in_a_directory_s_place_is_never_followed(
     assert (root / "d").is_symlink()
 
 
-def test_a_link_put_on_the_way_after_resolving_leads_nowhere(tmp_path: Path) -> None:
-    """A directory above the target that became a link since the maps were read is not followed."""
+def test_a_link_that_was_planted_after_the_check_is_not_followed(tmp_path: Path) -> None:
+    """A directory above the target was replaced by a link since the maps were read."""
     outside = tmp_path / "outside"
     (outside / "html").mkdir(parents=True)
     (tmp_path / "site").symlink_to(outside)
@@ -97,7 +97,7 @@ def test_a_link_put_on_the_way_after_resolving_leads_nowhere(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("kernel")
 def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
-    """What is mounted in the directory is a boundary: not listed, not written, not deleted."""
+    """What is mounted in the directory is not listed, not written and not deleted."""
     before = canary(mount)
     store = opened()
     found = scan(store)
@@ -114,13 +114,11 @@ def test_a_mounted_disk_is_never_entered(opened: Open, mount: Path) -> None:
 
 
 @pytest.mark.usefixtures("kernel")
-def test_what_is_bound_into_a_directory_is_never_entered(
-    opened: Open, root: Path, outside: Path
-) -> None:
-    """A directory of the same file system that is mounted in this one is a boundary as well."""
-    before, place = canary(outside), root / "bound"
-    place.mkdir()
-    done = subprocess.run(["mount", "--bind", outside, place], check=False)
+def test_a_bind_mount_is_never_entered(opened: Open, root: Path, outside: Path) -> None:
+    """Neither is a directory of the same file system that is mounted in this one."""
+    before, path = canary(outside), root / "bound"
+    path.mkdir()
+    done = subprocess.run(["mount", "--bind", outside, path], check=False)
     if done.returncode:
         pytest.skip("this machine cannot mount")
     try:
@@ -133,7 +131,7 @@ def test_what_is_bound_into_a_directory_is_never_entered(
             with pytest.raises(EntryError, match="is mounted"):
                 attempt()
     finally:
-        subprocess.run(["umount", place], check=True)
+        subprocess.run(["umount", path], check=True)
 
     assert found == [Entry("bound/", kind=Kind.MOUNT)]
     assert canary(outside) == before
@@ -164,10 +162,8 @@ def swapping(one: Path, other: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("kernel")
-def test_a_directory_swapped_for_a_link_never_leads_out(
-    opened: Open, root: Path, outside: Path
-) -> None:
-    """While somebody swaps a directory for a link to outside, nothing outside changes."""
+def test_a_race_with_a_link_never_leads_out(opened: Open, root: Path, outside: Path) -> None:
+    """While another process exchanges a directory and a link to outside, nothing outside changes."""
     before = canary(outside)
     (root / "d" / "d").mkdir(parents=True)
     (root / "link").symlink_to(outside)
@@ -185,7 +181,7 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
             shown = list(store.publish(staged))
             failures += [each.error for each in shown if each.error]
             done += len(shown)
-            found = met(store)
+            found = scan_leftovers(store)
             for key in ("d/a", "d/d/b", f"d/n{number}", f"d/new{number}/x", f"d/new{number}/"):
                 try:
                     store.delete(entry_of(key, b"evil"))

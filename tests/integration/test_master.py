@@ -368,7 +368,7 @@ def test_a_directory_that_the_store_still_keeps_is_named(
     (failed,) = run.named("entry.failed")
     assert (failed["key"], failed["cause"]) == ("a", "partial")
     assert "SeaweedFS still has a directory" in failed["error"]
-    assert "a later pass sends this entry" in failed["remedy"]
+    assert "a later run sends this entry" in failed["remedy"]
 
 
 # --- rights ---

@@ -5,7 +5,7 @@
 | SeaweedFS and others | list by directory, not by key | outside AWS disorder is a habit: the scan sorts |
 | directory buckets of AWS | list in no order, fold keys into prefixes | the scan sorts; folding is no fault |
 | SeaweedFS | `StartAfter` follows its own order | its pages can be fetched in parallel all the same |
-| SeaweedFS | encodes a blank as `%20` in the last part of a key, else as `+` | only the last part shows what `+` is |
+| SeaweedFS | encodes a blank as `%20` in directories, as `+` in the last part | only last parts show what `+` is |
 | SeaweedFS | keeps a directory for minutes after its last object | an object of that name is refused until then |
 | SeaweedFS | takes a directory with something in it for a marker | markers are written without a precondition |
 | SeaweedFS | makes a slash of a backslash in a key | the agent looks for what it has written |

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from support.programs import needs
 
-from s32s_agent.cli import make_parser
+from s32s_agent.arguments import make_parser
 from s32s_agent.config.forms import one_of
 from s32s_agent.config.options import option, section
 from s32s_agent.config.properties import PROPERTIES, Property

@@ -141,7 +141,7 @@ class Agent:
         config.chmod(0o600)
 
     def command(self, job: Job) -> list[str]:
-        """Make one pass, as from cron."""
+        """Make one run, as from cron."""
         config = str(job.home / "config.yaml")
         return [str(self.program), "--once", "--quiet", "--config", config]
 

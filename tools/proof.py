@@ -145,7 +145,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
             "ignored_ranges",
             "master_listings",
             "opaque_parts",
-            "seams",
+            "page_boundaries",
             "endless_answers",
             "slow_listings",
         ),

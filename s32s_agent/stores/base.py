@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import AgentError
 from s32s_agent.model import Copy, Entry, Problem, Stamp
 
@@ -188,8 +189,15 @@ class Source(Protocol):
             DirectoryError: the directory itself cannot be read.
         """
 
-    def open(self, entry: Entry) -> AbstractContextManager[Content]:
+    def open(
+        self, entry: Entry, heartbeat: Heartbeat = UNWATCHED
+    ) -> AbstractContextManager[Content]:
         """Open the version of the entry that was scanned, and no other.
+
+        Args:
+            entry: as it was scanned.
+            heartbeat: of the worker that calls this; it beats while the store waits for a permit that other workers
+                hold.
 
         Raises:
             SourceChanged: there is another version now, or none.
@@ -212,7 +220,7 @@ class Target(Protocol):
     def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """Yield every entry, as a source does."""
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, heartbeat: Heartbeat = UNWATCHED) -> Staged:
         """Take the bytes and prove them; no part of an entry ever shows, and nothing new stays after an exception.
 
         One thing may stay, out of sight: what an interrupted attempt brought of a large entry, for a later attempt.
@@ -220,6 +228,12 @@ class Target(Protocol):
         The whole entry shows after `publish`; a store whose writes are whole by nature may show it at once. A
         directory has no bytes, and its content is not read. The bytes of a blocked copy are taken while what blocks
         it is still there, unless the store publishes on put; `publish` is called when it is gone.
+
+        Args:
+            copy: what is copied.
+            content: its bytes; reading them is what makes the heartbeat beat.
+            heartbeat: of the worker that calls this; it beats while the store waits for a permit that other workers
+                hold.
 
         Raises:
             DiskFull: there is no space; `free_space` may help.

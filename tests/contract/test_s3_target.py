@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ import pytest
 from support.contents import Bytes, entry_of
 from support.moto_server import moto, rclone_server
 
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.demo.seaweedfs import S3Server
-from s32s_agent.errors import SourceChanged
+from s32s_agent.errors import Interrupted, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Why
 from s32s_agent.stores.base import Attributes, Staged
 from s32s_agent.stores.s3.buffers import Buffers
@@ -264,6 +266,27 @@ def test_parts_return_their_buffers(rig: Rig) -> None:
     assert not sender.is_alive()
     assert rig.get("x") == LARGE
     assert buffers.free == 2
+
+
+def test_a_signal_between_two_parts_that_leaves_a_truncated_object_at_its_key(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that were sent before a run was cancelled are never completed as if they were all of the file."""
+    chunks, token = count(1), CancelToken()
+
+    def cancel_in_the_second_part() -> None:
+        if next(chunks) == 10:
+            token.cancel(Interrupted(15))
+
+    pieces = tuple(LARGE[start : start + MIB] for start in range(0, len(LARGE), MIB))
+    content = Bytes(pieces, between=cancel_in_the_second_part)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.target._connection, "cancel_token", token)
+        with pytest.raises(Interrupted):
+            rig.target.put(Copy(entry_of("x", LARGE), Why.NEW, None), content)
+
+    assert "x" not in rig.scanned()
+    assert not rig.server.complete or rig.unfinished() == []
 
 
 def test_markers(rig: Rig) -> None:

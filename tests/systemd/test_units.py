@@ -173,7 +173,7 @@ def test_a_pass_that_is_stopped_is_not_killed_before_it_has_told_so(name: str) -
     command = hooks.CANCELLED_SECONDS + 2 * child_process.GRACE_SECONDS
     last_hooks = 2 * command
     told = publish.METRICS_SECONDS + publish.REPORT_SECONDS + publish.PING_SECONDS
-    needed = workers.INTERRUPTED_SECONDS + 2 * child_process.GRACE_SECONDS + last_hooks + told
+    needed = workers.CANCELLED_SECONDS + 2 * child_process.GRACE_SECONDS + last_hooks + told
 
     assert needed < int(minutes) * 60
 

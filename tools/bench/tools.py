@@ -295,7 +295,7 @@ class ListingAlone:
 
     def command(self, job: Job) -> list[str]:
         """Run the script with the agent's Python; the first run learns what the others go by."""
-        remembered = [str(job.home / "seams.json")] if self.name == SIDE_BY_SIDE else []
+        remembered = [str(job.home / "boundaries.json")] if self.name == SIDE_BY_SIDE else []
         python = str(self.agent.parent / "python")
         script = str(Path(__file__).with_name("listing.py"))
         return [python, "-I", script, job.bucket, PREFIX, *remembered]

@@ -288,7 +288,7 @@ class Connection:
         return self._get_with_boto3(name, condition)
 
     def can_get_ranges(self, name: ObjectName) -> bool:
-        """Tell whether ranges of an object can be requested."""
+        """Return whether ranges of an object can be requested."""
         return obstore_requests.can_name(name.key)
 
     def describe(self, name: ObjectName, condition: str | None) -> Body:
@@ -334,7 +334,7 @@ class Connection:
     # --- buckets ---
 
     def is_versioned(self, bucket: str) -> bool:
-        """Tell whether a bucket keeps old versions; True where the store does not say."""
+        """Return whether a bucket keeps old versions; True where the store does not say."""
         try:
             with translate_errors(f'"{bucket}"'):
                 parameters = self.common(bucket)

@@ -87,7 +87,7 @@ class Downloads:
         return self._prefix.is_encrypted(entry.key)
 
     def accepts(self, entry: Entry, computed: str) -> bool:
-        """Tell whether to believe the bytes of a multipart object that do not give its ETag.
+        """Return whether to believe the bytes of a multipart object that do not give its ETag.
 
         The ETag may be no digest, or the guess at the size of the parts be wrong: then the bytes that come again are
         the same, and the store is not asked for every object twice. Bytes that were damaged on the way differ.
@@ -217,7 +217,7 @@ class _RangedDownload(_Download, RangedContent):
             raise
 
     def _hash_parts(self, file: File, kept: int, part_size: int) -> str:
-        """Have parts hashed by the threads that fetch them, in ranges of whole parts."""
+        """Hash parts in the threads that fetch them, in ranges of whole parts."""
         digests: dict[int, Digest] = {}
 
         def read(wanted: Range) -> Iterator[bytes]:

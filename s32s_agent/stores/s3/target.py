@@ -262,7 +262,7 @@ class S3Target(S3Prefix):
 
 
 def _may_name_another(key: str) -> bool:
-    """Tell whether a request for a key may reach another object, so that deleting it would be a risk.
+    """Return whether a request for a key may reach another object, so that deleting it would be a risk.
 
     A proxy or a store that normalizes paths takes empty parts and dots for another object, even in another bucket, and
     one that is written in C sees nothing behind NUL. What was listed as U+FFFD may have been any character.

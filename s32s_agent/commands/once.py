@@ -20,6 +20,7 @@ from s32s_agent.monitoring import last_run
 from s32s_agent.output import logs, sd_notify
 from s32s_agent.output.plan_table import plan_lines
 from s32s_agent.output.progress import Progress
+from s32s_agent.output.terminal import wants_colours
 from s32s_agent.run.context import RunOptions
 from s32s_agent.run.lifecycle import Run
 from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, new_run_id, require_trusted_state
@@ -109,7 +110,7 @@ def _wait(seconds: float, tell: Callable[[], None]) -> None:
 
 
 def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
-    colours = logs.wants_colours(sys.stdout, os.environ)
+    colours = wants_colours(sys.stdout, os.environ)
 
     def show(mapping: Mapping, plan: Plan) -> None:
         print("\n".join(plan_lines(mapping, plan, settings.role, colours=colours)), flush=True)

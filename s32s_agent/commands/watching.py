@@ -108,14 +108,14 @@ def show(
 
 def _show_status(options: argparse.Namespace, load: Callable[[], Settings]) -> int:
     from s32s_agent.monitoring.last_run import LastRun, read_document  # noqa: PLC0415 (only where wanted)
-    from s32s_agent.monitoring.status_text import render_status  # noqa: PLC0415
+    from s32s_agent.monitoring.status_text import status_text  # noqa: PLC0415
 
     document = read_document(load().state_dir)
     if options.json:
         print(json.dumps(document, indent=2))
     else:
         run = None if document is None else LastRun.from_json(document)
-        print(render_status(run, datetime.now(UTC)), end="")
+        print(status_text(run, datetime.now(UTC)), end="")
     return 0
 
 
@@ -135,7 +135,7 @@ def _show_nagios(options: argparse.Namespace, load: Callable[[], Settings]) -> i
 
 
 def _show_fleet(options: argparse.Namespace, s3: S3Settings, location: Location) -> int:
-    from s32s_agent.monitoring.fleet import fleet_document, fleet_lines, read_fleet  # noqa: PLC0415 (imports boto3)
+    from s32s_agent.monitoring.fleet import fleet_document, fleet_text, read_fleet  # noqa: PLC0415 (imports boto3)
     from s32s_agent.stores.s3.connection import Connection  # noqa: PLC0415
 
     fleet = read_fleet(
@@ -148,7 +148,7 @@ def _show_fleet(options: argparse.Namespace, s3: S3Settings, location: Location)
     if options.json:
         print(json.dumps(fleet_document(fleet), indent=2))
     elif options.html is None:
-        print("\n".join(fleet_lines(fleet)))
+        print(fleet_text(fleet), end="")
     return 0
 
 

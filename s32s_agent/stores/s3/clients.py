@@ -22,7 +22,7 @@ from s32s_agent.stores.s3.credentials import new_session
 from s32s_agent.stores.s3.direct_get import Address, DirectRequests, address
 from s32s_agent.stores.s3.response_limits import limit_responses
 from s32s_agent.stores.s3.translate import translate_errors
-from s32s_agent.workers import in_background
+from s32s_agent.workers import call_with_timeout
 
 if TYPE_CHECKING:
     from boto3 import Session as Boto3Session
@@ -115,7 +115,9 @@ class Clients:
         """Have botocore look for credentials, for which it may run a program, or ask a service."""
         seconds = self._timeouts.request_seconds
         try:
-            return in_background(self._session.get_credentials, self._cancel_token, seconds)
+            return call_with_timeout(
+                self._session.get_credentials, seconds, self._cancel_token
+            )
         except TimeoutError as error:
             message = f"the credentials: nothing came within {seconds:g} seconds"
             raise StoreUnavailable(message, remedy=_WHO_GIVES_CREDENTIALS) from error

@@ -33,7 +33,7 @@ from s32s_agent.stores.s3.translate import (
     required,
     translate_errors,
 )
-from s32s_agent.workers import in_background
+from s32s_agent.workers import call_with_timeout
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -177,7 +177,7 @@ class Connection:
 
         seconds = self.timeouts.request_seconds
         try:
-            answer = in_background(work, self.cancel_token, seconds)
+            answer = call_with_timeout(work, seconds, self.cancel_token)
         except TimeoutError as error:
             message = f"{subject}: no whole answer within {seconds:g} seconds"
             raise StoreUnavailable(message) from error
@@ -288,7 +288,7 @@ class Connection:
         return self._get_with_boto3(name, condition)
 
     def can_get_ranges(self, name: ObjectName) -> bool:
-        """Tell whether ranges of an object can be requested."""
+        """Return whether ranges of an object can be requested."""
         return obstore_requests.can_name(name.key)
 
     def describe(self, name: ObjectName, condition: str | None) -> Body:
@@ -334,7 +334,7 @@ class Connection:
     # --- buckets ---
 
     def is_versioned(self, bucket: str) -> bool:
-        """Tell whether a bucket keeps old versions; True where the store does not say."""
+        """Return whether a bucket keeps old versions; True where the store does not say."""
         try:
             with translate_errors(f'"{bucket}"'):
                 parameters = self.common(bucket)

@@ -35,7 +35,7 @@ _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f]|//|^/|/$|(?:^|/)\.{1,2}(?:/|$)")
 
 
 def can_name(key: str) -> bool:
-    """Tell whether obstore takes a whole key for what it is."""
+    """Return whether obstore takes a whole key for what it is."""
     return _UNNAMEABLE.search(key) is None
 
 

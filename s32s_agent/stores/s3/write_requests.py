@@ -119,7 +119,7 @@ class WriteRequests:
         parts: list[Mapping[str, Any]],
         precondition: Precondition | None,
     ) -> str:
-        """Have S3 show an upload as an object.
+        """Complete an upload, so that S3 shows the object.
 
         Returns:
             Its ETag as the store wrote it.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
-from support.hosts import Computer
+from support.hosts import Host
 from support.masters import Master
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
@@ -247,7 +247,7 @@ print(sorted({"boto3", "botocore", "obstore"} & set(sys.modules)))
 """
 
 
-def imported(computer: Computer, *arguments: str) -> str:
+def imported(computer: Host, *arguments: str) -> str:
     """Run the program, and give the libraries for S3 that it has imported by its end."""
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, *arguments, "--config", computer.agent.config_file],

@@ -79,7 +79,7 @@ def test_a_secret_told_before_a_kill_is_a_problem(tmp_path: Path) -> None:
         found = rig.problems(traced)
 
     assert traced.exit_code == -9
-    assert {"a credential was disclosed", "a credential was told in x"} <= set(found)
+    assert {"a credential was disclosed", "a credential was disclosed in x"} <= set(found)
 
 
 @pytest.mark.parametrize("mode", ["--once", "--check"])

@@ -10,7 +10,6 @@ install obstore==0.12.1
 look >"$folder/seen" <<'END'
 import obstore
 from answers import serve
-from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 asked = []
@@ -27,7 +26,7 @@ for key in ("/lead", "dir/", "a//b"):
     try:
         obstore.put(store, key, b"")
         print(*asked)
-    except BaseError:
+    except ValueError:
         print("refused")
 END
 expect "/lead, dir/, a//b" "$(paste -sd ' ' "$folder/seen")" "/bucket/lead /bucket/dir refused"

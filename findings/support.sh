@@ -36,7 +36,7 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# serve PORT COMMAND...: a server that ends with the script; `$endpoint` is where the tools look for it
+# serve PORT COMMAND...: a server that ends with the script; all tools look for S3 there
 serve() {
     local port=$1
     shift
@@ -47,8 +47,8 @@ serve() {
         kill -0 $! 2>/dev/null && ((tries < 300)) || { cat "$folder/server.log"; exit 2; }
         sleep 0.2
     done
-    endpoint=http://127.0.0.1:$port
-    export endpoint AWS_ENDPOINT_URL=$endpoint S3_ENDPOINT_URL=$endpoint
+    local endpoint=http://127.0.0.1:$port
+    export AWS_ENDPOINT_URL=$endpoint S3_ENDPOINT_URL=$endpoint
     export RCLONE_CONFIG_S3_TYPE=s3 RCLONE_CONFIG_S3_PROVIDER=Other RCLONE_CONFIG_S3_ENV_AUTH=true
     export RCLONE_CONFIG_S3_ENDPOINT=$endpoint
 }

@@ -392,14 +392,29 @@ def test_after_a_signal_a_command_gets_little_time(
     assert "took more than 0.3 seconds" in str(error)
 
 
-def test_a_second_signal_leaves_no_command_behind(tmp_path: Path) -> None:
-    """Who ends the process at once ends its command, too."""
+SLOW_START = """
+import subprocess
+start = subprocess.Popen
+
+def start_slowly(*arguments, **options):
+    process = start(*arguments, **options)
+    time.sleep(0.5)  # the command runs, and the agent does not know its number yet
+    return process
+
+subprocess.Popen = start_slowly
+"""
+
+
+@pytest.mark.parametrize("before", ["", SLOW_START], ids=["running", "just started"])
+def test_a_second_signal_leaves_no_command_behind(tmp_path: Path, before: str) -> None:
+    """The command ends with the process that the operator ends at once."""
     file = tmp_path / "pid"
     script = f"""
 import os, sys, threading, time, structlog
 from pathlib import Path
 from s32s_agent.run.hooks import HookRunner
 from s32s_agent.cancellation import CancelToken
+{before}
 runner = HookRunner(structlog.get_logger(), 600, {{}}, CancelToken())
 def end():
     while not Path({str(file)!r}).exists() or not Path({str(file)!r}).read_text().endswith("\\n"):

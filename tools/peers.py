@@ -146,8 +146,9 @@ def sentence(findings: Sequence[Finding]) -> str:
     cases = len({each.case for each in findings})
     harm = {*VERDICTS} - {"hung", "exit 0"}
 
-    def harmed(tool: str) -> int:
-        return sum(each.tool == tool and each.verdict in harm for each in findings)
+    def harmed(tool: str) -> str:
+        count = sum(each.tool == tool and each.verdict in harm for each in findings)
+        return str(count) if count else "none"
 
     others = ", ".join(f"{NAMES[tool]} in {harmed(tool)}" for tool in list(NAMES)[1:])
     return wrapped(

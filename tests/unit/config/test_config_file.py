@@ -1,4 +1,4 @@
-"""The config file: what it may say, and what it is told when it is wrong."""
+"""The config file: what it may say, and the messages when it is wrong."""
 
 from __future__ import annotations
 
@@ -472,7 +472,7 @@ def test_what_is_no_config(text: str, problems: tuple[str, ...]) -> None:
 
 
 def test_an_empty_file_says_what_is_needed() -> None:
-    """An empty file is told the three keys."""
+    """The message for an empty file names the three keys."""
     actual = problems_of("# nothing\n")
 
     assert actual == (
@@ -563,7 +563,7 @@ def test_only_config_errors_come_out_of_an_option(path: str, text: str) -> None:
     ],
 )
 def test_the_secret_of_a_ping_url_never_gets_into_a_message(url: str) -> None:
-    """A URL that cannot be used is refused without repeating it: whoever knows it can report for this computer."""
+    """A URL that cannot be used is refused without repeating it: everyone who knows it can report for this computer."""
     (problem,) = problems_of(with_option("monitoring.ping_url", url))
 
     assert problem.startswith("monitoring.ping_url: expected http:// or https:// with a host")

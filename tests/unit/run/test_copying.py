@@ -128,7 +128,7 @@ def test_no_more_large_entries_than_workers_are_under_way(rig: MappingRig) -> No
 
 
 def test_small_entries_do_not_wait_for_a_large_one(rig: MappingRig) -> None:
-    """What is staged shows soon, however long the next result takes; a pass that is ended then loses none of it."""
+    """What is staged shows soon, however long the next result takes; a run that is ended then loses none of it."""
     shown = threading.Event()
 
     def put(key: str) -> None:
@@ -161,7 +161,7 @@ def test_a_batch_is_bounded_in_bytes(rig: MappingRig) -> None:
 
 
 def test_an_entry_whose_edit_could_hide_is_not_remembered(rig: MappingRig) -> None:
-    """Without a stamp the index does not learn of the entry, so the next pass looks at it again."""
+    """Without a stamp the entry gets no row in the index, so the next run looks at it again."""
 
     class Coarse(Target):
         def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
@@ -224,7 +224,7 @@ def test_stop_ends_endless_copies(rig: MappingRig) -> None:
 
 
 def test_what_was_done_when_somebody_asked_to_stop_is_kept(rig: MappingRig) -> None:
-    """Entries that are whole are shown and remembered, so that the next pass goes on from there."""
+    """Entries that are whole are shown and remembered, so that the next run resumes from there."""
     rig.workers = 1
     plan = Plan(copies=many(rig.source, 10))
 

@@ -93,7 +93,7 @@ def test_a_copy_is_told_with_what_proved_it(rig: MappingRig) -> None:
 
 
 def test_progress(rig: MappingRig) -> None:
-    """Every entry counts once, and every byte that passes."""
+    """Every entry counts once, and so does every byte that is transferred."""
     plan = Plan(
         clears=deletes("b/in"),
         copies=(*copies(rig.source, "a"), *blocked(rig.source, "b")),
@@ -105,7 +105,7 @@ def test_progress(rig: MappingRig) -> None:
 
 
 def test_an_empty_plan_removes_leftovers_all_the_same(rig: MappingRig) -> None:
-    """What a killed pass left goes, also when there is nothing to do."""
+    """What a killed run left is removed, also when there is nothing to do."""
 
     assert rig.run(Plan()) == []
     assert rig.target.log == ["remove leftovers"]
@@ -130,7 +130,7 @@ def test_a_directory_is_never_opened(rig: MappingRig) -> None:
 
 
 def test_a_directory_that_is_not_empty_stays_without_a_word(rig: MappingRig) -> None:
-    """Somebody put something in it: the next pass looks again, and this one has not failed."""
+    """Another program put something in it: the next run looks again, and this one has not failed."""
     rig.target.entries["e/new"] = b"precious"
 
     assert rig.run(Plan(deletes=deletes("e/"))) == []

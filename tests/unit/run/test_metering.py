@@ -66,8 +66,8 @@ def test_bytes_are_paid_for_before_they_come(rig: MappingRig) -> None:
     assert told == ["pay 0", "put a", f"pay {len(large)}", "pay 4", "put b", "pay 0"]
 
 
-def test_a_throttled_pass_can_be_stopped() -> None:
-    """Who waits for his turn hears it when somebody asks to stop."""
+def test_a_throttled_run_can_be_cancelled() -> None:
+    """A worker that waits for the throttle ends when the run is cancelled."""
     token = CancelToken()
     throttle = Throttle(1, token)
     token.cancel()
@@ -137,7 +137,7 @@ def ranged(rig: MappingRig) -> tuple[MappingRig, Noted]:
 def test_every_range_passes_the_throttle_and_is_counted(
     ranged: tuple[MappingRig, Noted],
 ) -> None:
-    """What passes is held to the rate; what was there already is only counted."""
+    """What is transferred is held to the rate; what was there already is only counted."""
     rig, file = ranged
     context = rig.throttled(Throttle(1, rig.cancel_token))
     (copy,) = copies(rig.source, "a")

@@ -37,7 +37,9 @@ from s32s_agent.run.staging import ATTEMPTS
 
 
 @pytest.mark.parametrize("failure", [IntegrityError("torn"), StoreUnavailable("503")])
-def test_what_may_pass_is_tried_again(rig: MappingRig, failure: AgentError) -> None:
+def test_a_failure_that_may_be_temporary_is_tried_again(
+    rig: MappingRig, failure: AgentError
+) -> None:
     """A torn or refused transfer is repeated, with growing pauses, and then it is a failure."""
     rig.source.failures["a"] = [failure] * (ATTEMPTS - 1)
     rig.source.failures["b"] = [failure] * ATTEMPTS
@@ -84,7 +86,7 @@ def test_a_version_that_came_after_the_listing_is_taken(rig: MappingRig) -> None
 
 
 def test_a_version_that_went_after_the_listing_is_a_failure(rig: MappingRig) -> None:
-    """An object that was removed meanwhile leaves the target's copy for the next pass to judge."""
+    """An object that was removed meanwhile leaves the target's copy for the next run to judge."""
     plan = Plan(copies=copies(rig.source, "a"), deletes=deletes("old"))
     del rig.source.entries["a"]
     found = rig.run(plan)

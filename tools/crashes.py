@@ -47,7 +47,7 @@ def _attempt(point: Point) -> Trial:
 
 
 def _points(options: argparse.Namespace) -> tuple[list[Point], int]:
-    """Give the points that are to be tried, and how many there are."""
+    """Return the points to try, and how many there are."""
     found: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
         for name in options.scenario or SCENARIOS:

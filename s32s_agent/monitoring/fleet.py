@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -44,7 +43,7 @@ _MAX_NAME = 100
 _MAX_TEXT = 300
 _MAX_ROLE = 10
 _MAX_VERSION = 20
-_COLUMNS = ("SERVER", "STATE", "ROLE", "IN SYNC", "AGE", "FAILURES", "VERSION")
+_COLUMNS = ("SERVER", "STATE", "ROLE", "IN SYNC", "AGE", "FAILURES", "VERSION", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,16 +243,15 @@ def age_text(age: float | None) -> str:
     return "ahead" if age < 0 else duration_text(age) or "now"
 
 
-def fleet_lines(fleet: Fleet) -> Iterator[str]:
-    """Yield a table, one line a server, and a last line with the numbers."""
-    rows = [_COLUMNS, *(_cells(server) for server in fleet.servers)]
-    widths = [max(len(row[number]) for row in rows) for number in range(len(_COLUMNS))]
-    reasons = ["", *(_why(server) for server in fleet.servers)]
-    for row, reason in zip(rows, reasons, strict=True):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join((*cells, reason)).rstrip()
+def fleet_text(fleet: Fleet) -> str:
+    """Write a table, one line a server, and a last line with the numbers."""
+    lines = [_COLUMNS, *(_cells(server) for server in fleet.servers)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    widths[-1] = 0
+    padded = (map(str.ljust, cells, widths) for cells in lines)
+    table = "".join(f"{'  '.join(cells).rstrip()}\n" for cells in padded)
     tally = ", ".join(f"{count} {name}" for name, count in fleet.tally().items() if count)
-    yield f"{title(fleet)}: {tally}" if tally else title(fleet)
+    return table + (f"{title(fleet)}: {tally}\n" if tally else f"{title(fleet)}\n")
 
 
 def title(fleet: Fleet) -> str:
@@ -271,13 +269,12 @@ def _cells(server: Server) -> tuple[str, ...]:
         age_text(server.age),
         str(server.consecutive_failures),
         server.version,
+        "" if server.health is Health.OK else note(server),
     )
 
 
-def _why(server: Server) -> str:
-    """Say what is wrong; nothing of a server that is well."""
-    if server.health is Health.OK:
-        return ""
+def note(server: Server) -> str:
+    """Return how the server is, with the first error of its last run."""
     return f"{server.reason}: {server.error}" if server.error else server.reason
 
 

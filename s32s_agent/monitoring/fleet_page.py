@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from s32s_agent.monitoring.fleet import Fleet, Server, age_text, title
+from s32s_agent.monitoring.fleet import Fleet, Server, age_text, note, title
 from s32s_agent.state.files import replace_file
 
 _REMEDY = "name a file in a directory that exists and that you may write"
@@ -59,7 +59,7 @@ def _policy(template: str) -> str:
 
 def _row(server: Server) -> str:
     health = server.health.name.lower()
-    note = f"{server.reason}: {server.error}" if server.error else server.reason
+    what = note(server)
     in_sync = server.in_sync / server.mappings if server.mappings else 0
     never = 10**9
     cells = (
@@ -75,7 +75,7 @@ def _row(server: Server) -> str:
         ),
         _cell("Failures", str(server.consecutive_failures), str(server.consecutive_failures)),
         _cell("Version", server.version, server.version),
-        _cell("What", note, note.lower()),
+        _cell("What", what, what.lower()),
     )
     return f'<tr class="{health}">{"".join(cells)}</tr>'
 

@@ -20,6 +20,17 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from s32s_agent.output import journal
+from s32s_agent.output.terminal import (
+    BOLD,
+    CYAN,
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    is_terminal,
+    paint,
+    wants_colours,
+)
 from s32s_agent.text import printable
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -33,7 +44,13 @@ MAX_TEXT = 8192
 _FIRST = ("timestamp", "level", "event", "run_id", "mapping")
 _UNTOLD = frozenset({"timestamp", "level", "event", "run_id", "exception"})
 """What a message in the journal leaves out: it stands beside it, or below."""
-_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+_COLOURS = {
+    "debug": DIM,
+    "info": GREEN,
+    "warning": YELLOW,
+    "error": RED,
+    "critical": f"{BOLD};{RED}",
+}
 _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|token|credential|authorization|signature|cookie|private_?key",
     re.IGNORECASE,
@@ -190,19 +207,6 @@ def _renderers(
     raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {log_format!r}")
 
 
-def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a person reads a stream."""
-    return stream is not None and not stream.closed and stream.isatty()
-
-
-def wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
-    """Tell whether to paint what goes to a stream: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
-    if not is_terminal(stream) or os.name == "nt":
-        # The old Windows console shows the codes instead of obeying them.
-        return False
-    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
-
-
 class _Json:
     """One object a line; a priority stands before it where some are given."""
 
@@ -244,18 +248,18 @@ class _Console:
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
         level = event.pop("level")
         start = (
-            self._paint("2", event.pop("timestamp")[:19] + "Z"),
+            self._paint(DIM, event.pop("timestamp")[:19] + "Z"),
             self._paint(_COLOURS[level], f"{level:<8}"),
-            self._paint("1", str(event.pop("event"))),
+            self._paint(BOLD, str(event.pop("event"))),
         )
         trace = event.pop("exception", None)
-        fields = (f"{self._paint('36', name)}={_word(value)}" for name, value in event.items())
+        fields = (f"{self._paint(CYAN, name)}={_word(value)}" for name, value in event.items())
         line = " ".join((*start, *fields))
         # Indented, so that no line of an error message passes for an event.
         return line if trace is None else "\n    ".join((line, *str(trace).split("\n")))
 
     def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
+        return paint(code, text, colours=self._colours)
 
 
 def _word(value: object) -> str:

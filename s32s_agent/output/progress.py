@@ -9,12 +9,12 @@ import os
 import shutil
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TextIO
 
-from s32s_agent.text import printable
+from s32s_agent.output.terminal import GREEN, can_erase, columns, cut, paint
+from s32s_agent.text import clock_text, printable, size_text
 
 APPEAR_SECONDS = 1.0
 """Work that is done earlier shows nothing."""
@@ -22,8 +22,6 @@ REDRAW_SECONDS = 0.1
 """The least time between two drawings."""
 
 _BAR_WIDTH = 20
-# Powers of 1000, as in `max_bandwidth`; less a half, so that rounding never shows 1000.
-_NEXT_UNIT = 999.5
 _ERASE = "\r\x1b[K"
 
 
@@ -53,10 +51,10 @@ def render(tally: Tally, elapsed_seconds: float, width: int, *, colours: bool = 
     choices = [[bar, *words]] if bar else []
     choices += [words[:count] for count in range(len(words), 0, -1)]
     for choice in choices:
-        if _columns("  ".join((label, *choice))) <= width:
-            painted = (_paint(fact) if colours and fact is bar else fact for fact in choice)
+        if columns("  ".join((label, *choice))) <= width:
+            painted = (paint(GREEN, fact, colours=colours and fact is bar) for fact in choice)
             return "  ".join((label, *painted))
-    return _cut(label, width)
+    return cut(label, width)
 
 
 class Progress:
@@ -82,7 +80,7 @@ class Progress:
         self._clock = clock
         self._listener = listener
         self._colours = not environ.get("NO_COLOR")
-        able = enabled and _can_erase(environ) and _is_terminal(stream)
+        able = enabled and can_erase(stream, environ)
         self._stream = stream if able else None
         self._tally: Tally | None = None
         self._started = self._next_draw = self._next_word = 0.0
@@ -170,28 +168,15 @@ class Progress:
             self._stream = None
 
 
-def _can_erase(environ: Mapping[str, str]) -> bool:
-    # The old Windows console shows the codes instead of obeying them.
-    return environ.get("TERM") != "dumb" and (os.name != "nt" or "WT_SESSION" in environ)
-
-
-def _paint(text: str) -> str:
-    return f"\x1b[32m{text}\x1b[0m"
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and not stream.closed and stream.isatty()
-
-
 def facts(tally: Tally, elapsed_seconds: float) -> list[str]:
     """Say entries, bytes, rate and time left, in the order of their worth."""
     words = [_of(f"{tally.entries:,}", tally.total_entries, f"{tally.total_entries:,}")]
-    words.append(_of(_size(tally.bytes), tally.total_bytes, _size(tally.total_bytes)))
+    words.append(_of(size_text(tally.bytes), tally.total_bytes, size_text(tally.total_bytes)))
     if elapsed_seconds > 0:
-        words.append(f"{_size(tally.bytes / elapsed_seconds)}/s")
+        words.append(f"{size_text(tally.bytes / elapsed_seconds)}/s")
     left = _seconds_left(tally, elapsed_seconds)
     if left is not None:
-        words.append(f"{_duration(left)} left")
+        words.append(f"{clock_text(left)} left")
     return words
 
 
@@ -213,35 +198,3 @@ def _seconds_left(tally: Tally, elapsed_seconds: float) -> float | None:
     if not fractions or min(fractions) == 0:
         return None
     return elapsed_seconds * (1 / min(fractions) - 1)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < _NEXT_UNIT:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
-
-
-def _columns(text: str) -> int:
-    """Count the columns of a terminal; East Asian characters take two."""
-    return sum(map(_char_columns, text))
-
-
-def _char_columns(char: str) -> int:
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _cut(text: str, width: int) -> str:
-    used = 0
-    for position, char in enumerate(text):
-        used += _char_columns(char)
-        if used > width:
-            return text[:position]
-    return text

@@ -218,7 +218,7 @@ class _Output:
         return not self.closed
 
     def finish(self) -> None:
-        """Read what is still in the pipe, without waiting for those who keep it open."""
+        """Read what is still in the pipe, without waiting for the processes that keep it open."""
         size = 0
         while not self.closed and size < _DRAIN_BYTES and self.read(0):
             size += _CHUNK_BYTES

@@ -19,7 +19,7 @@ from s32s_agent.monitoring.fleet import (
     Server,
     agent_id,
     fleet_document,
-    fleet_lines,
+    fleet_text,
     read_report,
     report_key,
 )
@@ -56,7 +56,7 @@ def test_a_report_is_one_line() -> None:
     )
 
     why = "not in sync for 2 hours: unavailable (exit status 69), 24 times in a row: no route to host"
-    assert list(fleet_lines(Fleet(PLACE, NOW, (bad, good)))) == [
+    assert fleet_text(Fleet(PLACE, NOW, (bad, good))).splitlines() == [
         "SERVER  STATE     ROLE    IN SYNC  AGE        FAILURES  VERSION",
         f"web1    critical  master  3/4      4 minutes  24        0.1.0    {why}",
         "web1    ok        slave   4/4      4 minutes  0         0.1.0",
@@ -66,7 +66,7 @@ def test_a_report_is_one_line() -> None:
 
 def test_no_servers_are_told() -> None:
     """An empty prefix is not an error, and is seen."""
-    lines = list(fleet_lines(Fleet(PLACE, NOW, ())))
+    lines = fleet_text(Fleet(PLACE, NOW, ())).splitlines()
 
     assert lines[-1] == "0 servers at bucketname/fleet"
 
@@ -101,7 +101,7 @@ def test_what_is_no_report_is_unknown(data: bytes) -> None:
 def test_no_report_writes_to_the_terminal() -> None:
     """Every line is one line, printable and of a length that can be read."""
     servers = tuple(read(data, name) for name, data in fleet().items())
-    lines = list(fleet_lines(Fleet(PLACE, NOW, servers)))
+    lines = fleet_text(Fleet(PLACE, NOW, servers)).split("\n")[:-1]
 
     assert len(lines) == len(servers) + 2
     assert all(line.isprintable() for line in lines)
@@ -171,7 +171,9 @@ def test_whatever_a_report_holds_is_one_line_and_one_row(
     server = read(json.dumps({**report("", 1), **changes}).encode(), name)
     shown = Fleet(PLACE, NOW, (server,))
 
-    assert len([line for line in fleet_lines(shown) if line.isprintable()]) == 3
+    assert (
+        len([line for line in fleet_text(shown).split("\n")[:-1] if line.isprintable()]) == 3
+    )
     assert fleet_page(shown).count("<tr") == 2
     json.dumps(fleet_document(shown))
 

@@ -65,17 +65,17 @@ HALF = Tally("web", 200, 10_000_000, entries=100, bytes=5_000_000)
             HALF,
             10,
             100,
-            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500.0 kB/s  0:10 left",
+            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500 kB/s  0:10 left",
         ),
         (
             HALF,
             10,
-            75,
-            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500.0 kB/s  0:10 left",
+            73,
+            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500 kB/s  0:10 left",
         ),
-        (HALF, 10, 74, "web  100/200  5.0 MB/10.0 MB  500.0 kB/s  0:10 left"),
-        (HALF, 10, 50, "web  100/200  5.0 MB/10.0 MB  500.0 kB/s"),
-        (HALF, 10, 39, "web  100/200  5.0 MB/10.0 MB"),
+        (HALF, 10, 72, "web  100/200  5.0 MB/10.0 MB  500 kB/s  0:10 left"),
+        (HALF, 10, 48, "web  100/200  5.0 MB/10.0 MB  500 kB/s"),
+        (HALF, 10, 37, "web  100/200  5.0 MB/10.0 MB"),
         (HALF, 10, 27, "web  100/200"),
         (HALF, 10, 12, "web  100/200"),
         (HALF, 10, 11, "web"),
@@ -137,7 +137,7 @@ def test_an_escape_sequence_in_a_label_never_reaches_the_terminal() -> None:
 
 def test_only_the_bar_is_coloured() -> None:
     """Colours take no room."""
-    line = render(HALF, 10, 75, colours=True)
+    line = render(HALF, 10, 73, colours=True)
 
     assert line.startswith("web  \x1b[32m[##########..........]\x1b[0m  100/200  ")
     assert line.count("\x1b") == 2

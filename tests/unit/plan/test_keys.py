@@ -46,7 +46,7 @@ UNMAPPABLE = {
     "a//b": "an empty part (`//` or a leading `/`) names no file",
     "a//": "an empty part (`//` or a leading `/`) names no file",
     "a\x00b": "a file name cannot hold NUL",
-    "a/\ufffd": "the name is not valid UTF-8, so it cannot be told from others",
+    "a/\ufffd": "the name is not valid UTF-8, so it cannot be distinguished from others",
     "\udcff": "the name is not valid UTF-8",
     "d/\ud800": "the name is not valid UTF-8",
     ".s32s": "`.s32s` and `.s32s-tmp.*` are the agent's own names",

@@ -40,8 +40,8 @@ ONE = "0cc175b9c0f1b6a831c399e269772661"
 TWO = "92eb5ffee6ae2fec3ad71c777531578f"
 PARTS = f"{TWO}-2"
 
-SPECIAL_STAYS = "a FIFO, socket or device is left alone"
-MOUNT_STAYS = "another file system is mounted here, which is left alone"
+SPECIAL_STAYS = "a FIFO, socket or device is never touched"
+MOUNT_STAYS = "another file system is mounted here, which is never touched"
 MAY_BELONG = "they may belong to entries that were skipped"
 
 
@@ -151,7 +151,7 @@ TABLE: list[tuple[Entry | None, Entry | None, Plan]] = [
     (file("k"), NOTHING, Plan(copies=(Copy(file("k"), Why.NEW),))),
     (
         file("k"),
-        thing("k", Kind.GONE),
+        thing("k", Kind.MISSING),
         Plan(copies=(Copy(file("k"), Why.MISSING_LOCALLY),)),
     ),
     (
@@ -228,9 +228,9 @@ TABLE: list[tuple[Entry | None, Entry | None, Plan]] = [
         thing("k/", Kind.MOUNT),
         Plan(skipped=(Problem("k/", MOUNT_STAYS, "k/"),)),
     ),
-    (NOTHING, thing("k", Kind.GONE), Plan(forgotten=("k",))),
-    (thing("k", Kind.GONE), NOTHING, Plan(forgotten=("k",))),
-    (thing("k", Kind.GONE), file("k"), Plan(deletes=(Delete(file("k")),))),
+    (NOTHING, thing("k", Kind.MISSING), Plan(forgotten=("k",))),
+    (thing("k", Kind.MISSING), NOTHING, Plan(forgotten=("k",))),
+    (thing("k", Kind.MISSING), file("k"), Plan(deletes=(Delete(file("k")),))),
 ]
 
 
@@ -315,7 +315,7 @@ def test_ignored_entries_are_invisible_on_both_sides() -> None:
     """What `ignore` matches is neither copied nor deleted, nor the directory that it is in."""
     mapping = replace(MAPPING, ignore=("tmp/*", "*.bak"))
     source = tree("a a.bak tmp/x")
-    target = tree("a b.bak d/ d/e/ d/e/x.bak gone.bak tmp/ tmp/y", {"gone.bak": Kind.GONE})
+    target = tree("a b.bak d/ d/e/ d/e/x.bak gone.bak tmp/ tmp/y", {"gone.bak": Kind.MISSING})
 
     plan = plan_of(source, target, mapping=mapping)
 
@@ -458,7 +458,7 @@ def test_what_blocks_a_copy_is_named() -> None:
     """The report says which entry stands in whose way."""
     plan = plan_of(tree("a/b"), tree("a", {"a": Kind.LINK}))
 
-    assert plan.skipped == (Problem("a/b", 'link "a" stands in the way and stays', "a/b"),)
+    assert plan.skipped == (Problem("a/b", 'link "a" is in the way and is kept', "a/b"),)
 
 
 def test_an_ignored_file_keeps_its_directory_from_being_cleared() -> None:
@@ -612,7 +612,7 @@ def test_an_empty_bucket_does_not_empty_the_disk(guards: DeleteGuards) -> None:
     """An empty source holds all deletes back, `--allow-deletes` or not."""
     plan = plan_of([], tree("a d/ d/b"), guards=guards)
 
-    reason = "the source is empty (sync.allow_empty_source permits that)"
+    reason = "the source is empty (sync.allow_empty_source: true accepts that)"
     assert plan == Plan(withheld=(Withheld(2, reason),))
 
 
@@ -625,7 +625,7 @@ def test_an_empty_source_that_is_allowed() -> None:
 
 def test_an_unmounted_source_with_an_index_is_empty_too() -> None:
     """Rows of the index are no entries of a source."""
-    plan = plan_of([thing("a", Kind.GONE)], tree("a b"))
+    plan = plan_of([thing("a", Kind.MISSING)], tree("a b"))
 
     assert shape(plan) == Shape(withheld=2)
 
@@ -647,11 +647,11 @@ def test_an_unreadable_directory_at_the_source_deletes_nothing() -> None:
     """Something may be there that was not seen: no deletes anywhere, and the index keeps its rows."""
     unread = Problem("d/", "cannot be read", "d/", fatal=True)
     source: list[Entry | Problem] = [file("a"), unread, file("new")]
-    target = [*tree("a"), thing("d/gone", Kind.GONE), *tree("x y")]
+    target = [*tree("a"), thing("d/gone", Kind.MISSING), *tree("x y")]
 
     plan = plan_of(source, target, guards=lifted(BELIEVE_ALL))
 
-    reason = 'the source could not be read completely: "d/": cannot be read'
+    reason = 'incomplete listing of the source: "d/": cannot be read'
     assert plan == Plan(
         copies=(Copy(file("new"), Why.NEW),),
         skipped=(unread,),

@@ -369,7 +369,7 @@ def test_a_key_that_a_listing_left_out_is_not_deleted(bench: Bench) -> None:
     bench.source.missed.add("old")
     found = bench.run(Plan(copies=copies(bench.source, "a"), deletes=deletes("x", "old")))
 
-    reason = 'the source was not listed completely: "old" exists'
+    reason = 'incomplete listing: "old" still exists at the source'
     assert found[1:] == [Withheld(2, reason)]
     assert {"old", "x"} <= set(bench.target.entries)
 
@@ -380,7 +380,7 @@ def test_a_key_that_a_listing_left_out_is_not_cleared_away(bench: Bench) -> None
     plan = Plan(clears=deletes("x"), copies=copies(bench.source, "a"), deletes=deletes("old"))
     found, message = bench.run_to_its_end(plan, ListingInconsistent)
 
-    assert (found, message) == ([], 'the source was not listed completely: "x" exists')
+    assert (found, message) == ([], 'incomplete listing: "x" still exists at the source')
     assert bench.target.log == ["remove leftovers"]
 
 
@@ -451,7 +451,10 @@ def test_a_failed_copy_clears_nothing_away(bench: Bench, in_the_way: Plan, name:
     errors = [each.error for each in found if isinstance(each, Outcome) and each.error]
     assert {error.exit_status for error in errors if isinstance(error, AgentError)} == {77}
     if name == "a":
-        assert str(errors[1]) == f'"b": what stands in its way stays, since {reason}'
+        assert (
+            str(errors[1])
+            == f'"b" not written: what it would replace was kept because {reason}'
+        )
 
 
 def test_an_archived_object_clears_nothing_away(bench: Bench, in_the_way: Plan) -> None:
@@ -474,7 +477,8 @@ def test_an_archived_object_clears_nothing_away(bench: Bench, in_the_way: Plan) 
         "c/": "deleted",
     }
     assert (
-        Withheld(1, "what was to take their place was skipped", is_consequence=True) in found
+        Withheld(1, "the entries that would replace them were skipped", is_consequence=True)
+        in found
     )
     assert bench.target.entries["b/in"] == b"precious"
 
@@ -493,7 +497,7 @@ def test_what_came_back_meanwhile_is_not_cleared_away(bench: Bench, in_the_way: 
     bench.target.when_put = lambda _key: bench.source.missed.add("b/in")
     found = bench.run(in_the_way)
 
-    reason = 'the source was not listed completely: "b/in" exists'
+    reason = 'incomplete listing: "b/in" still exists at the source'
     assert brief(found) == {"a": "copied", "b": "skipped"}
     assert found[-1] == Withheld(1, reason)
     assert bench.target.entries["b/in"] == b"precious"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,8 +105,11 @@ def read(file: Path) -> tuple[list[Finding], dict[str, Any]]:
 def blocks(file: Path) -> dict[str, dict[str, str]]:
     """Return the content of each generated block, by document and name."""
     findings, made = read(file)
-    versions = ", ".join(made["versions"].values())
-    when = f"Tried on {made['date']} with {versions}."
+    numbers = (
+        f"{tool} {re.findall(r'[0-9]+(?:[.][0-9]+)+', text)[0]}"
+        for tool, text in made["versions"].items()
+    )
+    when = f"Tried on {made['date']} with {', '.join(numbers)}."
     return {
         PAGE: {"classes": f"{classes(findings)}\n\n{when}", "cases": cases_of(findings)},
         README: {"peers": sentence(findings)},

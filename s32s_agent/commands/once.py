@@ -44,7 +44,7 @@ def run_once(
     _open_log(settings.log, arguments, progress)
     run = _new_run(settings, arguments, progress, timeouts or DEFAULT_TIMEOUTS)
     signals = Signals(run.cancel_token.cancel, run.hooks.runner.kill)
-    run.settle = signals.rest
+    run.settle = signals.stop_raising
     signals.install()
     _raise_file_limit()
     try:

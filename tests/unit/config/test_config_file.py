@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from s32s_agent.config.config_file import parse
 from s32s_agent.config.hook_commands import OnChange
-from s32s_agent.config.option_forms import MapsLocation, MaxDelete, Symlinks
+from s32s_agent.config.option_forms import MapsLocation, MaxDelete, Modes, Symlinks
 from s32s_agent.config.settings import (
     HookSettings,
     LogSettings,
@@ -61,6 +61,7 @@ def test_three_keys_are_enough() -> None:
         False,
         True,
         7.0,
+        Modes.RESTORE,
         0o644,
         0o755,
         None,
@@ -131,6 +132,7 @@ def test_one_map_file_or_many(maps: str, single: bool) -> None:  # noqa: FBT001 
         ("sync.max_delete", "0", MaxDelete(count=0)),
         ("sync.trash_days", "0", 0.0),
         ("sync.trash_days", "0.5", 0.5),
+        ("sync.modes", "ignore", Modes.IGNORE),
         ("sync.file_mode", "'600'", 0o600),
         ("sync.dir_mode", "'0777'", 0o777),
         ("sync.owner", "www-data:www-data", "www-data:www-data"),

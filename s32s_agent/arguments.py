@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s32s_agent import __version__
-from s32s_agent.config.option_forms import duration
+from s32s_agent.config.option_forms import LOG_FORMATS, LOG_LEVELS, duration
 from s32s_agent.monitoring.health import Limits
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
@@ -90,7 +90,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_modes(parser)
     parser.add_argument(
-        "--config", metavar="FILE", default=DEFAULT_CONFIG, help="default: %(default)s"
+        "--config",
+        metavar="FILE",
+        default=DEFAULT_CONFIG,
+        help="another config file than %(default)s",
     )
     _add_options_of_a_run(parser)
     _add_options_of_the_log(parser)
@@ -100,17 +103,25 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_modes(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument("--once", action="store_true", help="do one full run and exit")
     mode.add_argument(
-        "--check", action="store_true", help="try config, maps and access; change nothing"
+        "--once", action="store_true", help="make one run over all mappings, and exit"
     )
-    mode.add_argument("--status", action="store_true", help="show what the last run did")
+    mode.add_argument(
+        "--check",
+        action="store_true",
+        help="test config, maps, credentials and access to both sides of every mapping; change nothing",
+    )
+    mode.add_argument(
+        "--status",
+        action="store_true",
+        help="show what the last run did, without network and lock",
+    )
     mode.add_argument(
         "--fleet",
         metavar="BUCKET/PREFIX",
         nargs="?",
         const="",
-        help="show what all servers report; default: monitoring.report of the config",
+        help="show what all servers report; the default is monitoring.report of the config",
     )
     mode.add_argument("--version", action="version", version=f"s32s-agent {__version__}")
 
@@ -121,52 +132,64 @@ def _add_options_of_a_run(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="only this mapping; repeatable",
+        help="with --once: only this mapping; may be repeated",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, touch nothing")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="with --once: print the plan to standard output; change nothing, the state included",
+    )
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="hash every local file instead of trusting the index",
+        help="with --once: hash every local file instead of trusting the index",
     )
     parser.add_argument(
-        "--allow-deletes", action="store_true", help="lift sync.max_delete for this run"
+        "--allow-deletes",
+        action="store_true",
+        help="with --once: lift sync.max_delete for this run, and accept that a disk of a master is gone for good;"
+        " no other guard is lifted",
     )
     parser.add_argument(
         "--splay",
         metavar="SECONDS",
         type=_seconds,
         default=0.0,
-        help="wait a random time first",
+        help="with --once: first wait a random time up to this, unless on a terminal, so that the servers of a fleet"
+        " do not start at once",
     )
     parser.add_argument(
         "--lock-wait",
         metavar="SECONDS",
         type=_seconds,
         default=0.0,
-        help="wait for another run",
+        help="with --once: how long to wait for another run to end",
     )
 
 
 def _add_options_of_the_log(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="log errors only")
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="with --once: log only errors, and show no progress",
+    )
     parser.add_argument(
         "--log-level",
         metavar="L",
-        choices=("debug", "info", "warning", "error"),
-        help="instead of log.level: %(choices)s",
+        choices=LOG_LEVELS,
+        help="instead of log.level, with every mode: %(choices)s",
     )
     parser.add_argument(
         "--log-format",
         metavar="F",
-        choices=("auto", "json", "logfmt", "console", "journal"),
-        help="instead of log.format: %(choices)s",
+        choices=LOG_FORMATS,
+        help="instead of log.format, with every mode: %(choices)s",
     )
 
 
 def _add_options_of_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help="with --status or --fleet: as JSON"
+        "--json", action="store_true", help="with --status or --fleet: print JSON"
     )
     parser.add_argument(
         "--nagios",
@@ -178,13 +201,13 @@ def _add_options_of_reports(parser: argparse.ArgumentParser) -> None:
         "--warn",
         metavar="AGE",
         type=_age,
-        help="with --nagios or --fleet: age of the last success to warn at; default: 15m",
+        help="with --nagios or --fleet: warn when the last success is older; the default is 15m",
     )
     parser.add_argument(
         "--crit",
         metavar="AGE",
         type=_age,
-        help="with --nagios or --fleet: age that is critical; default: 1h",
+        help="with --nagios or --fleet: critical when the last success is older; the default is 1h",
     )
 
 
@@ -208,7 +231,7 @@ def _age(text: str) -> float:
 def _refuse_options_without_effect(
     parser: argparse.ArgumentParser, options: argparse.Namespace
 ) -> None:
-    """Print usage and exit when an option would have no effect: whoever gave it expects one."""
+    """Print usage and exit when an option would have no effect: the operator who gave it expects one."""
     is_fleet = options.fleet is not None
     for name in () if options.once else _ONLY_WITH_ONCE:
         if getattr(options, name):

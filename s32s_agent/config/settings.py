@@ -25,6 +25,8 @@ from s32s_agent.config.option_forms import (
     BANDWIDTH,
     DURATION,
     ENDPOINT,
+    LOG_FORMATS,
+    LOG_LEVELS,
     MAPS,
     MAX_DELETE,
     METRICS_FILE,
@@ -34,6 +36,7 @@ from s32s_agent.config.option_forms import (
     REGION,
     MapsLocation,
     MaxDelete,
+    Modes,
     Symlinks,
 )
 from s32s_agent.config.options import needed, option, section
@@ -119,8 +122,15 @@ class SyncSettings:
         number(0, 36500, "a number of days"),
         default=7,
     )
+    modes: Modes = option(
+        "Role slave: restore the mode that an object carries, or ignore it; all files then have `file_mode`.",
+        member_of(Modes),
+        default="restore",
+    )
     file_mode: int = option(
-        "Role slave: mode of a file whose object carries no mode.", PERMISSIONS, default="0644"
+        "Role slave: mode of a file whose object carries no mode, or, with `modes: ignore`, of every file.",
+        PERMISSIONS,
+        default="0644",
     )
     dir_mode: int = option(
         "Role slave: mode of the directories that the agent creates.",
@@ -152,12 +162,12 @@ class LogSettings:
 
     level: str = option(
         "The least important events that are logged.",
-        one_of("debug", "info", "warning", "error"),
+        one_of(*LOG_LEVELS),
         default="info",
     )
     format: str = option(
         "`auto` is `console` on a terminal, `journal` in a unit of systemd, and `json` elsewhere.",
-        one_of("auto", "json", "logfmt", "console", "journal"),
+        one_of(*LOG_FORMATS),
         default="auto",
     )
 

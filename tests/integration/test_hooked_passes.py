@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.masters import Master
 from support.pages import PAGES
 from support.slaves import Slave
@@ -477,7 +477,7 @@ def test_check_names_a_hook_that_cannot_run(slave: Slave) -> None:
     run = slave.agent.run("--check", "--log-format", "logfmt")
 
     assert run.exit_code == 78
-    assert 'FAILED  config: hooks.before: "/nowhere/x" is no program' in run.stdout
+    assert 'FAILED  config: hooks.before: "/nowhere/x" is not a program' in run.stdout
     assert 'warning config: hooks.on_change.stie: no mapping is called "stie"' in run.stdout
     assert "hooks.after" not in run.stdout
 

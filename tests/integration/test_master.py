@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.agents import Agent
 from support.buckets import SAMPLE_BUCKET, SAMPLE_DATA, SAMPLE_MAPS, SAMPLE_MASTER, Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.masters import Master, copied, new_master
 from support.scripted import ScriptedS3
 from support.trees import canary, snapshot, write

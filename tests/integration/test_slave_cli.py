@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
-from support.computers import Computer
+from support.hosts import Computer
 from support.masters import Master
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
@@ -243,12 +243,12 @@ try:
     cli.main(sys.argv[1:])
 except SystemExit:
     pass
-print(sorted({"boto3", "botocore", "obstore"} & set(sys.modules)))
+print(sorted({"boto3", "botocore", "obstore", "prometheus_client"} & set(sys.modules)))
 """
 
 
 def imported(computer: Computer, *arguments: str) -> str:
-    """Run the program, and give the libraries for S3 that it has imported by its end."""
+    """Run the program, and return the libraries that it has imported by its end, of those that take long."""
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, *arguments, "--config", computer.agent.config_file],
         env=computer.agent.environment(),

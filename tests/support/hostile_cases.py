@@ -492,7 +492,7 @@ KEY_SAYS = {
     **dict.fromkeys(("a//b", "/tmp/s32s-agent-escaped"), "an empty part"),
     **dict.fromkeys(("x" * 256, "é" * 128), "256 bytes is more than"),
     **dict.fromkeys((".s32s/trash/x", ".s32s-tmp.0"), "the agent's own names"),
-    **dict.fromkeys(("page.html/below", "dir"), "is a file, so nothing can be below it"),
+    **dict.fromkeys(("page.html/below", "dir"), "is a file, so nothing can be inside it"),
     "nul\0l": "NUL",
 }
 """Why there is no such file; for all others, that `..` is no name of one."""

@@ -37,7 +37,7 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
-pytest_plugins = ["support.local_targets"]
+pytest_plugins = ["support.local_targets", "support.mapping_rig"]
 
 TIERS = ("integration", "hostile", "machine")
 """The marks of what is not run unless a tier or a path is named; what has none of them is fast, and runs anywhere."""

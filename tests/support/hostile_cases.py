@@ -319,7 +319,7 @@ SAYS = {
     "html": "not a listing",
     "empty body": "not a listing",
     "204": "204",
-    "truncated without token": "no token to go on",
+    "truncated without token": "no continuation token",
     "IsTruncated absent": "IsTruncated is None",
     "IsTruncated TRUE": "IsTruncated is 'TRUE'",
     "500 on page 2": "InternalError",

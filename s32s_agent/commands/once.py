@@ -44,12 +44,12 @@ def run_once(
     _open_log(settings.log, arguments, progress)
     run = _new_run(settings, arguments, progress, timeouts or DEFAULT_TIMEOUTS)
     signals = Signals(run.cancel_token.cancel, run.hooks.runner.kill)
-    run.settle = signals.rest
+    run.settle = signals.stop_raising
     signals.install()
     _raise_file_limit()
     try:
         progress.start("waiting", 0, 0)
-        _wait_at_random(arguments.splay, progress.waited)
+        _wait_at_random(arguments.splay, progress.beat)
         require_trusted_state(settings.state_dir)
         with _exclusive(run, arguments):
             return run.execute()

@@ -99,7 +99,7 @@ class HookRunner:
     def kill(self) -> None:
         """End a command that runs now, at once; for a process that is about to end itself."""
         if self._running is not None:
-            self._running.signal_group(kill=True)
+            self._running.kill()
 
     def _run(
         self,

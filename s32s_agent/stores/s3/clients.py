@@ -46,20 +46,20 @@ _WHO_GIVES_CREDENTIALS = (
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long S3 is waited for."""
+    """How long the run waits for S3, and how often it tries."""
 
     connect_seconds: float = 10
     """For a connection."""
     read_seconds: float = 60
     """For the next byte."""
     request_seconds: float = 600
-    """For a page of a listing, or a map file, all repetitions included."""
+    """For a page of a listing, or a map file, all retries included."""
     stalled_seconds: float = STALLED_SECONDS
-    """For a worker to show life, whatever it does."""
+    """For the next heartbeat of a worker, whatever it does."""
     attempts: int = 5
-    """How often a request is made that fails for a reason which may pass; with jitter, and ever longer in between."""
+    """How often a request is sent that fails for a transient reason; with jitter, and longer each time."""
     pause_seconds: float = 0.5
-    """Before an entry, or a page that was none, is tried again; random, up to twice this, then up to four times."""
+    """Before the retry of an entry, or of a page that was none; random, up to twice this, then up to four times."""
 
 
 DEFAULT_TIMEOUTS = Timeouts()

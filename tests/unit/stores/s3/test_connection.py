@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
+from support.mapping_rig import Sleepless
 
 from s32s_agent.config.settings import S3Settings
+from s32s_agent.errors import StoreUnavailable
 from s32s_agent.stores.s3.connection import Connection
 
 
@@ -46,3 +49,21 @@ def test_the_bytes_come_from_where_the_bucket_is(
     stores = [connection._clients.byte_store(bucket, region) for _ in range(2)]
 
     assert [each.config.get("endpoint") for each in stores] == [endpoint] * 2
+
+
+def test_pauses_of_a_connection_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings and map files are requested again as the bytes of entries are."""
+    token, trouble = Sleepless(), StoreUnavailable("503")
+    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1, token)
+    for _ in range(5):
+        connection._pause(0, trouble)
+    assert len(set(token.slept)) == 5
+    token.slept.clear()
+    monkeypatch.setattr(random, "uniform", lambda _least, most: most)
+
+    connection._pause(0, trouble)
+    connection._pause(1, trouble)
+
+    assert token.slept == [1.0, 2.0]
+    with pytest.raises(StoreUnavailable):
+        connection._pause(2, trouble)

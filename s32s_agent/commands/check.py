@@ -18,16 +18,19 @@ from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.run import sandbox
 from s32s_agent.run.ignored import Listed, count_covered
 from s32s_agent.run.map_files import MapCache
+from s32s_agent.run.mapping_run import did_you_mean
 from s32s_agent.run.mappings import LoadedMappings, load_mappings
 from s32s_agent.run.report import one_code
 from s32s_agent.run.state_directory import require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import decoded_keys
+from s32s_agent.stores.s3.similar_prefix import similar_prefix
 from s32s_agent.text import printable
 
 _NOT_VERSIONED = (
     "the bucket keeps no versions, so what a run replaces or deletes there is lost"
 )
+_REFUSED_EMPTY = "a run refuses an empty source (sync.allow_empty_source: true accepts it)"
 _PROTECTS_NOTHING = (
     "so it protects nothing now; a pattern is compared with the whole path below the directory"
 )
@@ -118,12 +121,18 @@ def _try_mapping(
         return
     try:
         _try_local_side(Path(loaded.directories[mapping.name]), role)
-        listed = _try_listing(connection, mapping)
+        is_empty = _is_empty_prefix(connection, mapping.location)
+        warning = _warn_of_empty_source(
+            mapping, loaded, settings, connection, is_empty=is_empty
+        )
     except AgentError as error:
         sandbox.advise(error, mapping.directory)
         yield Finding(subject, error=error)
         return
+    listed = "can be listed, and is empty" if is_empty else "can be listed"
     yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
+    if warning:
+        yield Finding(subject, warning, warning=True)
     if mapping.ignore:
         yield from _try_patterns(mapping, loaded, settings, connection)
     for difference in _differences(connection, mapping):
@@ -236,10 +245,33 @@ def _try_directory(directory: Path, needed: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _try_listing(connection: Connection, mapping: Mapping) -> str:
-    prefix = f"{mapping.location.prefix}/" if mapping.location.prefix else ""
-    page, *_ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
-    return "can be listed" if page.contents else "can be listed, and is empty"
+def _is_empty_prefix(connection: Connection, location: Location) -> bool:
+    prefix = f"{location.prefix}/" if location.prefix else ""
+    page, *_ = connection.page(location.bucket, Prefix=prefix, MaxKeys=2)
+    return all(key == prefix for key in decoded_keys(page))
+
+
+def _warn_of_empty_source(
+    mapping: Mapping,
+    loaded: LoadedMappings,
+    settings: Settings,
+    connection: Connection,
+    *,
+    is_empty: bool,
+) -> str:
+    """Return that a run would refuse the source, with what may have been meant; "" when it would not."""
+    if settings.sync.allow_empty_source:
+        return ""
+    if settings.role is Role.MASTER:
+        with os.scandir(loaded.directories[mapping.name]) as found:
+            has_nothing = next(found, None) is None
+        return f'"{mapping.directory}" is empty, and {_REFUSED_EMPTY}' if has_nothing else ""
+    location = mapping.location
+    if not is_empty:
+        return ""
+    found_prefix = similar_prefix(connection, location.bucket, location.prefix)
+    hint = did_you_mean(Location(location.bucket, found_prefix)) if found_prefix else ""
+    return "; ".join(filter(None, (f"{location} is empty, and {_REFUSED_EMPTY}", hint)))
 
 
 def _try_patterns(

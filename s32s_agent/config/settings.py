@@ -110,7 +110,8 @@ class SyncSettings:
         default="25%",
     )
     allow_empty_source: bool = option(
-        "Believe a source that holds nothing at all. An empty source usually is a mistake, and is refused.",
+        "Believe a source that holds nothing at all. An empty source usually is a mistake, and is refused, even where"
+        " nothing would be deleted.",
         BOOLEAN,
         default=False,
     )

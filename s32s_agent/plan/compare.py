@@ -52,6 +52,8 @@ class Difference:
     problems: list[Problem] = field(default_factory=list)
     unchanged: int = 0
     """Files."""
+    is_source_bare: bool = True
+    """Whether the source holds nothing at all, not even what `ignore` matches or what cannot be mirrored."""
     source_entries: int = 0
     """Files: a directory that is left over does not prove that the disk is mounted."""
     target_entries: int = 0
@@ -103,6 +105,7 @@ def difference(source: Scan, target: Scan, mapping: Mapping) -> Difference:
     for here, there in pairs:
         comparison.take(here, there)
     comparison.end()
+    found.is_source_bare = found.is_source_bare and not found.problems
     if unseen := next((problem for problem in blind_spots if problem.fatal), None):
         raise DirectoryError(f'target "{unseen.key}": {unseen.reason}')
     found.problems += blind_spots
@@ -135,6 +138,8 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
     """The files that something is below."""
     for entry in _entries(scan, mapping, found.problems):
         key = entry.key
+        if entry.kind is not Kind.MISSING:
+            found.is_source_bare = False
         if mapping.files is not None and key not in mapping.files:
             continue
         if mapping.ignore and ignored(key):

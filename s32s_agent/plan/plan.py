@@ -25,6 +25,7 @@ Nothing of the mapping is changed:
 | one key is listed twice | a correct listing | stores/s3/sorted_listing.py: sorted_by_key |
 | a part of the target cannot be read | permissions | plan/compare.py: difference |
 | the source lacks a key of `files` | the map file | plan/compare.py: difference |
+| the source holds nothing at all | `sync.allow_empty_source` | plan/plan.py: _require_source |
 | `--dry-run` | leaving it out | run/mapping_run.py: MappingRun._execute |
 
 The plan withholds every delete of the mapping:
@@ -35,7 +36,7 @@ The plan withholds every delete of the mapping:
 | a part of the source cannot be read | permissions | plan/plan.py: _reason_to_keep_all |
 | a name at the source is not UTF-8 | renaming it | plan/compare.py: _objection |
 | a master's disk is no longer mounted | `--allow-deletes` | stores/local/walk.py: Walk._check_mount |
-| the source is empty | `sync.allow_empty_source` | plan/plan.py: _reason_to_keep_all |
+| the source holds no file | `sync.allow_empty_source` | plan/plan.py: _reason_to_keep_all |
 | there are more than `sync.max_delete` | `--allow-deletes` | plan/plan.py: _reason_to_keep_all |
 
 The plan withholds single deletes:
@@ -74,6 +75,7 @@ import bisect
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
+from s32s_agent.errors import DeletesRefused
 from s32s_agent.model import (
     Copy,
     Delete,
@@ -86,6 +88,9 @@ from s32s_agent.model import (
 )
 from s32s_agent.plan import keys
 from s32s_agent.plan.compare import Difference
+
+_EMPTY = "the source is empty (sync.allow_empty_source: true accepts that)"
+_CHECK_SOURCE = "check the source in the map file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,11 @@ def lifted(guards: DeleteGuards) -> DeleteGuards:
 
 
 def make_plan(
-    found: Difference, same: Collection[str], extras: Extras, guards: DeleteGuards
+    found: Difference,
+    same: Collection[str],
+    extras: Extras,
+    guards: DeleteGuards,
+    hint: str = "",
 ) -> Plan:
     """Return every action of a mapping, with the guards applied.
 
@@ -114,7 +123,12 @@ def make_plan(
         same: the keys of its checks whose bytes were found to be equal.
         extras: what happens to what the source does not have.
         guards: how many deletes are believed.
+        hint: what may have been meant where the source is empty, for people.
+
+    Raises:
+        DeletesRefused: the source holds nothing at all, and no delete follows from that which could be withheld.
     """
+    _require_source(found, extras, guards, hint)
     troubled = {problem.key for problem in found.problems}
     wanted = [copy for copy in found.copies if copy.entry.key not in troubled]
     wanted += [
@@ -123,7 +137,7 @@ def make_plan(
         if check.entry.key not in troubled and check.entry.key not in same
     ]
     wanted.sort(key=lambda copy: copy.entry.key)
-    removable, withheld = _apply_guards(found, extras, guards)
+    removable, withheld = _apply_guards(found, extras, guards, hint)
     copies, clears, blocked = _clear_the_way(wanted, found, removable)
     deletes = [entry for key, entry in removable.items() if key not in clears]
     return Plan(
@@ -151,13 +165,25 @@ def _innermost_first(entries: Iterable[Entry]) -> tuple[Delete, ...]:
     )
 
 
+def _require_source(
+    found: Difference, extras: Extras, guards: DeleteGuards, hint: str
+) -> None:
+    """Refuse an empty source that would pass for one that is in sync: a prefix with a typing mistake is empty too."""
+    is_withheld = found.removals and extras is not Extras.KEEP
+    if found.is_source_bare and not guards.allow_empty_source and not is_withheld:
+        remedy = (
+            f"{hint or _CHECK_SOURCE}; sync.allow_empty_source: true accepts an empty source"
+        )
+        raise DeletesRefused("the source is empty", remedy=remedy)
+
+
 def _apply_guards(
-    found: Difference, extras: Extras, guards: DeleteGuards
+    found: Difference, extras: Extras, guards: DeleteGuards, hint: str
 ) -> tuple[dict[str, Entry], tuple[Withheld, ...]]:
     """Return what may be removed, by key, and what is withheld and why."""
     if extras is Extras.KEEP or not found.removals:
         return {}, ()
-    if reason := _reason_to_keep_all(found, guards):
+    if reason := _reason_to_keep_all(found, guards, hint):
         return {}, (Withheld(count_deletes(found.removals), reason),)
     scopes = {problem.scope for problem in found.problems if problem.scope is not None}
     held = {key for key in found.removals if _is_in_scope(key, scopes)}
@@ -168,13 +194,13 @@ def _apply_guards(
     return removable, (Withheld(files, reason),) if files else ()
 
 
-def _reason_to_keep_all(found: Difference, guards: DeleteGuards) -> str:
+def _reason_to_keep_all(found: Difference, guards: DeleteGuards, hint: str) -> str:
     """Return the reason to remove nothing at all, or ""."""
     fatal = next((problem for problem in found.problems if problem.fatal), None)
     if fatal is not None:
         return f'incomplete listing of the source: "{fatal.key}": {fatal.reason}'
     if not found.source_entries and not guards.allow_empty_source:
-        return "the source is empty (sync.allow_empty_source: true accepts that)"
+        return "; ".join(filter(None, (_EMPTY, hint)))
     count = sum(1 for key in found.removals if not key.endswith("/"))
     total = found.target_entries
     allowed = count if guards.max_delete is None else guards.max_delete(total)

@@ -14,6 +14,7 @@ from s32s_agent.model import (
     Check,
     Entry,
     IndexRow,
+    Location,
     Mapping,
     Outcome,
     Plan,
@@ -113,10 +114,19 @@ class MappingRun:
             context.workers,
             context.meter,
         )
-        plan = make_plan(found, equal, self.mapping.extras, guards)
+        hint = self._hint(sides) if found.is_source_bare else ""
+        plan = make_plan(found, equal, self.mapping.extras, guards, hint)
         if plan.adopted and not run.options.dry_run:
             self._adopt(plan, equal, context)
         return plan
+
+    def _hint(self, sides: Sides) -> str:
+        """Return what may have been meant where the source is empty, for people; "" when nothing is known."""
+        if not self._is_slave or self.run.settings.sync.allow_empty_source:
+            return ""
+        found = sides.remote.similar_prefix()
+        bucket = self.mapping.location.bucket
+        return did_you_mean(Location(bucket, found)) if found else ""
 
     @property
     def _is_slave(self) -> bool:
@@ -205,6 +215,11 @@ class MappingRun:
 
     def _paths(self, keys: Iterable[str]) -> Iterator[bytes]:
         return (local_path(self.mapping.directory, key) for key in keys)
+
+
+def did_you_mean(found: Location) -> str:
+    """Return the question for people who may have meant another prefix."""
+    return f'did you mean "{found}", which exists and differs only in case, Unicode form or blanks?'
 
 
 def may_have_changed(outcome: Outcome, role: Role) -> bool:

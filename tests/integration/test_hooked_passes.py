@@ -456,6 +456,7 @@ def test_a_pass_that_finds_the_lock_held_runs_no_hook(
     slave: Slave, recorder: Recorder
 ) -> None:
     """A hook that starts another pass gets 75 from it, and that one runs no hooks of its own."""
+    slave.publish(FILES)
     slave.configure(hooks={"after": recorder.command, "on_failure": recorder.command})
     command = [*slave.agent.command("--once")]
     keys = {k: v for k, v in slave.agent.environment().items() if k.startswith(("AWS_", "PY"))}

@@ -74,6 +74,18 @@ def test_an_empty_source_deletes_nothing(pushed: Master, bucket: Bucket) -> None
     assert (pushed.once().exit_code, published(bucket)) == (0, {})
 
 
+def test_an_empty_source_is_not_in_sync_with_an_empty_bucket(
+    master: Master, bucket: Bucket
+) -> None:
+    """A mount point whose disk is missing at the first run, or the wrong directory, is an alarm."""
+    run = master.once()
+    check = master.agent.run("--check")
+
+    assert (run.exit_code, published(bucket)) == (REFUSED, {})
+    assert run.named("mapping.failed")[0]["error"] == "the source is empty"
+    assert "a run refuses an empty source" in check.stdout
+
+
 @pytest.fixture
 def with_disk(pushed: Master) -> Callable[[], AbstractContextManager[None]]:
     """A master on whose directory `d/disk` a disk was mounted; gives what mounts it again."""

@@ -60,11 +60,60 @@ def test_an_empty_source_is_mirrored_when_that_is_wanted(slave: Slave, bucket: B
     assert (run.exit_code, slave.tree(), slave.trash()) == (0, {}, few)
 
 
-def test_an_empty_source_and_an_empty_target_are_in_sync(slave: Slave) -> None:
-    """Nothing there and nothing here is no reason for an alarm."""
+def test_an_empty_source_and_an_empty_target_are_in_sync_when_that_is_wanted(
+    slave: Slave,
+) -> None:
+    """Nothing there and nothing here, and the operator has said that this is right."""
+    slave.configure(sync={"allow_empty_source": True})
+
     run = slave.once()
 
     assert (run.exit_code, slave.tree()) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("there", "mistyped", "meant"),
+    [
+        ("data", "dtaa", ""),
+        ("data", "*", ""),
+        ("Data", "data", "Data"),
+        ("site/Data", "site/dATA", "site/Data"),
+        ("Site/data/x", "site/DATA/x", "Site/data/x"),
+        ("d\u00e4ta", "da\u0308ta", "d\u00e4ta"),
+        ("data+1 %", "Data+1 %", "data+1 %"),
+    ],
+)
+def test_a_mistyped_prefix_is_not_in_sync(
+    slave: Slave, there: str, mistyped: str, meant: str
+) -> None:
+    """A new server that has nothing, and is to have nothing, is an alarm, with a hint where there is one."""
+    slave.publish(FILES, there)
+    slave.publish_map(slave.mapping(s3=mistyped))
+
+    run = slave.once()
+    check = slave.agent.run("--check")
+
+    [failed] = run.named("mapping.failed")
+    expected = f'did you mean "{slave.bucket}/{meant}"' if meant else "check the source"
+    assert (run.exit_code, failed["error"]) == (3, "the source is empty")
+    assert expected in failed["remedy"]
+    warnings = [line for line in check.stdout.splitlines() if line.startswith("warning")]
+    assert len(warnings) == 1
+    assert "empty" in warnings[0]
+    assert not meant or expected in warnings[0]
+
+
+def test_a_hint_where_a_prefix_differs_in_case_from_the_one_before(slave: Slave) -> None:
+    """Deletes are withheld, and the reason says which prefix may have been meant."""
+    slave.publish(FILES)
+    slave.once()
+    slave.publish_map(slave.mapping(s3="Data"))
+
+    run = slave.once()
+
+    assert (run.exit_code, slave.tree()) == (3, FILES)
+    reason = run.named("deletes.withheld")[0]["reason"]
+    assert f'did you mean "{slave.bucket}/data"' in reason
 
 
 @pytest.mark.parametrize(
@@ -115,7 +164,7 @@ def test_extras_keep_deletes_nothing(slave: Slave, bucket: Bucket) -> None:
     slave.publish_map(slave.mapping(extras="keep"))
     slave.publish(FILES)
     slave.once()
-    remove(bucket, 60)
+    remove(bucket, 59)
 
     run = slave.once()
 

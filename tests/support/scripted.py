@@ -319,10 +319,25 @@ class ScriptedS3(HttpServer):
             encoded=query.get("encoding-type") == "url",
         )
 
+    def _list_directory(self, request: Request) -> Reply:
+        """Answer a listing with a delimiter: one page, and only what is directly below the prefix."""
+        prefix = request.query.get("prefix", "")
+        inner = [key[len(prefix) :] for key in sorted(self.objects) if key.startswith(prefix)]
+        prefixes = sorted({f"{prefix}{key.partition('/')[0]}/" for key in inner if "/" in key})
+        page = self.page(request)
+        rows = tuple(row for row in page.rows if "/" not in (row.key or "")[len(prefix) :])
+        written = "".join(
+            f"<CommonPrefixes><Prefix>{quote(each)}</Prefix></CommonPrefixes>"
+            for each in prefixes
+        )
+        reply = replace(page, rows=rows, key_count=len(rows) + len(prefixes)).reply()
+        end = b"</ListBucketResult>"
+        return replace(reply, body=reply.body.replace(end, written.encode() + end))
+
     def _on_bucket(self, request: Request) -> Reply:
         if is_list(request):
             if "delimiter" in request.query:
-                return error(501, "NotImplemented", "delimiter")
+                return self._list_directory(request)
             return self.page(request).reply()
         if request.method == "GET" and "uploads" in request.query:
             return self._list_uploads()

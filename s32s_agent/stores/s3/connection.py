@@ -48,6 +48,7 @@ _OK = 200
 _REGION, _SERVER = "x-amz-bucket-region", "server"
 _QUERY = {
     "Prefix": "prefix",
+    "Delimiter": "delimiter",
     "StartAfter": "start-after",
     "ContinuationToken": "continuation-token",
     "MaxKeys": "max-keys",

@@ -48,7 +48,7 @@ class Page(NamedTuple):
 
     fields: dict[str, str]
     contents: list[Listed]
-    common_prefixes: int
+    common_prefixes: list[str]
 
 
 class NotAListing(StoreUnavailable):
@@ -90,7 +90,7 @@ class _Reader:
     def __init__(self) -> None:
         self.fields: dict[str, str] = {}
         self.contents: list[Listed] = []
-        self.common_prefixes = 0
+        self.common_prefixes: list[str] = []
         self._depth = 0
         self._text = ""
         self._entry: dict[str, str] = {}
@@ -142,7 +142,7 @@ class _Reader:
             etag, modified = entry.get("ETag", ""), entry.get("LastModified", "")
             self.contents.append(Listed(entry["Key"], entry["Size"], etag, modified))
         elif name == "CommonPrefixes":
-            self.common_prefixes += 1
+            self.common_prefixes.append(entry.get("Prefix", ""))
         elif name in self.fields:
             raise ListingInconsistent(f"the listing has <{name}> twice")
         else:
@@ -232,7 +232,7 @@ class Listing:
             raise ListingInconsistent(
                 f"the listing is of prefix {prefix!r}, not {self._prefix!r}"
             )
-        listed = len(page.contents) + page.common_prefixes
+        listed = len(page.contents) + len(page.common_prefixes)
         if count is not None and count != str(listed):
             raise ListingInconsistent(f"the listing has {listed} entries but counts {count}")
         if page.common_prefixes and not quirks.is_directory_bucket(self._bucket):
@@ -274,6 +274,12 @@ def decoded_keys(page: Page) -> list[str]:
     """Return the keys of a page, whole, in their order."""
     decode = _decoder(page)
     return [decode(listed.key) for listed in page.contents]
+
+
+def decoded_prefixes(page: Page) -> list[str]:
+    """Return the common prefixes of a page, whole, in their order."""
+    decode = _decoder(page)
+    return [decode(prefix) for prefix in page.common_prefixes]
 
 
 def _decoder(page: Page) -> _Decoder:

@@ -15,6 +15,7 @@ from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import Listing, Page
 from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.parallel_listing import Pages
+from s32s_agent.stores.s3.similar_prefix import similar_prefix
 from s32s_agent.stores.s3.sorted_listing import sorted_by_key
 
 
@@ -92,6 +93,10 @@ class S3Prefix:
     def is_encrypted(self, key: str) -> bool:
         """Return whether the object's encryption makes its ETag something else than an MD5."""
         return self._connection.head(self.name_of(key)).is_encrypted
+
+    def similar_prefix(self) -> str:
+        """Return a prefix that exists and differs from this one only in its spelling; "" when none is found."""
+        return similar_prefix(self._connection, self._bucket, self._prefix.removesuffix("/"))
 
     def name_of(self, key: str) -> ObjectName:
         """Return how requests and messages name an entry."""

@@ -354,7 +354,9 @@ def test_the_difference_streams() -> None:
 
     found = difference(map(file, names), map(file, names), MAPPING)
 
-    expected = Difference(unchanged=20_000, source_entries=20_000, target_entries=20_000)
+    expected = Difference(
+        unchanged=20_000, is_source_bare=False, source_entries=20_000, target_entries=20_000
+    )
     assert found == expected
 
 

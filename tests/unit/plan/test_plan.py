@@ -18,6 +18,7 @@ from support.plans import (
     tree,
 )
 
+from s32s_agent.errors import DeletesRefused
 from s32s_agent.model import (
     Copy,
     Entry,
@@ -242,10 +243,53 @@ def test_an_ignored_source_is_an_empty_source() -> None:
     assert shape(plan_of(tree("a ab"), tree("x"), mapping=mapping)) == Shape(withheld=1)
 
 
-def test_an_empty_source_and_target_are_in_sync() -> None:
-    """Nothing to delete is nothing to refuse."""
+@pytest.mark.parametrize("extras", list(Extras))
+@pytest.mark.parametrize("target", ["", "a b"])
+def test_a_mistyped_prefix_does_not_pass_for_one_that_is_in_sync(
+    extras: Extras, target: str
+) -> None:
+    """A source with nothing at all is refused, whether or not anything would be deleted."""
+    found = difference([thing("gone", Kind.MISSING)], tree(target), MAPPING)
 
-    assert plan_of([], []) == Plan()
+    if target and extras is Extras.DELETE:
+        plan = make_plan(found, (), extras, BELIEVE_ALL, 'did you mean "p2"?')
+        reason = 'the source is empty (sync.allow_empty_source: true accepts that); did you mean "p2"?'
+        assert plan.withheld == (Withheld(2, reason),)
+        return
+    with pytest.raises(DeletesRefused, match=r"^the source is empty$") as refused:
+        make_plan(found, (), extras, BELIEVE_ALL, 'did you mean "p2"?')
+    remedy = 'did you mean "p2"?; sync.allow_empty_source: true accepts an empty source'
+    assert refused.value.remedy == remedy
+
+
+@pytest.mark.parametrize("extras", list(Extras))
+def test_an_empty_source_that_is_allowed_is_in_sync_with_an_empty_target(
+    extras: Extras,
+) -> None:
+    """The operator has said that empty is right."""
+    guards = replace(BELIEVE_ALL, allow_empty_source=True)
+    found = difference([], [], MAPPING)
+
+    assert make_plan(found, (), extras, guards) == Plan(forgotten=())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        tree("d/"),
+        tree("ignored"),
+        tree("l", {"l": Kind.LINK}),
+        [Problem("x", "unreadable", "x")],
+        tree("../x"),
+    ],
+)
+def test_a_source_without_files_is_not_taken_for_a_mistyped_one(
+    source: list[Entry | Problem],
+) -> None:
+    """What is there and is not mirrored shows that the prefix, or the directory, is the right one."""
+    mapping = replace(MAPPING, ignore=("ignored",))
+
+    assert plan_of(source, [], mapping=mapping).withheld == ()
 
 
 def test_an_unreadable_directory_at_the_source_deletes_nothing() -> None:

@@ -51,7 +51,7 @@ class Shelf:
         }
         if len(left) > len(shown):
             fields["NextContinuationToken"] = shown[-1]
-        return Page(fields, [Listed(key, "1", '"e"', "") for key in shown], 0)
+        return Page(fields, [Listed(key, "1", '"e"', "") for key in shown], [])
 
     def _follows(self, key: str, after: str, inclusive: bool) -> bool:  # noqa: FBT001
         if not after:

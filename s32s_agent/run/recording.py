@@ -21,7 +21,10 @@ from s32s_agent.run.report import RunReport
 
 @dataclass(slots=True)
 class Recorder:
-    """Keeps the record of one run, which begins when this is made."""
+    """Keeps the record of one run, which begins when this is made.
+
+    The record of the run before is read once, at the start: a run may write its own record more than once.
+    """
 
     settings: Settings
     options: RunOptions
@@ -29,8 +32,10 @@ class Recorder:
     log: FilteringBoundLogger
     started: datetime = field(default_factory=lambda: datetime.now(UTC), init=False)
     _clock: float = field(default_factory=time.monotonic, init=False)
-    _previous: LastRun | None = field(default=None, init=False)
-    """The record of the run before; None until it has been read."""
+    _previous: LastRun = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._previous = LastRun() if self.options.dry_run else self._read_previous()
 
     @property
     def seconds(self) -> float:
@@ -73,8 +78,6 @@ class Recorder:
             totals=Totals(**report.totals()),
             errors=report.errors(),
         )
-        if self._previous is None:
-            self._previous = self._read_previous()
         return record.following(self._previous)
 
     def _record_at_start(self) -> LastRun:

@@ -87,8 +87,8 @@ class Run:
         Raises:
             UsageError: the command line names a mapping that does not exist.
         """
-        self._begin()
         self.log.info("run.started", role=self.settings.role, version=__version__)
+        self._begin()
         try:
             self._synchronize_in_time()
         except UsageError as error:

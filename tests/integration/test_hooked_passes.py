@@ -426,6 +426,25 @@ def test_a_failed_on_failure_changes_no_exit_status(slave: Slave) -> None:
     assert run.named("hook.failed")[0]["hook"] == "on_failure"
 
 
+def test_a_run_that_is_stopped_in_on_failure_counts_once(
+    slave: Slave, recorder: Recorder
+) -> None:
+    """SIGTERM while on_failure reports: one failure more, and the last success is that of the run before."""
+    slave.publish(FILES)
+    state = slave.agent.state_dir / "last_run.json"
+    slave.once()
+    success = json.loads(state.read_text(encoding="utf-8"))["last_success"]
+    slave.publish_map({"name": "x"})
+    slave.configure(hooks={"on_failure": recorder.command})
+    recorder.then("kill -TERM $PPID; sleep 600")
+
+    run = slave.once()
+
+    last = json.loads(state.read_text(encoding="utf-8"))
+    assert (run.exit_code, last["exit_code"]) == (143, 143)
+    assert (last["last_success"], last["consecutive_failures"]) == (success, 1)
+
+
 def test_on_failure_may_read_what_the_pass_did(slave: Slave, tmp_path: Path) -> None:
     """last_run.json is that of this pass when on_failure runs."""
     slave.publish_map({"name": "x"})

@@ -55,11 +55,11 @@ _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|token|credential|authorization|signature|cookie|private_?key",
     re.IGNORECASE,
 )
-# The query of a presigned URL, a signed header, and the password of a proxy URL.
+# The query of a presigned URL, a signed header, and the password of a proxy URL, but not the words of a remedy.
 _SECRET_TEXT = re.compile(
     r"(?P<name>\b(?:x-amz-)?(?:signature|credential|security-token)[\"']?\s*(?:=|:|%3D)\s*[\"']?)"
     r"[^&\s\"'<>,]+"
-    r"|(?P<scheme>://)[^/\s@]{0,256}:[^/\s@]{0,256}@",
+    r"|(?P<scheme>://)(?!user:password@host:port\b)[^/\s@]{0,256}:[^/\s@]{0,256}@",
     re.IGNORECASE,
 )
 _MAY_HOLD_SECRET = re.compile(r"://|signature|credential|security-token", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -248,6 +249,41 @@ def test_a_secret_field_never_reaches_the_log(name: str) -> None:
 def test_a_presigned_url_never_reaches_the_log(text: str, expected: str) -> None:
     """The parts of a text that give access are replaced, and nothing else."""
     assert logged_json(error=text)["error"] == expected
+
+
+def own_words() -> list[str]:
+    """Return every text with a blank that the package can log, print or write."""
+    package = Path(logs.__file__).parents[1]
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py"))
+    return [
+        node.value
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+    ]
+
+
+def test_advice_about_a_login_that_is_redacted() -> None:
+    """A remedy of the agent's own is shown as it is written, whatever it takes as an example."""
+    words = own_words()
+    redacted = [each for each in words if "[redacted]" in logged_json(error=each)["error"]]
+
+    assert any("http://user:password@host:port" in each for each in words)
+    assert redacted == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://user:password@host:8080",
+        "http://user:password@hosting:port",
+        "http://user:password1@host:port",
+        "http://x:user:password@host:port@proxy",
+    ],
+)
+def test_a_login_that_resembles_the_example(url: str) -> None:
+    """Only the example itself is shown."""
+    assert "password" not in logged_json(error=url)["error"]
 
 
 def test_a_secret_in_a_traceback_never_reaches_the_log() -> None:

@@ -49,7 +49,7 @@ def run_once(
     _raise_file_limit()
     try:
         progress.start("waiting", 0, 0)
-        _wait_at_random(arguments.splay, progress.waited)
+        _wait_at_random(arguments.splay, progress.beat)
         require_trusted_state(settings.state_dir)
         with _exclusive(run, arguments):
             return run.execute()

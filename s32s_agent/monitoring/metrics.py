@@ -41,7 +41,7 @@ def metrics_text(run: LastRun, instance_name: str) -> bytes:
 
     Args:
         run: has ended.
-        instance_name: tells apart the agents of one computer; every metric carries it.
+        instance_name: a label of every metric; distinguishes the agents of one computer.
     """
     registry = CollectorRegistry()
     registry.register(_LastRunCollector(run, instance_name))
@@ -95,7 +95,7 @@ def write_metrics(path: str, run: LastRun) -> None:
         DirectoryError: it cannot be written.
     """
     file = Path(path)
-    # Two agents of one computer need two files, so the name tells them apart.
+    # Two agents of one computer need two files, so the name of the file distinguishes them.
     text = metrics_text(run, file.stem)
     # Other programs may write here at any time: only what a killed run left of this very file is removed.
     prefix = f"{TEMPORARY}{file.name[:_STEM]}."

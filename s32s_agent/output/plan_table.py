@@ -1,4 +1,4 @@
-"""Write a plan for people. Pure; what a key holds cannot act on a terminal."""
+"""Write a plan for people: what `--dry-run` shows. Pure; no key acts on a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COLOURS = {"copy": GREEN, "delete": RED, "skip": YELLOW, "withheld": YELLOW}
 def plan_lines(
     mapping: Mapping, plan: Plan, role: Role, *, colours: bool = False
 ) -> Iterator[str]:
-    """Yield a plan as a table: what is done, why, the size that comes and the one that is there now, and the key."""
+    """Yield a plan as a table: action, reason, new size, present size and key."""
     here, there = printable(mapping.directory), f"s3://{mapping.location}"
     sides = f"{there} -> {here}" if role is Role.SLAVE else f"{here} -> {there}"
     yield paint(BOLD, f"{printable(mapping.name)}: {sides}", colours=colours)

@@ -73,7 +73,7 @@ class Run:
         hooks = self.settings.hooks
         variables = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
         runner = HookRunner(
-            self.log, hooks.timeout, variables, self.cancel_token, self.progress.waited
+            self.log, hooks.timeout, variables, self.cancel_token, self.progress.beat
         )
         self.hooks = Hooks(
             hooks, self.options, runner, self.pending, self.report, self.progress
@@ -213,7 +213,7 @@ class Run:
             settings.sync.workers,
             self.cancel_token,
             self.timeouts,
-            self.progress.waited,
+            self.progress.beat,
         )
         with contextlib.closing(self._open_index()) as index:
             loaded = self._load_mappings(connection)

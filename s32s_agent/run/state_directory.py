@@ -67,9 +67,7 @@ def locked_state(
     path = str(state / LOCK)
     holder = {"run_id": run_id, "started": now.isoformat()}
     try:
-        with lock.hold(
-            path, wait_seconds=wait_seconds, holder=holder, waiting=progress.waited
-        ):
+        with lock.hold(path, wait_seconds=wait_seconds, holder=holder, waiting=progress.beat):
             progress.finish()
             files.sweep(state, OWN_DIRECTORIES)
             yield

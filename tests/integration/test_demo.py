@@ -73,7 +73,7 @@ def play(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def processes_in(directory: Path) -> list[str]:
-    """List the commands of all processes that were told something below a directory, or work there."""
+    """List the commands of all processes that have a directory in their arguments, or work in it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -111,10 +111,10 @@ def kept(
         process.communicate()
 
 
-def test_the_story_is_told_and_nothing_stays_behind(
+def test_the_demo_plays_and_leaves_nothing_behind(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Everything that the text says was so, whatever the user's AWS settings, and all of it is gone afterwards."""
+    """Every claim of the text holds, whatever the user's AWS settings, and nothing is left afterwards."""
     done = play(environment)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -180,7 +180,7 @@ def test_a_signal_cleans_up_too(environment: dict[str, str], tmp_path: Path) -> 
 
     assert process.returncode == 128 + signal.SIGTERM
     assert list((tmp_path / "tmp").iterdir()) == []
-    # A pass that was being started in that very moment is nobody's child; without a server it soon ends.
+    # A run that was being started in that very moment is nobody's child; without a server it soon ends.
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while processes_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)

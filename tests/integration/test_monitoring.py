@@ -326,7 +326,7 @@ def test_a_signal_while_a_run_is_published_loses_no_result(
 def test_a_run_that_finds_the_lock_held_publishes_nothing(
     slave: Slave, bucket: Bucket, tmp_path: Path
 ) -> None:
-    """Exit status 75 says nothing of the files, and the other run publishes by itself; last_run.json keeps its result."""
+    """Exit status 75 says nothing of the files; the other run publishes its result, and last_run.json keeps it."""
     slave.publish({"a": b"alpha"})
     assert slave.once().exit_code == 0
     before = last_run(slave)

@@ -70,7 +70,9 @@ def main() -> int:
         sys.exit(f"{broken} does not even mirror an honest server, so it cannot be compared")
     if options.readme and (options.kind or set(tools) != set(other_tools.TOOLS)):
         parser.error("--readme needs all cases and all tools")
-    cases = [each for each in other_tools.for_peers() if options.kind in (None, each.kind)]
+    cases = [
+        each for each in other_tools.cases_for_any_tool() if options.kind in (None, each.kind)
+    ]
     findings = other_tools.compare(tools, cases, _show)
     print(classes(findings))
     if options.readme:

@@ -35,13 +35,13 @@ def test_every_tool_was_tried_in_every_case_that_there_is() -> None:
     wanted = {
         (tool, case.name, case.kind)
         for case in CASES
-        if case.for_peers
+        if case.for_any_tool
         for tool in other_tools.TOOLS
     }
 
     assert found == wanted
     assert set(NAMES) == set(other_tools.TOOLS)
-    assert set(KINDS) == {case.kind for case in CASES if case.for_peers}
+    assert set(KINDS) == {case.kind for case in CASES if case.for_any_tool}
 
 
 def test_findings_are_counted_by_the_worst() -> None:

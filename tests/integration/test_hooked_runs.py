@@ -327,7 +327,7 @@ def test_a_run_killed_between_change_and_reload_loses_no_reload(
 def test_a_run_ended_in_the_middle_of_a_mapping_forgets_no_path(
     slave: Slave, recorder: Recorder, tmp_path: Path, number: int, exit_code: int
 ) -> None:
-    """Some files are new and some are not: that run calls no reload, the next one copies the rest and names all paths."""
+    """Some files are new and some are not: that run calls no reload, the next one copies the rest and names all."""
     names = [f"{number:02}" for number in range(40)]
     slave.publish(dict.fromkeys(names, b"x" * 10000))
     slave.configure(hooks={"on_change": recorder.command}, sync={"max_bandwidth": "50kB"})

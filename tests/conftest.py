@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-# A busy computer is no finding, and a run tries what the one before tried: `tests.fuzz` is there to try something new.
+# A busy computer is no finding, and a run tries what the one before tried: `test_fuzz.py` can try something new.
 settings.register_profile(
     "suite",
     deadline=None,
@@ -35,6 +35,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("suite")
+
+
+TIERS = ("integration", "hostile", "machine")
+"""The marks of what is not run unless a tier or a path is named; what has none of them is fast, and runs anywhere."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the fast tier alone when the command line names neither a tier nor a path."""
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    if not named and not config.option.markexpr:
+        config.option.markexpr = f"not ({' or '.join(TIERS)})"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -159,7 +159,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
         "tests/unit/plan/test_keys.py",
     )
     yield tests("passes that overlap", "tests/integration/test_overlap.py")
-    yield tests("spoilt and made-up inputs", "tests/fuzz", "tests/property")
+    yield tests("spoilt and made-up inputs", "tests/property")
     yield tests("rights, secrets, and files that others may write", "tests/trust")
     yield tests(
         "disks that are full or fail", *hostile("full_disks", "failing_syncs", "clears")

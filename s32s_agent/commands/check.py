@@ -55,9 +55,9 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
         AgentError: what stops every mapping.
     """
     if settings.role is Role.SLAVE and sys.platform != "win32":
-        from s32s_agent.stores.local.tree import owner_named  # noqa: PLC0415 (POSIX only)
+        from s32s_agent.stores.local.owners import find_owner  # noqa: PLC0415 (POSIX only)
 
-        owner_named(settings.sync.owner)
+        find_owner(settings.sync.owner)
     yield from _hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
     require_trusted_state(settings.state_dir)

@@ -32,7 +32,7 @@ from s32s_agent.monitoring.lastrun import (
     word,
 )
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 from s32s_agent.workers import in_parallel
 
 MAX_REPORT_BYTES = 1 << 20
@@ -154,7 +154,7 @@ def read_fleet(
     """
     entries: list[Entry] = []
     servers: list[Server] = []
-    found = S3Store(connection, location).scan()
+    found = S3Source(connection, location).scan()
     for each in islice(found, MAX_SERVERS):
         if isinstance(each, Problem):
             servers.append(_unreadable(each.key, each.reason))

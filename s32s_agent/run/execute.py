@@ -64,16 +64,23 @@ _INCOMPLETE = 'the source was not listed completely: "{}" exists'
 # --- a plan ---
 
 
-def carry_out(plan: Plan, means: Means) -> Iterator[Outcome | Withheld]:
+def carry_out(
+    plan: Plan, means: Means, leftovers: Sequence[str] = ()
+) -> Iterator[Outcome | Withheld]:
     """Do what the plan says and yield what became of each action.
 
     The index learns of an entry after the entry is published, and forgets a key after it is gone.
+
+    Args:
+        plan: what to do.
+        means: what it is done with.
+        leftovers: what the scan of the target met of an earlier run.
 
     Raises:
         ListingInconsistent: something that the source was thought to lack is there.
         AgentError: nothing more can be done in this mapping.
     """
-    for place, error in means.target.remove_leftovers(plan.copies).items():
+    for place, error in means.target.remove_leftovers(leftovers, plan.copies).items():
         yield Outcome(Status.SKIPPED, place, error=error)
     means.index.forget(plan.forgotten)
     if present := _still_there(plan.clears, means):
@@ -215,7 +222,7 @@ def _copy_blocked(
 ) -> Iterator[Outcome | Withheld]:
     """Copy what something stands in the way of. That goes when the bytes are here and proven, and not before.
 
-    When any copy of the mapping failed, it stays. A store that shows at once can take the bytes only after it has gone.
+    When any copy of the mapping failed, it stays. A store that publishes on put takes the bytes only afterwards.
     """
     ready = [copy for copy in plan.copies if copy.blocked]
     early = [copy for copy in ready if not _must_be_late(copy, means)]
@@ -245,7 +252,7 @@ def _copy_blocked(
 
 
 def _must_be_late(copy: Copy, means: Means) -> bool:
-    return means.target.shows_at_once or copy.entry.kind is Kind.DIRECTORY
+    return means.target.publishes_on_put or copy.entry.kind is Kind.DIRECTORY
 
 
 def _split(
@@ -286,7 +293,7 @@ def _held_back(
 
 def _clear(clears: Sequence[Delete], means: Means) -> Iterator[Outcome]:
     """Remove what stands in the way, to the last of it, since what takes its place is here already."""
-    if not means.target.shows_at_once:
+    if not means.target.publishes_on_put:
         means.target.make_durable()
         means = replace(means, stop=Stop())
     yield from _delete(clears, means)

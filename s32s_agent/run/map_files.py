@@ -17,7 +17,7 @@ from s32s_agent.errors import MapError, SourceChanged
 from s32s_agent.model import Entry, Kind, Location
 from s32s_agent.state.files import make_directory, read_file, replace_file
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 
 MAX_FILES = 1000
 MAX_BYTES = 16 * 1024 * 1024
@@ -101,7 +101,7 @@ def _map_keys(connection: Connection, maps: MapsLocation) -> list[str]:
     if maps.single:
         return [maps.location.prefix]
     prefix = maps.location.prefix
-    store = S3Store(connection, Location(maps.location.bucket, prefix))
+    store = S3Source(connection, Location(maps.location.bucket, prefix))
     found = {each.key for each in store.scan() if isinstance(each, Entry) and _is_map(each)}
     return [f"{prefix}/{key}" if prefix else key for key in sorted(found)]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,11 +46,12 @@ from s32s_agent.run.metering import Throttle
 from s32s_agent.run.report import MappingReport
 from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.state.pending import Pending, local_path
-from s32s_agent.stores.base import Content, Source, Target
+from s32s_agent.stores.base import Content, Learned, ScanHints, Source, Target
 from s32s_agent.stores.local.path_root import open_root
 from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.source import S3Source
 from s32s_agent.stores.s3.target import S3Target, UploadOptions
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
@@ -100,7 +101,17 @@ class _Sides(NamedTuple):
 
     source: Source
     target: Target
+    remote: S3Source | S3Target
+    """The one that is in S3."""
     open_local: Callable[[Entry], contextlib.AbstractContextManager[Content]]
+
+
+class _Comparison(NamedTuple):
+    """What two scans differ in, and what they learned."""
+
+    difference: Difference
+    source: Learned
+    target: Learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +136,10 @@ class Work:
             raise
 
     def _run(self, report: MappingReport) -> None:
-        tools, remote = self.tools, self._remote()
+        tools = self.tools
         parts = (tools.connection.endpoint, str(self.mapping.location), self.place)
         index = tools.index.of_mapping("\n".join(parts))
-        remote.sort, remote.seams = index.unordered, index.seams
-        with self._open(remote, index) as sides:
+        with self._open(index) as sides:
             means = Means(
                 sides.source,
                 sides.target,
@@ -141,16 +151,20 @@ class Work:
                 tools.connection.patience.pause_seconds,
             )
             try:
-                plan = self._plan(remote, sides, means)
+                found = self._compare(sides, means)
+                plan = self._plan(found.difference, sides, means)
             except ListingInconsistent:
-                index.note_seams(())  # the next listing goes page by page
+                index.note_boundaries(())  # the next listing goes page by page
                 raise
             self._report_plan(plan, report)
             if tools.options.dry_run:
                 tools.show_plan(self.mapping, plan)
                 return
-            self._carry_out(plan, means, report)
+            self._carry_out(plan, means, found.target.leftovers, report)
             sides.target.prune(tools.now)
+            mounts = found.source.mounts
+            if mounts is not None and mounts != index.mounts:
+                index.note_mounts(mounts)
 
     # --- the two sides ---
 
@@ -158,7 +172,7 @@ class Work:
     def _is_slave(self) -> bool:
         return self.tools.settings.role is Role.SLAVE
 
-    def _remote(self) -> S3Target:
+    def _s3_target(self) -> S3Target:
         mapping, settings = self.mapping, self.tools.settings
         options = UploadOptions(
             Uploads(Path(settings.state_dir, UPLOADS)),
@@ -171,13 +185,16 @@ class Work:
         return S3Target(self.tools.connection, mapping.location, options)
 
     @contextlib.contextmanager
-    def _open(self, remote: S3Target, index: MappingIndex) -> Iterator[_Sides]:
+    def _open(self, index: MappingIndex) -> Iterator[_Sides]:
         if self._is_slave:
+            # A slave has nothing with which it could write or delete in S3.
+            remote = S3Source(self.tools.connection, self.mapping.location)
             with self._target_directory(index) as target:
-                yield _Sides(remote, target, target.open)
+                yield _Sides(remote, target, remote, target.open)
         else:
+            bucket = self._s3_target()
             with self._source_directory(index) as source:
-                yield _Sides(source, remote, source.open)
+                yield _Sides(source, bucket, bucket, source.open)
 
     @contextlib.contextmanager
     def _source_directory(self, index: MappingIndex) -> Iterator[LocalSource]:
@@ -193,11 +210,9 @@ class Work:
                 index.rows,
                 trust_index=not options.verify,
                 follow_links=self.tools.settings.sync.symlinks is Symlinks.FOLLOW,
-                mounts=() if options.allow_deletes else index.mounts,
+                enters_mounts=True,
             )
             yield source
-            if tuple(source.mounts) != index.mounts:
-                index.note_mounts(source.mounts)
 
     @contextlib.contextmanager
     def _target_directory(self, index: MappingIndex) -> Iterator[LocalTarget | MemoryStore]:
@@ -225,15 +240,14 @@ class Work:
 
     # --- the plan ---
 
-    def _plan(self, remote: S3Target, sides: _Sides, means: Means) -> Plan:
+    def _plan(self, found: Difference, sides: _Sides, means: Means) -> Plan:
         tools = self.tools
         sync = tools.settings.sync
-        found = self._difference(remote, means)
         tools.progress.start(f"{self.mapping.name}: hashing", len(found.checks), 0)
 
         def reference(check: Check) -> tuple[str, tuple[int, ...]]:
             there = self._there(check)
-            return there.etag or "", remote.part_sizes(there)
+            return there.etag or "", sides.remote.part_sizes(there)
 
         same = hashing.alike(
             found.checks,
@@ -253,23 +267,29 @@ class Work:
         """Give the side of a check that is in S3."""
         return check.entry if self._is_slave else check.found
 
-    def _difference(self, remote: S3Target, means: Means) -> Difference:
+    def _compare(self, sides: _Sides, means: Means) -> _Comparison:
+        """Scan both sides and compare them, with what earlier runs learned; note what this one learns."""
         self.tools.progress.start(f"{self.mapping.name}: comparing", 0, 0)
+        index = means.index
+        mounts = () if self.tools.options.allow_deletes else index.mounts
+        hints = ScanHints(index.unordered, index.boundaries, mounts)
         try:
-            found = self._compare(means)
+            found = self._scan_both(means, hints)
         except OutOfOrder:
-            if remote.sort or not remote.may_be_unordered:
+            if hints.unordered or not sides.remote.may_be_unordered:
                 raise
-            remote.sort = True
-            found = self._compare(means)
-            means.index.note_unordered()
-        if remote.learned is not None and remote.learned != remote.seams:
-            means.index.note_seams(remote.learned)
+            found = self._scan_both(means, replace(hints, unordered=True))
+            index.note_unordered()
+        for learned in (found.source.boundaries, found.target.boundaries):
+            if learned is not None and learned != hints.boundaries:
+                index.note_boundaries(learned)
         return found
 
-    def _compare(self, means: Means) -> Difference:
-        source, target = self._counted(means.source.scan()), self._counted(means.target.scan())
-        return difference(source, target, self.mapping)
+    def _scan_both(self, means: Means, hints: ScanHints) -> _Comparison:
+        source, target = means.source.scan(hints), means.target.scan(hints)
+        with contextlib.closing(source), contextlib.closing(target):
+            found = difference(self._counted(source), self._counted(target), self.mapping)
+            return _Comparison(found, source.learned, target.learned)
 
     def _counted(self, found: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
         """Let the progress of a listing show."""
@@ -304,17 +324,18 @@ class Work:
         for withheld in plan.withheld:
             log.error("deletes.withheld", count=withheld.count, reason=withheld.reason)
 
-    def _carry_out(self, plan: Plan, means: Means, report: MappingReport) -> None:
+    def _carry_out(
+        self, plan: Plan, means: Means, leftovers: Sequence[str], report: MappingReport
+    ) -> None:
         tools = self.tools
         log = tools.log.bind(mapping=self.mapping.name)
         entries = len(plan.clears) + len(plan.copies) + len(plan.deletes)
         tools.progress.start(self.mapping.name, entries, plan.bytes)
         with self._changes(plan) as changed:
-            for each in execute.carry_out(plan, means):
+            for each in execute.carry_out(plan, means, leftovers):
                 if isinstance(each, Withheld):
-                    means.index.note_seams(
-                        ()
-                    )  # a listing that left something out proves nothing for the next
+                    # A listing that left something out proves nothing for the next.
+                    means.index.note_boundaries(())
                     report.add_withheld(each)
                     log.error("deletes.withheld", count=each.count, reason=each.reason)
                     continue

@@ -63,10 +63,10 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
             with means.source.open(copy.entry) as content:
                 return means.target.put(copy, watched(content, means, paid))
         except SourceChanged:
-            fresh = means.source.fresh(copy.entry)
-            if attempt == ATTEMPTS or fresh is None:
+            current = means.source.current_version(copy.entry)
+            if attempt == ATTEMPTS or current is None:
                 raise
-            copy = copy._replace(entry=fresh)
+            copy = copy._replace(entry=current)
         except DiskFull:
             if attempt == ATTEMPTS or not room.make(made):
                 raise

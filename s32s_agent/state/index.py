@@ -179,13 +179,13 @@ class MappingIndex:
         self._note("unordered", 1)
 
     @property
-    def seams(self) -> tuple[str, ...]:
-        """The keys after which the pages of an earlier listing began, in its order; what is damaged is none."""
+    def boundaries(self) -> tuple[str, ...]:
+        """The last keys of the pages of an earlier listing, in its order; () when they are damaged."""
         return self._keys("seams")
 
-    def note_seams(self, seams: Sequence[str]) -> None:
-        """Remember where the pages of a listing began."""
-        self._note("seams", json.dumps(seams))
+    def note_boundaries(self, boundaries: Sequence[str]) -> None:
+        """Remember where the pages of a listing ended."""
+        self._note("seams", json.dumps(boundaries))
 
     @property
     def mounts(self) -> tuple[str, ...]:

@@ -1,14 +1,14 @@
-"""The contract that every store keeps, so that a pass does not know which side is S3.
+"""The contract of every store, so that a run does not know which side is S3.
 
-One thread scans a store and publishes; `open`, `put`, `delete` and `confirm_absent` may be
-called from many threads at once, each for another key. `tests/contract/` holds the suite that
-every store passes.
+A source is read, a target is written; neither has a method of the other. One thread scans a store and publishes;
+`open`, `put`, `delete` and `confirm_absent` may be called from many threads at once, each for another key.
+`tests/contract/` holds the suite that every store passes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,10 +107,77 @@ class Published:
     error: Exception | None = None
 
 
-class Source(Protocol):
-    """The store that is right."""
+@dataclass(frozen=True, slots=True)
+class ScanHints:
+    """What earlier scans of a mapping learned; each store uses what concerns it."""
 
-    def scan(self) -> Iterator[Entry | Problem]:
+    unordered: bool = False
+    """The store is known not to list in key order, so that the scan sorts."""
+    boundaries: tuple[str, ...] = ()
+    """The last key of each page but the last, in the order of the store: pages can then be fetched in parallel."""
+    mounts: tuple[str, ...] = ()
+    """The directories, as keys, on which a file system was mounted; one that is empty without it was not emptied."""
+
+
+NO_HINTS = ScanHints()
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What one scan learned; None means that what is remembered still serves."""
+
+    boundaries: tuple[str, ...] | None = None
+    """For `ScanHints.boundaries`; () when the next scan should fetch page after page."""
+    mounts: tuple[str, ...] | None = None
+    """For `ScanHints.mounts`."""
+    leftovers: tuple[str, ...] = ()
+    """The agent's own temporary files that the scan met, for `Target.remove_leftovers`."""
+
+
+class Scan(Iterable[Entry | Problem]):
+    """One scan of a store, read once: its entries and problems, and, when it has ended, what it learned.
+
+    Args:
+        found: yields the entries and problems, and returns what the scan learned.
+    """
+
+    def __init__(self, found: Generator[Entry | Problem, None, Learned]) -> None:
+        self._learned: list[Learned] = []
+        # A generator that does not refer to the scan, so that a scan that is dropped ends, and closes, at once.
+        self._found = _noting(found, self._learned)
+
+    def __iter__(self) -> Iterator[Entry | Problem]:
+        return self._found
+
+    def __next__(self) -> Entry | Problem:
+        return next(self._found)
+
+    def close(self) -> None:
+        """End the scan early; it then has learned nothing."""
+        self._found.close()
+
+    @property
+    def learned(self) -> Learned:
+        """What the scan learned.
+
+        Raises:
+            ValueError: it has not been read to its end.
+        """
+        if not self._learned:
+            raise ValueError("the scan has not ended")
+        return self._learned[0]
+
+
+def _noting(
+    found: Generator[Entry | Problem, None, Learned], learned: list[Learned]
+) -> Generator[Entry | Problem, None, None]:
+    learned.append((yield from found))
+
+
+class Source(Protocol):
+    """The store that is right. It is never written."""
+
+    def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """Yield every entry in key order, strictly increasing by code point, with the problems in between.
 
         Ends without an exception only when nothing was left out that is not named by a problem.
@@ -130,8 +197,8 @@ class Source(Protocol):
             EntryUnreadable: it is there, but cannot be read.
         """
 
-    def fresh(self, entry: Entry) -> Entry | None:
-        """Give the version that may be taken in place of one that has changed; None when there is none."""
+    def current_version(self, entry: Entry) -> Entry | None:
+        """Return the version that may be copied in place of one that has changed; None when there is none."""
 
     def confirm_absent(self, key: str) -> bool:
         """Ask the store itself, past any listing, whether the key is gone."""
@@ -140,23 +207,23 @@ class Source(Protocol):
 class Target(Protocol):
     """The store that is made equal to the source."""
 
-    shows_at_once: bool
-    """Whether `put` shows an entry already, so that what blocks it must go before."""
+    publishes_on_put: bool
+    """Whether `put` shows an entry already, so that what blocks it must be removed before."""
 
-    def scan(self) -> Iterator[Entry | Problem]:
+    def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """Yield every entry, as a source does."""
 
     def put(self, copy: Copy, content: Content) -> Staged:
         """Take the bytes and prove them; no part of an entry ever shows, and nothing new stays after an exception.
 
-        Except, out of sight, of a large entry that was interrupted: what came of it, for a later attempt.
+        One thing may stay, out of sight: what an interrupted attempt brought of a large entry, for a later attempt.
 
         The whole entry shows after `publish`; a store whose writes are whole by nature may show it at once. A
         directory has no bytes, and its content is not read. The bytes of a blocked copy are taken while what blocks
-        it is still there, unless the store shows at once; `publish` is called when it is gone.
+        it is still there, unless the store publishes on put; `publish` is called when it is gone.
 
         Raises:
-            DiskFull: there is no room; `free_space` may help.
+            DiskFull: there is no space; `free_space` may help.
             DirectoryError: it cannot be written.
             EntryError: this entry cannot; the others may.
         """
@@ -168,20 +235,26 @@ class Target(Protocol):
         """Forget a staged entry that will not be published; a large one may stay for a later attempt."""
 
     def delete(self, entry: Entry) -> bool:
-        """Remove an entry; absent already is done already. False: a directory that is not empty stays."""
+        """Remove an entry; one that is absent counts as removed. False: a directory that is not empty stays."""
 
-    def remove_leftovers(self, copies: Sequence[Copy] = ()) -> Mapping[str, AgentError]:
-        """Remove what a killed pass left unfinished, but not what one of the copies can go on with.
+    def remove_leftovers(
+        self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()
+    ) -> Mapping[str, AgentError]:
+        """Remove what a killed run left unfinished, but not what one of the copies can resume.
+
+        Args:
+            leftovers: the temporary files that the scan met.
+            copies: all that the plan is about to make.
 
         Returns:
-            What had to stay, by place, and why.
+            By key, why a leftover could not be removed.
         """
 
     def free_space(self) -> bool:
-        """Give up what can be done without, since the store is full; tell whether there was any."""
+        """Remove what the store can do without, since it is full; return whether there was any."""
 
     def make_durable(self) -> None:
-        """Put what others wrote on the disk, before the index vouches for it."""
+        """Put on the disk what others wrote, before the index vouches for it."""
 
     def prune(self, now: datetime) -> None:
-        """Remove what was kept for long enough, after the work is done."""
+        """Remove what has been kept for long enough, after the work is done."""

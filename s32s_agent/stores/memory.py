@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime
 
 from s32s_agent.errors import AgentError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Problem, Stamp
-from s32s_agent.stores.base import Attributes, Content, Published, Staged
+from s32s_agent.stores.base import (
+    NO_HINTS,
+    Attributes,
+    Content,
+    Learned,
+    Published,
+    Scan,
+    ScanHints,
+    Staged,
+)
 
 
 class MemoryStore:
@@ -22,17 +31,21 @@ class MemoryStore:
         entries: bytes by key; a key that ends in `/` is a directory.
     """
 
-    shows_at_once = False
+    publishes_on_put = False
 
     def __init__(self, entries: dict[str, bytes] | None = None) -> None:
         self.entries = dict(entries or {})
         self.staged: dict[str, bytes] = {}
         """Bytes by key that were put and not yet published."""
 
-    def scan(self) -> Iterator[Entry | Problem]:
+    def scan(self, _hints: ScanHints = NO_HINTS) -> Scan:
         """Yield the entries in key order."""
+        return Scan(self._scan())
+
+    def _scan(self) -> Generator[Entry | Problem, None, Learned]:
         for key in sorted(self.entries):
             yield self._entry(key)
+        return Learned()
 
     def _entry(self, key: str) -> Entry:
         if key.endswith("/"):
@@ -47,8 +60,8 @@ class MemoryStore:
             raise SourceChanged(f'"{entry.key}" is another version now')
         yield _Bytes(self.entries[entry.key])
 
-    def fresh(self, entry: Entry) -> Entry | None:
-        """Give the version that is there now."""
+    def current_version(self, entry: Entry) -> Entry | None:
+        """Return the version that is there now."""
         return self._entry(entry.key) if entry.key in self.entries else None
 
     def confirm_absent(self, key: str) -> bool:
@@ -82,20 +95,22 @@ class MemoryStore:
         self.entries.pop(entry.key, None)
         return True
 
-    def remove_leftovers(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
+    def remove_leftovers(
+        self, _leftovers: Sequence[str] = (), _copies: Sequence[Copy] = ()
+    ) -> dict[str, AgentError]:
         """Forget everything that was kept aside."""
         self.staged.clear()
         return {}
 
     def free_space(self) -> bool:
-        """Have nothing to give up."""
+        """Return that there is nothing to remove."""
         return False
 
     def make_durable(self) -> None:
-        """Have nothing to do: what is here is as durable as it gets."""
+        """Do nothing: memory is as durable as it gets."""
 
     def prune(self, now: datetime) -> None:
-        """Do nothing: there is nothing to prune."""
+        """Do nothing: nothing is kept."""
 
 
 class _Bytes:

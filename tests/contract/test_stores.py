@@ -24,18 +24,20 @@ from s32s_agent.config.settings import S3Settings
 from s32s_agent.demo.seaweedfs import S3Server
 from s32s_agent.errors import IntegrityError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Problem, Why
-from s32s_agent.stores.base import Content, Published, Source, Target
+from s32s_agent.stores.base import Content, Published, ScanHints, Source, Target
 from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 from s32s_agent.stores.s3.target import S3Target, UploadOptions
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
 
 PREFIX = "pre fix+é"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
+HINTS = ScanHints(unordered=True)
+"""SeaweedFS is not known to list in order."""
 BIG = bytes(range(256)) * (9 << 12)
 """9 MiB: two parts for a store that cuts."""
 NAMES = [
@@ -73,9 +75,9 @@ class Rig:
     """Put something beside the store, under a name that begins as its own."""
     pins: bool = True
     """It tells two versions of one size apart when it opens one."""
-    has_fresh: bool = True
+    has_current_version: bool = True
     """It has a version to offer in place of one that changed."""
-    shows_at_once: bool = False
+    publishes_on_put: bool = False
     """`put` publishes, since its writes are whole by nature."""
     directories: bool = True
     """A directory that is not empty stays."""
@@ -141,7 +143,7 @@ def local(makers: Makers) -> Rig:
     parts = local_parts(makers)
     options = LocalOptions("20261122T000000Z-000000")
     store = LocalTarget(Tree(str(makers.directory / "tree")), Rows(), options)
-    return Rig(store, **parts, pins=False, has_fresh=False)
+    return Rig(store, **parts, pins=False, has_current_version=False)
 
 
 def local_reader(makers: Makers) -> Rig:
@@ -150,7 +152,7 @@ def local_reader(makers: Makers) -> Rig:
         LocalSource(Tree(str(makers.directory / "tree")), tuple),
         **parts,
         pins=False,
-        has_fresh=False,
+        has_current_version=False,
     )
     rig.remove = lambda key: (makers.directory / "tree" / key).unlink()  # type: ignore[method-assign]
     return rig
@@ -160,7 +162,6 @@ def s3(makers: Makers) -> Rig:
     bucket = makers.bucket()
     options = UploadOptions(Uploads(makers.directory / "uploads"))
     store = S3Target(makers.connection(), Location(bucket.name, PREFIX), options)
-    store.sort = True  # SeaweedFS is not known to list in order
 
     def fill(entries: dict[str, bytes]) -> None:
         with ThreadPoolExecutor(8) as pool:
@@ -191,15 +192,14 @@ def s3(makers: Makers) -> Rig:
         shown,
         unfinished,
         fill_beside,
-        shows_at_once=True,
+        publishes_on_put=True,
         directories=False,
     )
 
 
 def s3_read_only(makers: Makers) -> Rig:
     rig, bucket = s3(makers), makers.bucket()
-    rig.store = S3Store(makers.connection(), Location(bucket.name, PREFIX))
-    rig.store.sort = True
+    rig.store = S3Source(makers.connection(), Location(bucket.name, PREFIX))
     rig.remove = lambda key: bucket.delete(f"{PREFIX}/{key}")  # type: ignore[method-assign]
     return rig
 
@@ -259,7 +259,7 @@ def made(request: pytest.FixtureRequest, makers: Makers) -> Iterator[Rig]:
 
 def scanned(store: Source | Target) -> dict[str, Entry]:
     """Scan; no problem is expected."""
-    found = list(store.scan())
+    found = list(store.scan(HINTS))
     assert [each for each in found if isinstance(each, Problem)] == []
     return {each.key: each for each in found if isinstance(each, Entry)}
 
@@ -287,7 +287,7 @@ def test_an_empty_store_is_empty(source: Rig) -> None:
 def test_scan_yields_every_entry_in_key_order(source: Rig) -> None:
     """Keys come strictly increasing by code point, each exactly as it was written, with its size."""
     source.fill({name: name.encode() for name in NAMES})
-    found = [each for each in source.store.scan() if each.kind is Kind.FILE]
+    found = [each for each in source.store.scan(HINTS) if each.kind is Kind.FILE]
 
     assert [each.key for each in found] == sorted(NAMES)
     assert [each.size for each in found] == [len(name.encode()) for name in sorted(NAMES)]
@@ -298,7 +298,7 @@ def test_scan_is_strictly_increasing_over_all_kinds(source: Rig) -> None:
     source.fill(
         {"a/b": b"", "a-": b"", "a0": b"", "e/": b"", "d/e/f": b"", "d/e-": b"", "a.": b""}
     )
-    found = [each.key for each in source.store.scan()]
+    found = [each.key for each in source.store.scan(HINTS)]
 
     assert found == sorted(set(found))
     assert {"a-", "a.", "a/b", "a0", "d/e-", "d/e/f", "e/"} <= set(found)
@@ -314,7 +314,7 @@ def test_an_empty_directory_is_an_entry(source: Rig) -> None:
 def test_scan_may_be_repeated(source: Rig) -> None:
     """Each scan begins anew, also after one that was not read to its end."""
     source.fill({"a": b"1", "b": b"22"})
-    begun = source.store.scan()
+    begun = source.store.scan(HINTS)
     next(begun)
     begun.close()
 
@@ -390,20 +390,20 @@ def test_open_of_what_is_gone(source: Rig) -> None:
         pass
 
 
-def test_fresh(source: Rig) -> None:
+def test_current_version(source: Rig) -> None:
     """The version in place of one that changed can be opened; without one there is None."""
     source.fill({"a": b"old"})
     entry = scanned(source.store)["a"]
     source.fill({"a": b"newer"})
-    fresh = source.store.fresh(entry)
-    source_has = fresh is not None
-    if fresh is not None:
-        with source.store.open(fresh) as content:
+    current = source.store.current_version(entry)
+    source_has = current is not None
+    if current is not None:
+        with source.store.open(current) as content:
             assert read(content) == b"newer"
     source.remove("a")
 
-    assert source_has == source.has_fresh
-    assert source.store.fresh(entry) is None
+    assert source_has == source.has_current_version
+    assert source.store.current_version(entry) is None
 
 
 @pytest.mark.parametrize(
@@ -482,7 +482,7 @@ def test_an_entry_is_replaced_whole(target: Rig) -> None:
     (shown,) = target.store.publish([staged])
 
     assert seen == [{"a": b"the old version"}] * 3
-    assert before == {"a": b"new" if target.shows_at_once else b"the old version"}
+    assert before == {"a": b"new" if target.publishes_on_put else b"the old version"}
     assert shown.error is None
     assert target.shown() == {"a": b"new"}
 
@@ -534,7 +534,7 @@ def test_what_is_discarded_never_shows(target: Rig) -> None:
     staged = target.store.put(copy_of("a", b"new", old), Bytes((b"new",)))
     target.store.discard(staged)
 
-    assert target.shown() == {"a": b"new" if target.shows_at_once else b"old"}
+    assert target.shown() == {"a": b"new" if target.publishes_on_put else b"old"}
     assert target.unfinished() == []
 
 
@@ -616,7 +616,7 @@ def test_a_directory_is_only_deleted_empty(target: Rig) -> None:
 # --- the rest ---
 
 
-def test_sweep_of_a_clean_store(target: Rig) -> None:
+def test_removing_leftovers_of_a_clean_store(target: Rig) -> None:
     """Where nothing is unfinished nothing is removed."""
     target.fill({"a": b"", "tmp.x": b""})
     scanned(target.store)
@@ -625,7 +625,7 @@ def test_sweep_of_a_clean_store(target: Rig) -> None:
     assert set(target.shown()) == {"a", "tmp.x"}
 
 
-def test_make_room_in_a_clean_store(target: Rig) -> None:
+def test_freeing_space_in_a_clean_store(target: Rig) -> None:
     """What a store holds is nothing that it can do without."""
     target.fill({"a": b"", "d/b": b""})
 

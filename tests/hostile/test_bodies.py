@@ -22,6 +22,8 @@ from support.scripted import (
 )
 from support.slaves import Slave
 
+pytestmark = pytest.mark.hostile
+
 OLD = b"the old version, " * 100
 NEW = b"the new version! " * 100
 KEY = "data/page.html"

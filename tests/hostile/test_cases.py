@@ -26,6 +26,8 @@ from support.trees import snapshot, write
 
 from s32s_agent.demo.seaweedfs import S3Server
 
+pytestmark = pytest.mark.hostile
+
 IMPATIENT = {"connect_seconds": 2, "read_seconds": 2, "attempts": 2, "pause_seconds": 0.05}
 SECRET = "a-secret-that-nobody-may-see"
 MIRRORED = {"dir": None, **AFTER}

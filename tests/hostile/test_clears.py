@@ -10,6 +10,8 @@ from support.scripted import Reply, ScriptedS3, is_get
 from support.slaves import Slave
 from support.trees import snapshot, write
 
+pytestmark = pytest.mark.hostile
+
 NEW = b"new version"
 ETAG = {"etag": f'"{hashlib.md5(NEW).hexdigest()}"'}
 PATIENCE = {"attempts": 1, "pause_seconds": 0.01}

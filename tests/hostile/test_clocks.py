@@ -11,6 +11,8 @@ from support.slaves import Slave
 from tools.soak.passes import Clock, find_faketime
 from tools.soak.tally import Tally
 
+pytestmark = pytest.mark.hostile
+
 DENIED = 77
 
 

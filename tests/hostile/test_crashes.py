@@ -29,7 +29,10 @@ from support.tracing import (
 )
 from support.worlds import SCENARIOS, World, new_world
 
-pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
+pytestmark = [
+    pytest.mark.hostile,
+    pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT),
+]
 
 SEED = 32
 MET = 0.7

@@ -17,6 +17,8 @@ from support.slaves import TEMPORARY, Slave
 
 from s32s_agent.stores.s3.response_limits import MAX_ANSWER
 
+pytestmark = pytest.mark.hostile
+
 PARTIAL = 1
 IMPATIENT = {"connect_seconds": 4, "read_seconds": 4, "attempts": 2, "pause_seconds": 0.05}
 MIB = 1 << 20

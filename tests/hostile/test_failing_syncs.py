@@ -13,7 +13,10 @@ from support.invariants import index_rows
 from support.tracing import GO, SUPPORTED, SYNCS, WHY_NOT, Call, Deed, Followed, error_named
 from support.worlds import Scenario, World, ended, new_world
 
-pytestmark = pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
+pytestmark = [
+    pytest.mark.hostile,
+    pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT),
+]
 
 CANNOT_CREATE = 73
 OLD, NEW = b"old", b"new"

@@ -22,7 +22,10 @@ from support.slaves import Slave
 from support.trees import write
 from support.worlds import index_as_found
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk"),
+]
 
 CANNOT_CREATE = 73
 KIB = 1 << 10

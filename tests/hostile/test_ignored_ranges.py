@@ -13,6 +13,8 @@ from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3, is_get
 from support.slaves import Slave
 from support.small_ranges import RANGE, RANGED_FROM
 
+pytestmark = pytest.mark.hostile
+
 IMPATIENT = {"attempts": 2, "pause_seconds": 0.01}
 OLD, NEW = b"the old version", random.Random(3).randbytes(RANGED_FROM + 3 * RANGE + 5)
 DAMAGED = NEW[:-9] + b"\0" * 9

@@ -11,6 +11,8 @@ import pytest
 from support.agents import AgentRun
 from support.slaves import Slave
 
+pytestmark = pytest.mark.hostile
+
 FILES = {"a": b"alpha", "d/b": b"beta"}
 INTERRUPTED = """
 import os, signal, sys

@@ -30,12 +30,15 @@ from s32s_agent.run.context import Means
 from s32s_agent.run.execute import carry_out
 from s32s_agent.run.metering import Throttle
 from s32s_agent.state.index import Index
+from s32s_agent.stores.local.files import OpenFile
 from s32s_agent.stores.local.partial_downloads import name_of
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget
-from s32s_agent.stores.local.tree import OpenFile, Tree
+from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
+
+pytestmark = pytest.mark.hostile
 
 RANGES = AHEAD + 2
 NEW = random.Random(1).randbytes((RANGES - 1) * RANGE + 100)
@@ -67,12 +70,13 @@ class Slave:
             Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
         stop = Sleepless()
-        source = S3Store(self.connection, Location(self.server.bucket, "data"))
+        source = S3Source(self.connection, Location(self.server.bucket, "data"))
         with (
             contextlib.closing(store),
             contextlib.closing(Index(self.directory / "index.db")) as index,
         ):
-            list(store.scan())
+            scan = store.scan()
+            list(scan)
             means = Means(
                 source,
                 store,
@@ -82,7 +86,7 @@ class Slave:
                 stop,
                 lambda _entries, _bytes: None,
             )
-            found = carry_out(Plan(copies=(copy,)), means)
+            found = carry_out(Plan(copies=(copy,)), means, scan.learned.leftovers)
             return [each for each in found if isinstance(each, Outcome)]
 
     def tree(self) -> dict[str, str]:

@@ -14,6 +14,8 @@ from support.metadata import ROLE, ROLES, MetadataServer
 from support.scripted import Request, ScriptedS3, error
 from support.slaves import Slave
 
+pytestmark = pytest.mark.hostile
+
 DENIED = 77
 FILES = {f"d/{number}": b"%d" % number for number in range(20)}
 ENDING, LASTING = "AKIAENDING", "AKIALASTING"

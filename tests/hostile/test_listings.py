@@ -16,6 +16,8 @@ from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
 from s32s_agent.stores.s3.listing import Listing, decoded_keys, parse_page
 
+pytestmark = pytest.mark.hostile
+
 FILES = {"a.txt": b"alpha", "b/c.txt": b"beta", "d.txt": b"delta"}
 TREE = {**FILES, "b": None}
 

@@ -10,6 +10,8 @@ from support.masters import Master
 from support.scripted import ScriptedS3
 from support.trees import snapshot
 
+pytestmark = pytest.mark.hostile
+
 PARTIAL = 1
 IMPATIENT = {"connect_seconds": 2, "read_seconds": 2, "attempts": 2, "pause_seconds": 0.05}
 MORE_KEYS = ("data//x", "/", "//", "d//", "a//", "./", "d/\0/x", "d/\ufffd", "\ufffd")

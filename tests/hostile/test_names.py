@@ -17,6 +17,8 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
 
+pytestmark = pytest.mark.hostile
+
 PARTIAL, REFUSED, DATAERR, CANNOT_CREATE = 1, 3, 65, 73
 
 LEADING_OUT = (

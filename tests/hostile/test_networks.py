@@ -34,6 +34,8 @@ from support.watches import published_of
 
 from s32s_agent.demo.seaweedfs import S3Server
 
+pytestmark = pytest.mark.hostile
+
 MIB = 1 << 20
 LARGE = random.Random(5).randbytes(9 * MIB)
 """More than a slave takes in one piece, and than a master sends in one."""

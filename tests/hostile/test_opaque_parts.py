@@ -10,6 +10,8 @@ from support.slaves import Slave
 
 from s32s_agent.stores.s3.ranges import RANGE
 
+pytestmark = pytest.mark.hostile
+
 PART = 5 << 20
 OPAQUE = f'"{"0" * 32}-3"'
 SMALL = random.Random(7).randbytes(11 << 20)

@@ -10,6 +10,8 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write
 
+pytestmark = pytest.mark.hostile
+
 DATAERR = 65
 NOBODY = 65534
 EVIL = {"config.yaml": b"evil", "config": b"evil", "hook": b"evil"}

@@ -16,6 +16,7 @@ from support.powercuts import Cutting, cut_power
 from support.tracing import SUPPORTED, WHY_NOT
 
 pytestmark = [
+    pytest.mark.machine,
     pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk"),
 ]

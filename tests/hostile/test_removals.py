@@ -13,6 +13,8 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import write
 
+pytestmark = pytest.mark.hostile
+
 CANNOT_CREATE = 73
 WANTED = {"same": b"same"}
 REMOVABLE = {"mine": b"mine", "d/mine": b"mine"}

@@ -10,6 +10,8 @@ from support.agents import AgentRun
 from support.scripted import Reply, Request, Row, ScriptedS3, is_list, token_after
 from support.slaves import Slave
 
+pytestmark = pytest.mark.hostile
+
 PAGE = 3
 FILES = {f"{above}{number:02}": b"x" for number in range(12) for above in ("a-b/", "a/")}
 """By the order of directories `a/` comes before `a-b/`, and by the order of keys behind it."""

@@ -11,6 +11,8 @@ import pytest
 from support.scripted import Reply, Request, ScriptedS3, is_list
 from support.slaves import Slave
 
+pytestmark = pytest.mark.hostile
+
 FILES = {f"{number:03}": b"x" for number in range(200)}
 PAGE_SECONDS = 0.5
 """All 200 pages would take 100 seconds."""

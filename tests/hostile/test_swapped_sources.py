@@ -14,6 +14,8 @@ from support.scripted import ScriptedS3
 from support.swapping import Swapper, paired, put_back
 from support.trees import canary, write
 
+pytestmark = pytest.mark.hostile
+
 INNER = [f"{place}{number}" for place in ("", "d/") for number in range(5)]
 SWAPPED = [f"d{each}/{name}" for each in range(6) for name in INNER]
 NAMES = [*SWAPPED, *(f"kept/{name}" for name in INNER)]

@@ -16,6 +16,8 @@ from support.slaves import Slave
 from support.swapping import Swapper, paired, put_back
 from support.trees import RESERVED, canary, write
 
+pytestmark = pytest.mark.hostile
+
 ROUNDS = 300
 """At most so many passes while something is swapped."""
 

@@ -12,6 +12,8 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write
 
+pytestmark = pytest.mark.hostile
+
 DATAERR = 65
 NAMED = "expected no system directory and no home"
 LED = "is a system directory or a home"

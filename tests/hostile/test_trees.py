@@ -21,6 +21,8 @@ from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
 
+pytestmark = pytest.mark.hostile
+
 PARTIAL, CANNOT_CREATE = 1, 73
 OLD = {"a": b"old", "d/b": b"old", "d/d/c": b"old", "gone/x": b"gone", "same": b"same"}
 NEW = {"a": b"new", "d/b": b"new", "d/d/c": b"new", "new/n": b"new", "same": b"same"}

@@ -17,6 +17,8 @@ from support.slaves import Slave
 
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 
+pytestmark = pytest.mark.hostile
+
 SOON_SECONDS = 30
 PARTIAL, UNAVAILABLE = 1, 69
 ABORT = b"DELETE /bucket/data/begun?uploadId"

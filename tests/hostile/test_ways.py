@@ -19,6 +19,8 @@ from support.scripted import Match, Replier, Reply, ScriptedS3, is_get, is_head,
 from support.slaves import Slave
 from support.watches import SlaveWatch, published_of
 
+pytestmark = pytest.mark.hostile
+
 IMPATIENT = {"connect_seconds": 5, "read_seconds": 5, "attempts": 2, "pause_seconds": 0.05}
 PARTIAL, UNAVAILABLE = 1, 69
 OLD, NEW = {"a": b"old", "extra": b"extra"}, {"a": b"new"}

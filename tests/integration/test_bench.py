@@ -14,6 +14,8 @@ import pytest
 
 from tools.bench.tools import PAGE_BY_PAGE, SIDE_BY_SIDE, all_tools
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 AGENT = Path(sys.executable).with_name("s32s-agent")
 OURS = "s32s-agent"

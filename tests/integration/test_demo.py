@@ -19,6 +19,8 @@ import pytest
 import s32s_agent
 from s32s_agent.demo.narration import NotAsTold, claim
 
+pytestmark = pytest.mark.integration
+
 TIMEOUT_SECONDS = 120.0
 DEMO = [sys.executable, "-m", "s32s_agent.demo"]
 KEY_SENTENCES = (

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.agents import Agent
 from support.buckets import Bucket
+
+pytestmark = pytest.mark.integration
 
 KEY = "grüße.txt"
 

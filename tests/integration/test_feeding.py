@@ -14,6 +14,8 @@ from support.readme import DOCS
 from support.slaves import Slave
 from support.trees import write
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 COMMANDS = DOCS["feeding.md"].partition("```sh\n")[2].partition("```")[0].splitlines()
 PREFIX, SOURCE, BUCKET = "backup/dir1", "/srv/site", "bucketname"

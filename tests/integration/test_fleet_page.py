@@ -15,7 +15,10 @@ from s32s_agent.monitoring.fleet import WORST_FIRST, Fleet, read_report
 from s32s_agent.monitoring.fleet_page import write_page
 from s32s_agent.monitoring.health import Limits
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
 
 CELLS = "[...document.querySelectorAll('tbody tr')].map((row) => row.cells[{}].textContent)"
 KEYS = "[...document.querySelectorAll('tbody tr')].map((row) => row.cells[{}].dataset.key)"

@@ -15,6 +15,8 @@ from support.slaves import Slave
 
 from s32s_agent.monitoring.fleet import MAX_REPORT_BYTES, MAX_SERVERS
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def reports(bucket: Bucket) -> str:

@@ -21,6 +21,8 @@ from support.trees import canary
 
 from s32s_agent.demo.seaweedfs import S3Server
 
+pytestmark = pytest.mark.integration
+
 FILES = {"a": b"alpha", "sub/b": b"beta"}
 SOON_SECONDS = 60
 README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")

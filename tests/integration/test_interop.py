@@ -20,6 +20,8 @@ from support.moto_server import find_tool
 from support.slaves import Slave
 from support.trees import snapshot, write
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 LARGE = os.urandom(20 * MIB)
 NAMES = [

@@ -13,9 +13,10 @@ from support.slaves import Slave
 
 from s32s_agent.output.journal import MAX_FIELD, MESSAGE_IDS, listens
 
-pytestmark = pytest.mark.skipif(
-    bool(journals.missing()), reason=journals.missing() or "can run"
-)
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(bool(journals.missing()), reason=journals.missing() or "can run"),
+]
 
 RUN_IN_JOURNAL = """
 import os, socket, subprocess, sys

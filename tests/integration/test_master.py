@@ -17,6 +17,8 @@ from support.trees import canary, snapshot, write
 
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 FILES = {"a.txt": b"alpha", "img/x.png": b"\x89PNG", "img/deep/y.bin": b"\0" * 5000}
 LARGE = os.urandom(20 * MIB)

@@ -19,6 +19,8 @@ from support.buckets import Bucket
 from support.masters import Master
 from support.scripted import Reply, Request, ScriptedS3, error, is_list, is_put
 
+pytestmark = pytest.mark.integration
+
 MIB = 1 << 20
 SMALL = b"new version"
 LARGE = os.urandom(20 * MIB)

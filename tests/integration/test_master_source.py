@@ -15,6 +15,8 @@ from support.disks import or_skip, small_tmpfs
 from support.masters import Master
 from support.trees import canary, write
 
+pytestmark = pytest.mark.integration
+
 FILES = {"a": b"alpha", "d/b": b"beta", "d/c": b"gamma"}
 REFUSED, PARTIAL = 3, 1
 

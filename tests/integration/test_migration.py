@@ -9,6 +9,8 @@ from support.readme import README
 from support.slaves import Slave
 from support.trees import snapshot
 
+pytestmark = pytest.mark.integration
+
 
 def check(slave: Slave, *arguments: str) -> tuple[int, list[str]]:
     run = slave.agent.run("--check", *arguments, "--log-format", "json")

@@ -20,6 +20,8 @@ from support.slaves import Slave
 
 from s32s_agent import __version__
 
+pytestmark = pytest.mark.integration
+
 STATUS_FILE = "last_run.json"
 BAD_ENDPOINT = {"endpoint_url": "http://127.0.0.1:9"}
 

@@ -8,11 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
 from support.buckets import Bucket
 from support.counting import CountingProxy
 from support.slaves import Slave
 from support.trees import snapshot
+
+pytestmark = pytest.mark.integration
 
 FILES = {f"d{number % 5}/{number:02}": b"%d|" % number * 2000 for number in range(60)}
 MANY = 6

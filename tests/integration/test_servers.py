@@ -20,6 +20,8 @@ from s32s_agent.demo import seaweedfs as module
 from s32s_agent.demo.seaweedfs import S3Server, seaweedfs
 from s32s_agent.errors import AgentError
 
+pytestmark = pytest.mark.integration
+
 MIB = 2**20
 MANY = 60
 # A parent that starts a server and is then killed; it is run as a program of its own.

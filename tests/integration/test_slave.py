@@ -6,9 +6,12 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
 from support.buckets import Bucket
 from support.slaves import Slave
 from support.trees import snapshot, write
+
+pytestmark = pytest.mark.integration
 
 FILES = {"a.txt": b"alpha", "img/x.png": b"\x89PNG", "img/deep/y.bin": b"\0" * 5000}
 TREE = {**FILES, "img": None, "img/deep": None}

@@ -8,6 +8,8 @@ import pytest
 from support.buckets import LISTER, READER, Bucket
 from support.slaves import Slave
 
+pytestmark = pytest.mark.integration
+
 FILES = {"a": b"alpha", "b": b"beta"}
 WRONG_KEYS: dict[str, str | None] = {
     "AWS_ACCESS_KEY_ID": "nobody",

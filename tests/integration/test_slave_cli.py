@@ -19,6 +19,8 @@ from support.trees import canary, snapshot, write
 
 from s32s_agent.output.journal import listens
 
+pytestmark = pytest.mark.integration
+
 FILES = {"a": b"alpha", "sub/b": b"beta"}
 TREE = {**FILES, "sub": None}
 TWO = {"one": None, "one/a": b"alpha", "one/sub": None, "one/sub/b": b"beta"}

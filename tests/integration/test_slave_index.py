@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.slaves import Slave
 
+pytestmark = pytest.mark.integration
+
 FILES = {"a.txt": b"alpha", "img/x.png": b"\x89PNG", "z": b"z" * 100_000}
 TREE = {**FILES, "img": None}
 

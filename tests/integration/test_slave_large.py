@@ -16,6 +16,8 @@ from support.slaves import Slave
 
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE
 
+pytestmark = pytest.mark.integration
+
 RANGES = 9
 DATA = random.Random(4).randbytes(RANGES * RANGE)
 KEY = "disk.img"

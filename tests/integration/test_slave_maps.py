@@ -13,6 +13,8 @@ from support.trees import snapshot, write
 
 from s32s_agent.run.map_files import MAX_BYTES, MAX_FILES
 
+pytestmark = pytest.mark.integration
+
 SAMPLE = Path(__file__).parents[2] / "etc/maps/sample.json"
 
 

@@ -8,6 +8,8 @@ import pytest
 from support.buckets import Bucket
 from support.slaves import Slave
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def two(slave: Slave) -> Slave:

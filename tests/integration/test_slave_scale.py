@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import obstore
+import pytest
 from obstore.store import S3Store
 from support.agents import parse_events
 from support.buckets import Bucket
@@ -18,6 +19,8 @@ from support.scripted import ScriptedS3, is_list
 from support.slaves import Slave
 
 from s32s_agent.demo.seaweedfs import S3Server
+
+pytestmark = pytest.mark.integration
 
 MIB = 2**20
 MANY = 10_000
@@ -129,7 +132,7 @@ def test_pages_are_followed_to_the_end(scripted_slave: Slave, scripted: Scripted
     assert sum(map(is_list, scripted.requests)) == 12
 
 
-def test_pages_are_asked_for_by_the_seams_of_the_last_pass(
+def test_pages_are_requested_by_the_boundaries_of_the_last_run(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
     """A pass in sync asks for as many pages as there are, all but the first by the key that they begin after."""

@@ -18,6 +18,8 @@ from support.counting import CountingProxy
 from support.slaves import Slave
 from support.trees import RESERVED, snapshot, write
 
+pytestmark = pytest.mark.integration
+
 FILES = {f"d{number % 9}/{number:03}": b"%d|" % number * (number * 7) for number in range(400)}
 SOON_SECONDS = 30
 """An interrupted pass waits five seconds for its workers; the rest is for a busy machine."""

@@ -17,6 +17,8 @@ from tools.soak.passes import Clock, find_faketime
 from tools.soak.tally import Tally
 from tools.soak.watchers import TreeWatcher
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = (sys.executable, "-m", "tools.soak", "--minutes", "0.4", "--seed", "5")
 STRUCK = ("killed by SIGKILL", "ended by SIGTERM", "stopped and continued")

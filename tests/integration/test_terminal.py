@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.slaves import Slave
 
+pytestmark = pytest.mark.integration
+
 PROGRESS = re.compile(
     r"site  \[[#.]{20}\]  \d/10  [\d.]+ k?B/300.0 kB  [\d.]+ k?B/s  \d:\d\d left"
 )

@@ -190,7 +190,8 @@ class World:
             source, target, self.index, 3, throttle, stop, lambda _count, _size: None
         )
         is_slave = target is local
-        found = difference(source.scan(), target.scan(), MAPPING)
+        target_scan = target.scan()
+        found = difference(source.scan(), target_scan, MAPPING)
 
         def there(check: Check) -> Entry:
             return check.entry if is_slave else check.found
@@ -208,7 +209,7 @@ class World:
         )
         self.plan = plan
         self.outcomes.clear()
-        self.outcomes.extend(carry_out(plan, means))
+        self.outcomes.extend(carry_out(plan, means, target_scan.learned.leftovers))
         return plan
 
     def pull(self, bucket: Entries, failing: dict[str, str] | None = None) -> Plan:

@@ -18,6 +18,7 @@ NEEDED = "systemd,python3,ca-certificates,adduser,libgcc-s1"
 """What the package depends on; all else is Debian's smallest."""
 KEPT = "/srv/www/site/index.html"
 pytestmark = [
+    pytest.mark.machine,
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),

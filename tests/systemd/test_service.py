@@ -17,7 +17,10 @@ from support.services import SITE, TARGET, Service, installed_service, site
 CANNOT = cannot_boot() or (
     "" if Path("/usr/bin/python3").exists() else "needs /usr/bin/python3"
 )
-pytestmark = pytest.mark.skipif(bool(CANNOT), reason=f"a machine to install on needs {CANNOT}")
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(bool(CANNOT), reason=f"a machine to install on needs {CANNOT}"),
+]
 
 EVERY_THREE_SECONDS = """[Timer]
 OnCalendar=

@@ -15,9 +15,12 @@ from s32s_agent import workers
 from s32s_agent.monitoring import publish
 from s32s_agent.run import hooks
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd is not installed"
-)
+pytestmark = [
+    pytest.mark.machine,
+    pytest.mark.skipif(
+        shutil.which("systemd-analyze") is None, reason="systemd is not installed"
+    ),
+]
 
 UNITS = ROOT / "systemd"
 NAMES = (

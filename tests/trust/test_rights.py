@@ -19,6 +19,8 @@ from support.invariants import check_output
 from support.masters import Master
 from support.slaves import Slave
 
+pytestmark = pytest.mark.hostile
+
 FILES = {"a": b"alpha", "d/b": b"beta"}
 
 

@@ -16,6 +16,8 @@ from support.slaves import Slave
 from support.tracing import GO, KILL, SUPPORTED, WHY_NOT, Call, Deed
 from support.worlds import SCENARIOS, new_world
 
+pytestmark = pytest.mark.hostile
+
 PASSWORD = "hunter2-but-longer"
 NOTHING = AgentRun(
     0, [{"event": "run.finished", "exit_code": 0, "copied": 0, "deleted": 0}], "", ""

@@ -25,6 +25,8 @@ from s32s_agent.config.ownership import (
 from s32s_agent.errors import ConfigError, DirectoryError
 from s32s_agent.run.run import OWN_NAMES
 
+pytestmark = pytest.mark.hostile
+
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.model import Location
+from s32s_agent.stores.base import ScanHints
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 
 WORKERS = 16
 
@@ -21,12 +22,14 @@ WORKERS = 16
 def main(bucket: str, prefix: str, remembered: Path | None = None) -> None:
     """List what is below a prefix; with a file, what that says of the last listing is used, and of this one noted."""
     settings = S3Settings(endpoint_url=os.environ["AWS_ENDPOINT_URL"], addressing_style="path")
-    store = S3Store(Connection(settings, WORKERS), Location(bucket, prefix))
+    store = S3Source(Connection(settings, WORKERS), Location(bucket, prefix))
+    hints = ScanHints()
     if remembered is not None and remembered.exists():
-        store.seams = tuple(json.loads(remembered.read_text()))
-    count = sum(1 for _ in store.scan())
-    if remembered is not None and store.learned is not None:
-        remembered.write_text(json.dumps(store.learned))
+        hints = ScanHints(boundaries=tuple(json.loads(remembered.read_text())))
+    scan = store.scan(hints)
+    count = sum(1 for _ in scan)
+    if remembered is not None and scan.learned.boundaries is not None:
+        remembered.write_text(json.dumps(scan.learned.boundaries))
     if not count:
         sys.exit(f"nothing is listed below {bucket}/{prefix}")
 

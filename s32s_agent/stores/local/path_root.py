@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 
-from s32s_agent.stores.local.source import Level, Root
+from s32s_agent.stores.local.root import Level, Root
 
 
 def open_root(path: str) -> Root:

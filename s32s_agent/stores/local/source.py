@@ -10,13 +10,14 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import NamedTuple, TypeAlias
 
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem, Stamp
 from s32s_agent.plan import keys
-from s32s_agent.stores.base import Attributes, Content
+from s32s_agent.stores.base import NO_HINTS, Attributes, Content, Learned, Scan, ScanHints
+from s32s_agent.stores.local.root import Level, Root
 
 _CHUNK = 1 << 18
 CLOCK_TICK_NS = 10_000_000
@@ -31,52 +32,6 @@ _UNMOUNTED = (
 
 _Seen: TypeAlias = "tuple[str, Stamp | None, Entry | Problem | None]"
 """A key, and the stamp of a file or what else is there."""
-
-
-class Level(Protocol):
-    """One directory of a walk, held open."""
-
-    @property
-    def device(self) -> int:
-        """The number of the file system that it is on."""
-
-    def names(self, *, follow: bool) -> list[str]:
-        """List what is in it, directories with a slash at their end; with `follow`, links to directories too.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-
-    def status(self, name: str) -> os.stat_result:
-        """Look at a name, not past a link."""
-
-    def enter(self, name: str) -> Level:
-        """Open a directory in it, no link.
-
-        Raises:
-            OSError: it cannot be opened; EXDEV when another file system is mounted on it, which is not to be entered.
-        """
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
-class Root(Protocol):
-    """A directory and what is below it, reached without following a link."""
-
-    path: str
-
-    def level(self, key: str) -> Level:
-        """Open the directory of a key, "" for the top."""
-
-    def read(self, key: str) -> int:
-        """Open a regular file for reading; the caller closes the descriptor."""
-
-    def status(self, key: str) -> os.stat_result:
-        """Look at a key, not past a link."""
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
@@ -114,8 +69,7 @@ class LocalSource:
         rows: gives the index's rows in key order, anew at each call.
         trust_index: False makes every file one that nothing vouches for (`--verify`).
         follow_links: take what a symbolic link leads to, as long as it is in the directory.
-        mounts: the directories, as keys, on which something was mounted; one that is empty without it was not emptied.
-            None where nothing mounted is entered, so that there is nothing to look for.
+        enters_mounts: what is mounted below the directory is part of it, and is missed when it is not mounted.
     """
 
     def __init__(
@@ -125,17 +79,19 @@ class LocalSource:
         *,
         trust_index: bool = True,
         follow_links: bool = False,
-        mounts: Sequence[str] | None = None,
+        enters_mounts: bool = False,
     ) -> None:
         self._root = root
         self._rows = rows
         self._trust_index = trust_index
         self._follow_links = follow_links
-        self._mounts = None if mounts is None else frozenset(mounts)
-        self.mounts: list[str] = []
-        """The directories on which something is mounted, or should be, as the last scan found them."""
-        self.leftovers: list[str] = []
-        """Temporary files of the agent's own that the last scan met."""
+        self._enters_mounts = enters_mounts
+        self._known_mounts: frozenset[str] = frozenset()
+        """The hints of the scan that is under way."""
+        self._mounts: list[str] = []
+        """The directories on which something is mounted, or should be, as the scan finds them."""
+        self._leftovers: list[str] = []
+        """Temporary files of the agent's own that the scan meets."""
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -143,10 +99,14 @@ class LocalSource:
 
     # --- scan ---
 
-    def scan(self) -> Iterator[Entry | Problem]:
+    def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """Yield what is there in key order, each file with the ETag that the index vouches for."""
-        self.leftovers.clear()
-        self.mounts.clear()
+        return Scan(self._scan(hints))
+
+    def _scan(self, hints: ScanHints) -> Generator[Entry | Problem, None, Learned]:
+        self._known_mounts = frozenset(hints.mounts)
+        self._leftovers.clear()
+        self._mounts.clear()
         rows = iter(self._rows())
         row = next(rows, None)
         for key, stamp, other in self._walk():
@@ -165,6 +125,8 @@ class LocalSource:
         while row is not None:
             yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
             row = next(rows, None)
+        mounts = tuple(self._mounts) if self._enters_mounts else None
+        return Learned(mounts=mounts, leftovers=tuple(self._leftovers))
 
     def _file(self, key: str, stamp: Stamp, known: IndexRow | None) -> Entry:
         if known is None:
@@ -218,7 +180,7 @@ class LocalSource:
 
     def _is_nobodys(self, key: str, name: str) -> bool:
         if name.startswith(keys.TEMPORARY):
-            self.leftovers.append(key)
+            self._leftovers.append(key)
             return True
         return keys.is_left_alone(name, at_the_top=False)
 
@@ -256,15 +218,15 @@ class LocalSource:
         except OSError as error:
             if error.errno == errno.EXDEV:
                 return Entry(key, kind=Kind.MOUNT), None
-            self.mounts += (each for each in self._mounts or () if each.startswith(key))
+            self._mounts += (each for each in self._known_mounts if each.startswith(key))
             led_astray = error.errno == errno.ELOOP
             what = "the symbolic link" if led_astray else "cannot be read"
             return Problem(key, f"{what}: {error.strerror}", key, fatal=not led_astray), None
-        if self._mounts is not None:
+        if self._enters_mounts:
             if level.device != here.level.device:
-                self.mounts.append(key)
-            elif key in self._mounts and visit.is_empty:
-                self.mounts.append(key)
+                self._mounts.append(key)
+            elif key in self._known_mounts and visit.is_empty:
+                self._mounts.append(key)
                 return Problem(key, _UNMOUNTED, key, fatal=True), visit
         return Entry(key, kind=Kind.DIRECTORY), visit
 
@@ -305,7 +267,7 @@ class LocalSource:
         finally:
             os.close(fd)
 
-    def fresh(self, _entry: Entry) -> Entry | None:
+    def current_version(self, _entry: Entry) -> Entry | None:
         """Take no other version: what changes while it is read is left for the next pass."""
         return None
 

@@ -35,30 +35,19 @@ from s32s_agent.model import Copy, Entry, IndexRow, Kind
 from s32s_agent.plan import keys
 from s32s_agent.stores.base import Attributes, Content, Published, RangedContent, Staged
 from s32s_agent.stores.local import partial_downloads
+from s32s_agent.stores.local.files import OpenFile, create_file, have_same_bytes, write_all
 from s32s_agent.stores.local.last_batch import LastBatch
+from s32s_agent.stores.local.owners import UNCHANGED, Owner, find_owner
 from s32s_agent.stores.local.source import (
     CLOCK_TICK_NS,
     LocalSource,
     may_hide_an_edit,
     stamp_of,
 )
+from s32s_agent.stores.local.syscalls import preallocate, sync_directory, sync_file_system
+from s32s_agent.stores.local.translate import translate
 from s32s_agent.stores.local.trash import Trash
-from s32s_agent.stores.local.tree import (
-    ANYBODY,
-    NewDirectories,
-    OpenFile,
-    Owner,
-    Tree,
-    create_file,
-    owner_named,
-    refuse_dots,
-    reserve,
-    same_bytes,
-    sync_directory,
-    sync_file_system,
-    translated,
-    write_all,
-)
+from s32s_agent.stores.local.tree import NewDirectories, Tree, reject_dots
 
 _WORTH_RESERVING = 1 << 20
 """Bytes from which on claiming disk space beforehand is worth a system call."""
@@ -77,7 +66,7 @@ class LocalOptions:
     trash_days: float = 7
     file_mode: int = 0o644
     dir_mode: int = 0o755
-    owner: Owner = ANYBODY
+    owner: Owner = UNCHANGED
 
 
 class IndexReader(Protocol):
@@ -119,7 +108,7 @@ def open_target(
         settings.trash_days,
         settings.file_mode,
         settings.dir_mode,
-        owner_named(settings.owner),
+        find_owner(settings.owner),
     )
     try:
         tree = Tree(place, create=NewDirectories(options.dir_mode, options.owner))
@@ -144,7 +133,7 @@ class LocalTarget(LocalSource):
         last_batch: what the pass before installed at its end; None keeps no note of that.
     """
 
-    shows_at_once = False
+    publishes_on_put = False
 
     def __init__(
         self,
@@ -191,7 +180,7 @@ class LocalTarget(LocalSource):
             if copy.entry.kind is Kind.DIRECTORY:
                 with self._tree.directory(key, self._new_directories):
                     return Staged(copy, "", copy.entry.etag or "", None)
-            refuse_dots(key)
+            reject_dots(key)
             place = self._nearest(key) if copy.blocked else keys.parent(key)
             make = None if copy.blocked else self._new_directories
             with self._tree.directory(place, make) as directory:
@@ -200,7 +189,7 @@ class LocalTarget(LocalSource):
             if place != keys.parent(key):
                 self._aside[key] = place
         except OSError as error:
-            raise translated(error, key) from error
+            raise translate(error, key) from error
         return Staged(copy, content.verified, copy.entry.etag or "", None, token)
 
     def _nearest(self, key: str) -> str:
@@ -218,7 +207,7 @@ class LocalTarget(LocalSource):
         fd, token, kept = self._open_temporary(directory, entry, content)
         try:
             if entry.size >= _WORTH_RESERVING:
-                reserve(fd, entry.size)
+                preallocate(fd, entry.size)
             if isinstance(content, RangedContent):
                 content.fill(OpenFile(fd, to_disk=self._options.durable), kept)
             else:
@@ -267,7 +256,7 @@ class LocalTarget(LocalSource):
 
     def _dress(self, fd: int, attributes: Attributes) -> None:
         """Give a file its owner, mode and time on its descriptor, before anybody sees it."""
-        if self._options.owner != ANYBODY:
+        if self._options.owner != UNCHANGED:
             os.fchown(fd, *self._options.owner)
         mode = self._options.file_mode if attributes.mode is None else attributes.mode & 0o777
         os.fchmod(fd, mode)
@@ -298,7 +287,7 @@ class LocalTarget(LocalSource):
             self._sync_names([*moved, *directories])
         except OSError as error:
             # They show, but may not outlive a power cut: the index must not claim them.
-            yield from (Published(each, None, _translated(error, each)) for each in moved)
+            yield from (Published(each, None, _translated_for(error, each)) for each in moved)
             moved = []
         time.sleep(CLOCK_TICK_NS / 1e9 if moved else 0)
         yield from (Published(each, None) for each in directories)
@@ -321,7 +310,7 @@ class LocalTarget(LocalSource):
 
     def _given_up(self, staged: Staged, error: OSError) -> Published:
         self._unlink(staged)
-        return Published(staged, None, _translated(error, staged))
+        return Published(staged, None, _translated_for(error, staged))
 
     def _sync_files(self, staged: Sequence[Staged]) -> None:
         if not self._options.durable:
@@ -379,7 +368,7 @@ class LocalTarget(LocalSource):
         """Rename a temporary file to its name; give what of its stat a rename leaves alone."""
         name = staged.copy.entry.key.rpartition("/")[2]
         is_known = self._is_our_own(directory, name, staged.copy.replaces)
-        if not (is_known or same_bytes(directory, name, staged.token)):
+        if not (is_known or have_same_bytes(directory, name, staged.token)):
             self._trash.keep(directory, name, staged.copy.entry.key)
         status = os.stat(staged.token, dir_fd=directory, follow_symlinks=False)
         os.rename(staged.token, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -443,27 +432,28 @@ class LocalTarget(LocalSource):
         except FileNotFoundError:
             return True
         except OSError as error:
-            raise translated(error, entry.key) from error
+            raise translate(error, entry.key) from error
         return True
 
-    def remove_leftovers(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
-        """Remove the temporary files that the scan met, which a killed pass left; give by place what hinders it."""
-        wanted = partial_downloads.to_go_on_with(copies) if self.leftovers else {}
+    def remove_leftovers(
+        self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()
+    ) -> dict[str, AgentError]:
+        """Remove the temporary files that the scan met, which a killed run left; return by key what prevents it."""
+        wanted = partial_downloads.to_go_on_with(copies) if leftovers else {}
         hindered = {}
-        for place in self.leftovers:
+        for place in leftovers:
             if place in wanted:
                 self._kept[wanted[place]] = place.rpartition("/")[2]
                 continue
             try:
-                self._sweep_one(place)
+                self._remove_leftover(place)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                hindered[place] = translated(error, place)
-        self.leftovers.clear()
+                hindered[place] = translate(error, place)
         return hindered
 
-    def _sweep_one(self, place: str) -> None:
+    def _remove_leftover(self, place: str) -> None:
         with self._tree.parent(place) as (directory, name):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode) and os.geteuid() in (0, status.st_uid):
@@ -475,14 +465,14 @@ class LocalTarget(LocalSource):
             if self._options.durable:
                 sync_file_system(self._tree.fd)
         except OSError as error:
-            raise translated(error, "") from error
+            raise translate(error, "") from error
 
     def prune(self, now: datetime) -> None:
         """Remove what the trash has kept long enough."""
         try:
             self._trash.prune(now)
         except OSError as error:
-            raise translated(error, keys.TRASH) from error
+            raise translate(error, keys.TRASH) from error
 
     def free_space(self) -> bool:
         """Give up the trash, since the disk is short; tell whether there was any."""
@@ -511,8 +501,8 @@ def _place(staged: Staged) -> str:
     return keys.parent(staged.copy.entry.key)
 
 
-def _translated(error: OSError, staged: Staged) -> AgentError:
-    return translated(error, staged.copy.entry.key)
+def _translated_for(error: OSError, staged: Staged) -> AgentError:
+    return translate(error, staged.copy.entry.key)
 
 
 def _remove_empty(directory: int, name: str) -> bool:

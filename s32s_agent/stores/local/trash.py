@@ -135,7 +135,7 @@ class Trash:
             return 0
         with self._tree.directory(_PLACE) as fd:
             for run_id in run_ids:
-                remove_tree(fd, run_id)
+                remove_tree(run_id, fd)
         # Their own directories go with the last of them, so that nothing of ours stays in a tree.
         for directory in (_PLACE, keys.TRASH):
             with contextlib.suppress(OSError), self._tree.parent(directory) as (fd, name):

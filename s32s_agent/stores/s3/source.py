@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,16 @@ from s32s_agent.plan.etags import (
     normal,
     part_count,
 )
-from s32s_agent.stores.base import Attributes, Content, File, RangedContent
+from s32s_agent.stores.base import (
+    NO_HINTS,
+    Attributes,
+    Content,
+    File,
+    Learned,
+    RangedContent,
+    Scan,
+    ScanHints,
+)
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import Listing, Page
 from s32s_agent.stores.s3.parallel_listing import Pages
@@ -64,7 +73,7 @@ def is_nameable(key: str) -> bool:
     return _UNNAMEABLE.search(key) is None
 
 
-class S3Store:
+class S3Source:
     """A prefix of a bucket.
 
     Args:
@@ -91,12 +100,6 @@ class S3Store:
         self._proving_parts = False
         """The parts of one of them gave its ETag."""
         self._judging = threading.Lock()
-        self.sort = False
-        """Set when the store is known not to list in key order: a scan then sorts, on disk."""
-        self.seams: tuple[str, ...] = ()
-        """Where the pages of the last listing began, for a scan that asks for them side by side."""
-        self.learned: tuple[str, ...] | None = None
-        """The seams that the last scan found worth remembering; None where those that were given still serve."""
 
     def close(self) -> None:
         """Release nothing: the connection belongs to the pass."""
@@ -106,24 +109,27 @@ class S3Store:
         """Whether disorder is a habit of the store rather than a sign of trouble."""
         return self._connection.custom_endpoint or self._bucket.endswith("--x-s3")
 
-    def scan(self) -> Iterator[Entry | Problem]:
+    def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """List the prefix, flat and to its end, under every rule of completeness."""
-        entries = self._list()
-        return in_key_order(entries) if self.sort else entries
+        return Scan(self._scan(hints))
 
-    def _list(self) -> Iterator[Entry | Problem]:
+    def _scan(self, hints: ScanHints) -> Generator[Entry | Problem, None, Learned]:
         listing = Listing(
             self._bucket, self._prefix, strictly_ordered=not self.may_be_unordered
         )
-        pages = Pages(self._page, listing, self.seams, self._connection.answered)
-        yield from pages.entries()
-        self.learned = pages.learned() if not self.sort or self._is_seaweedfs else ()
+        fetch = functools.partial(self._page, hints)
+        pages = Pages(fetch, listing, hints.boundaries, self._connection.answered)
+        entries = pages.entries()
+        yield from in_key_order(entries) if hints.unordered else entries
+        if hints.unordered and not self._is_seaweedfs:
+            return Learned(boundaries=())
+        return Learned(boundaries=pages.learned())
 
-    def _page(self, where: dict[str, str]) -> Page:
+    def _page(self, hints: ScanHints, where: dict[str, str]) -> Page:
         fetched = self._connection.page(self._bucket, Prefix=self._prefix, **where)
         self._region = fetched.region or self._region
         self._is_seaweedfs = fetched.server.startswith(_SEAWEEDFS)
-        if "StartAfter" in where and self.sort and not self._is_seaweedfs:
+        if "StartAfter" in where and hints.unordered and not self._is_seaweedfs:
             raise ListingInconsistent(
                 "StartAfter may leave out keys of a listing that is not in key order"
             )
@@ -268,8 +274,8 @@ class S3Store:
         """Tell whether the object's encryption makes its ETag something else than an MD5."""
         return is_encrypted(self._head(key))
 
-    def fresh(self, entry: Entry) -> Entry | None:
-        """Give the version that is there now."""
+    def current_version(self, entry: Entry) -> Entry | None:
+        """Return the version that is there now."""
         try:
             head = self._head(entry.key)
         except SourceChanged:
@@ -333,7 +339,7 @@ class _Download:
     stamp: Stamp | None = None
 
     def __init__(
-        self, store: S3Store, entry: Entry, body: _Body, digest: Digest | None
+        self, store: S3Source, entry: Entry, body: _Body, digest: Digest | None
     ) -> None:
         _check(entry, body)
         self._store = store
@@ -382,7 +388,7 @@ class _Download:
 class _RangedDownload(_Download, RangedContent):
     """The bytes of a large object, in ranges side by side."""
 
-    def __init__(self, store: S3Store, entry: Entry, body: _Body, digest: Digest) -> None:
+    def __init__(self, store: S3Source, entry: Entry, body: _Body, digest: Digest) -> None:
         super().__init__(store, entry, body, digest)
         self._whole = digest
 

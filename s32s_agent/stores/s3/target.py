@@ -33,7 +33,7 @@ from s32s_agent.plan.etags import is_md5, normal, part_count
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.s3.buffers import Buffers, Reading, in_parts
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.source import S3Store, is_nameable
+from s32s_agent.stores.s3.source import S3Source, is_nameable
 from s32s_agent.stores.s3.translate import border, is_encrypted, part_of
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 from s32s_agent.workers import in_parallel
@@ -117,7 +117,7 @@ def content_type(key: str, chosen: dict[str, str]) -> str:
     return guessed or _DEFAULT_TYPE
 
 
-class S3Target(S3Store):
+class S3Target(S3Source):
     """A prefix of a bucket that is written.
 
     Args:
@@ -126,7 +126,7 @@ class S3Target(S3Store):
         options: how objects are written.
     """
 
-    shows_at_once = True
+    publishes_on_put = True
 
     def __init__(
         self, connection: Connection, location: Location, options: UploadOptions
@@ -393,7 +393,7 @@ class S3Target(S3Store):
 
     def _compare(self, copy: Copy) -> None:
         """Do by hand what a store without conditional writes cannot: see that nobody wrote meanwhile."""
-        now = self.fresh(copy.entry)
+        now = self.current_version(copy.entry)
         listed = copy.replaces.etag if copy.replaces is not None else None
         if (now.etag if now is not None else None) != listed:
             raise SourceChanged(f'"{copy.entry.key}" was written by somebody else meanwhile')
@@ -406,7 +406,7 @@ class S3Target(S3Store):
         SeaweedFS keeps a directory for minutes after its last object is gone, and meanwhile refuses a new object of
         that name. It would give the directory up when asked, but minutes later remove the object in its place.
         """
-        now = self.fresh(Entry(copy.entry.key))
+        now = self.current_version(Entry(copy.entry.key))
         if now is not None and (now.etag, now.size) == (etag, size):
             return
         refused = isinstance(error, SourceChanged) and copy.replaces is None
@@ -421,7 +421,7 @@ class S3Target(S3Store):
             return etag, "multipart" if part_count(etag) else "md5"
         if is_md5(etag) and is_md5(expected) and not self.is_encrypted(entry.key):
             raise IntegrityError(f'"{entry.key}": S3 has MD5 {etag}, but {expected} was sent')
-        now = self.fresh(entry)
+        now = self.current_version(entry)
         if now is None or now.size != size or now.etag is None:
             raise IntegrityError(
                 f'"{entry.key}": S3 does not have the {size} bytes that were sent'
@@ -444,8 +444,10 @@ class S3Target(S3Store):
             )
         return True
 
-    def remove_leftovers(self, _copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
-        """Abort the multipart uploads that a killed pass of this computer left; give by key what hinders it."""
+    def remove_leftovers(
+        self, _leftovers: Sequence[str] = (), _copies: Sequence[Copy] = ()
+    ) -> dict[str, AgentError]:
+        """Abort the multipart uploads that a killed run of this computer left; return by key what prevents it."""
         hindered: dict[str, AgentError] = {}
         places = self._connection.endpoint, self._bucket, self._prefix
         for note, upload in self._options.uploads.left_behind(*places):
@@ -462,14 +464,14 @@ class S3Target(S3Store):
         return hindered
 
     def free_space(self) -> bool:
-        """Have nothing to give up."""
+        """Return that there is nothing to remove."""
         return False
 
     def make_durable(self) -> None:
-        """Have nothing to do: what is here is as durable as it gets."""
+        """Do nothing: what S3 has answered for is durable."""
 
     def prune(self, now: datetime) -> None:
-        """Do nothing: there is nothing to prune."""
+        """Do nothing: nothing is kept."""
 
 
 def _may_name_another(key: str) -> bool:

@@ -141,12 +141,14 @@ class Target(MemoryStore):
             raise failures.pop(0)
         return super().delete(entry)
 
-    def remove_leftovers(self, copies: Sequence[Copy] = ()) -> dict[str, AgentError]:
-        self.log.append("remove_leftovers")
-        return super().remove_leftovers(copies) | self.stuck
+    def remove_leftovers(
+        self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()
+    ) -> dict[str, AgentError]:
+        self.log.append("remove leftovers")
+        return super().remove_leftovers(leftovers, copies) | self.stuck
 
     def free_space(self) -> bool:
-        self.log.append("make room")
+        self.log.append("free space")
         self.room -= 1
         return self.room >= 0
 
@@ -233,7 +235,7 @@ def test_the_whole_of_a_plan(bench: Bench) -> None:
     found = bench.run(plan)
 
     assert bench.target.log == [
-        "remove_leftovers",
+        "remove leftovers",
         "put a",
         "put d/",
         "show a",
@@ -280,14 +282,14 @@ def test_progress(bench: Bench) -> None:
     assert sum(size for _, size in bench.progress) == 8
 
 
-def test_an_empty_plan_sweeps_all_the_same(bench: Bench) -> None:
+def test_an_empty_plan_removes_leftovers_all_the_same(bench: Bench) -> None:
     """What a killed pass left goes, also when there is nothing to do."""
 
     assert bench.run(Plan()) == []
-    assert bench.target.log == ["remove_leftovers"]
+    assert bench.target.log == ["remove leftovers"]
 
 
-def test_what_cannot_be_swept_is_told_and_keeps_nothing_back(bench: Bench) -> None:
+def test_a_leftover_that_stays_is_reported_and_keeps_nothing_back(bench: Bench) -> None:
     """A leftover that stays is skipped with its error; everything else is done, deletes too."""
     bench.target.stuck["left"] = stuck = EntryError("stuck")
 
@@ -366,7 +368,7 @@ def test_a_key_that_a_listing_left_out_is_not_cleared_away(bench: Bench) -> None
     found, message = bench.run_to_its_end(plan, ListingInconsistent)
 
     assert (found, message) == ([], 'the source was not listed completely: "x" exists')
-    assert bench.target.log == ["remove_leftovers"]
+    assert bench.target.log == ["remove leftovers"]
 
 
 @pytest.mark.parametrize("kind", ["clears", "deletes"])
@@ -499,9 +501,11 @@ def test_a_stop_never_leaves_a_place_empty(bench: Bench, in_the_way: Plan) -> No
     assert bench.target.entries["b"] == b"bbbb"
 
 
-def test_a_store_that_shows_at_once_is_cleared_first(bench: Bench, in_the_way: Plan) -> None:
+def test_a_store_that_publishes_on_put_is_cleared_first(
+    bench: Bench, in_the_way: Plan
+) -> None:
     """S3 takes the bytes only when the place is free, and that is after all other copies."""
-    bench.target.shows_at_once = True
+    bench.target.publishes_on_put = True
     bench.run(in_the_way)
 
     assert bench.target.log[-4:] == ["show a", "delete b/in", "put b", "show b"]
@@ -755,7 +759,7 @@ def test_a_full_disk_gives_up_the_trash_first(bench: Bench) -> None:
     found = bench.run(Plan(copies=copies(bench.source, "a", "b"), deletes=deletes("old")))
 
     assert brief(found) == {"a": "copied", "b": "copied", "old": "deleted"}
-    assert bench.target.log.count("make room") == 1
+    assert bench.target.log.count("free space") == 1
 
 
 def test_a_full_disk_ends_the_mapping_when_no_room_can_be_made(bench: Bench) -> None:
@@ -774,7 +778,7 @@ def test_a_disk_that_stays_full_ends_the_mapping(bench: Bench) -> None:
     bench.target.failures["a"] = [DiskFull("ENOSPC")] * 99
     bench.run_to_its_end(Plan(copies=copies(bench.source, "a")), DiskFull)
 
-    assert bench.target.log.count("make room") == ATTEMPTS - 1
+    assert bench.target.log.count("free space") == ATTEMPTS - 1
 
 
 def test_workers_that_find_the_disk_full_together_share_the_room(bench: Bench) -> None:
@@ -795,7 +799,7 @@ def test_workers_that_find_the_disk_full_together_share_the_room(bench: Bench) -
     found = bench.run(plan)
 
     assert set(brief(found).values()) == {"copied"}
-    assert bench.target.log.count("make room") == 1
+    assert bench.target.log.count("free space") == 1
 
 
 def test_nothing_lies_about_when_a_mapping_ends_early(bench: Bench) -> None:

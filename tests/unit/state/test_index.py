@@ -215,17 +215,17 @@ def test_a_store_without_order_is_remembered(path: Path) -> None:
         assert not index.of_mapping("n").unordered
 
 
-def test_seams_and_mounts_are_remembered_unless_they_are_damaged(path: Path) -> None:
+def test_boundaries_and_mounts_are_remembered_unless_they_are_damaged(path: Path) -> None:
     """Each for its mapping; what somebody spoilt is none, and no error."""
     with opened(path) as index:
-        assert (index.of_mapping("m").seams, index.of_mapping("m").mounts) == ((), ())
-        index.of_mapping("m").note_seams(["a", "é/"])
+        assert (index.of_mapping("m").boundaries, index.of_mapping("m").mounts) == ((), ())
+        index.of_mapping("m").note_boundaries(["a", "é/"])
         index.of_mapping("m").note_mounts(["disk/"])
-        index.of_mapping("n").note_seams(["b"])
+        index.of_mapping("n").note_boundaries(["b"])
 
     with opened(path) as index:
         part = index.of_mapping("m")
-        assert (part.seams, part.mounts) == (("a", "é/"), ("disk/",))
+        assert (part.boundaries, part.mounts) == (("a", "é/"), ("disk/",))
 
     for damage in ("[", "[" * 99_999, '["a", 1]', '[""]', '{"a": 1}', b"[\xff]", 7):
         with closing(sqlite3.connect(path)) as connection:
@@ -233,7 +233,7 @@ def test_seams_and_mounts_are_remembered_unless_they_are_damaged(path: Path) -> 
             connection.commit()
         with opened(path) as index:
             part = index.of_mapping("m")
-            assert (part.seams, part.mounts) == ((), ()), damage
+            assert (part.boundaries, part.mounts) == ((), ()), damage
 
 
 def test_all_rows_or_none(path: Path) -> None:

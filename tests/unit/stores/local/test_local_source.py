@@ -16,7 +16,8 @@ from support.agents import PACKAGE_ROOT
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem
 from s32s_agent.stores.local.path_root import PathRoot, open_root
-from s32s_agent.stores.local.source import LocalSource, Root, stamp_of
+from s32s_agent.stores.local.root import Root
+from s32s_agent.stores.local.source import LocalSource, stamp_of
 from s32s_agent.stores.local.tree import Tree
 
 MIB = 1 << 20
@@ -91,11 +92,11 @@ LINKS = ["link", "dir-link", "dangling", "self", "d/up", "out"]
 
 def test_a_walk_sees_what_is_there(opener: Opener, top: Path) -> None:
     """In key order, every kind by its name, links not followed, the agent's own and the system's left out."""
-    opened = reader(opener, top)
-    list(opened.scan())
+    opened = reader(opener, top).scan()
+    list(opened)
 
     assert kinds(scan(opener, top)) == {**PLAIN, **dict.fromkeys(LINKS, "link")}
-    assert sorted(opened.leftovers) == [".s32s-tmp.1", "d/.s32s-tmp.2"]
+    assert sorted(opened.learned.leftovers) == [".s32s-tmp.1", "d/.s32s-tmp.2"]
 
 
 def test_links_are_followed_inside_only(opener: Opener, top: Path) -> None:

@@ -34,9 +34,12 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind, Problem, Stamp, Why
 from s32s_agent.stores.base import Attributes, Published, Staged
-from s32s_agent.stores.local import tree as tree_module
+from s32s_agent.stores.local import files, syscalls
+from s32s_agent.stores.local.files import OpenFile
+from s32s_agent.stores.local.owners import Owner
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget, open_target
-from s32s_agent.stores.local.tree import OpenFile, Owner, Tree, translated
+from s32s_agent.stores.local.translate import translate
+from s32s_agent.stores.local.tree import Tree
 
 RUN = "20261122T204012Z-abcdef"
 NOW = datetime(2026, 11, 22, 20, 40, 12, tzinfo=UTC)
@@ -86,7 +89,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         return -1
 
     if request.param != "openat2":
-        monkeypatch.setattr(tree_module._LIBC, "syscall", refuse)
+        monkeypatch.setattr(syscalls.LIBC, "syscall", refuse)
 
 
 def scan(store: LocalTarget) -> list[Entry]:
@@ -110,6 +113,13 @@ def install(
 def trash(root: Path, run_id: str = RUN) -> dict[str, bytes | None]:
     place = root / ".s32s" / "trash" / run_id
     return snapshot(place) if place.is_dir() else {}
+
+
+def met(store: LocalTarget) -> tuple[str, ...]:
+    """Scan, and give the temporary files that the scan met."""
+    found = store.scan()
+    list(found)
+    return found.learned.leftovers
 
 
 def leftovers(root: Path) -> list[Path]:
@@ -157,7 +167,7 @@ def test_a_walk_that_is_given_up_closes_what_it_opened(opened: Open, root: Path)
     walk = store.scan()
     next(walk)
     next(walk)
-    walk.close()  # type: ignore[attr-defined]
+    walk.close()
 
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
@@ -661,7 +671,7 @@ def test_an_empty_trash_leaves_no_directory(opened: Open, root: Path) -> None:
     opened().prune(NOW)
 
 
-def test_make_room_gives_up_the_trash(opened: Open, root: Path) -> None:
+def test_freeing_space_removes_the_trash(opened: Open, root: Path) -> None:
     """All of it goes, once; then there is none to give up."""
     fill_trash(root, named(timedelta(0)), named(timedelta(days=30)))
     write(root, {"a": b""})
@@ -698,10 +708,10 @@ def test_the_trash_never_leads_out_of_the_directory(
     assert (root / "y").read_bytes() == b"2"
 
 
-# --- sweeping ---
+# --- leftovers ---
 
 
-def test_only_the_agent_s_own_temporaries_are_swept(
+def test_only_the_agent_s_own_temporaries_are_removed(
     opened: Open, root: Path, outside: Path
 ) -> None:
     """What a killed pass left goes; a link, FIFO or directory of such a name is nobody's temporary file."""
@@ -710,10 +720,10 @@ def test_only_the_agent_s_own_temporaries_are_swept(
     os.mkfifo(root / ".s32s-tmp.fifo")
     before = canary(outside)
     store = opened()
-    scan(store)
+    found = met(store)
     (root / "d/.s32s-tmp.2").unlink()  # gone already is as good
 
-    assert (store.remove_leftovers(), store.remove_leftovers()) == ({}, {})
+    assert [store.remove_leftovers(found) for _ in range(2)] == [{}, {}]
     assert set(snapshot(root)) == {
         "d",
         "d/s32s-tmp.3",
@@ -735,7 +745,7 @@ def test_temporaries_of_another_user_are_left(root: Path) -> None:
         "os.setegid(65534); os.seteuid(65534);"
         "store = LocalTarget(tree, types.SimpleNamespace(rows=tuple), LocalOptions('r'));"
         "open('.s32s-tmp.own', 'w').close();"
-        "list(store.scan()); print(store.remove_leftovers())"
+        "scan = store.scan(); list(scan); print(store.remove_leftovers(scan.learned.leftovers))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, root],
@@ -793,7 +803,7 @@ def test_a_blocked_entry_that_is_given_up_leaves_nothing(opened: Open, root: Pat
     assert leftovers(root) == []
     (shown,) = store.publish([store.put(copy, Bytes((b"new",)))])
 
-    assert "stands in the way" in str(shown.error)
+    assert "blocked by an existing link, file or directory" in str(shown.error)
     assert snapshot(root) == {"place": b"precious"}
 
 
@@ -833,11 +843,11 @@ def test_a_link_in_a_directory_s_place_is_never_followed(
     store = opened()
     for key in ("d/a", "d/new", "d/d/b", "e/d/b", "d/deep/new/x", "d/new/"):
         entry = entry_of(key, b"")
-        with pytest.raises(EntryError, match="stands in the way"):
+        with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
             store.put(Copy(entry, Why.NEW), Bytes((b"",)))
-        with pytest.raises(EntryError, match="stands in the way"):
+        with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
             store.delete(entry)
-    with pytest.raises(EntryError, match="stands in the way"):
+    with pytest.raises(EntryError, match="blocked by an existing link, file or directory"):
         store.delete(Entry("d/", kind=Kind.DIRECTORY))
 
     assert canary(outside) == before
@@ -863,7 +873,9 @@ def test_a_directory_in_a_file_s_place_is_an_entry_s_failure(opened: Open, root:
 def test_a_file_in_a_directory_s_place_is_an_entry_s_failure(opened: Open, root: Path) -> None:
     """What needs a directory where there is a file fails, and the file stays."""
     write(root, {"a": b"precious"})
-    with pytest.raises(EntryError, match='"a/b": a link, file or directory'):
+    with pytest.raises(
+        EntryError, match='"a/b": blocked by an existing link, file or directory'
+    ):
         opened().put(copy_of("a/b"), Bytes((b"",)))
 
     assert snapshot(root) == {"a": b"precious"}
@@ -1038,13 +1050,13 @@ def test_a_directory_swapped_for_a_link_never_leads_out(
             shown = list(store.publish(staged))
             failures += [each.error for each in shown if each.error]
             done += len(shown)
-            list(store.scan())
+            found = met(store)
             for key in ("d/a", "d/d/b", f"d/n{number}", f"d/new{number}/x", f"d/new{number}/"):
                 try:
                     store.delete(entry_of(key, b"evil"))
                 except (EntryError, DirectoryError) as error:
                     failures.append(error)
-            store.remove_leftovers()
+            store.remove_leftovers(found)
 
     assert canary(outside) == before
     assert failures
@@ -1093,11 +1105,11 @@ def test_a_worker_that_comes_late_writes_nowhere(root: Path) -> None:
         (errno.ENAMETOOLONG, DirectoryError, "file system"),
     ],
 )
-def test_what_the_system_says_is_translated(
+def test_what_the_system_says_is_translate(
     number: int, kind: type[AgentError], remedy: str
 ) -> None:
     """Each error number means trouble with one entry, with the directory, or with the disk."""
-    error = translated(OSError(number, os.strerror(number)), "k")
+    error = translate(OSError(number, os.strerror(number)), "k")
 
     assert type(error) is kind
     assert remedy in error.remedy
@@ -1125,8 +1137,7 @@ def test_a_temporary_that_cannot_be_removed_is_told(opened: Open, root: Path) ->
     write(root, {".s32s-tmp.1": b"fixed", ".s32s-tmp.2": b"x", "d/.s32s-tmp.3": b"x"})
     with immutable(root / ".s32s-tmp.1"):
         store = opened()
-        scan(store)
-        hindered = store.remove_leftovers()
+        hindered = store.remove_leftovers(met(store))
 
     assert [(place, type(error)) for place, error in hindered.items()] == [
         (".s32s-tmp.1", DirectoryError)
@@ -1152,8 +1163,8 @@ def test_the_disk_begins_with_a_large_file_before_its_end(
     """In whatever order the ranges come; and only where a sync will wait for it."""
     begun: list[range] = []
     monkeypatch.setattr(
-        tree_module,
-        "start_writing",
+        files,
+        "start_writeback",
         lambda _, position, size: begun.append(range(position, position + size)),
     )
     length = 8 << 20

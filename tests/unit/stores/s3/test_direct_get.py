@@ -15,7 +15,7 @@ from s32s_agent.config.settings import S3Settings
 from s32s_agent.model import Location
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.direct_get import Address, PlainRequests, address
-from s32s_agent.stores.s3.source import S3Store
+from s32s_agent.stores.s3.source import S3Source
 
 LIMIT = 1 << 20
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -253,7 +253,7 @@ def test_a_bucket_that_plain_requests_cannot_list_is_left_to_boto3_at_once(
     settings = S3Settings(
         endpoint_url=server.endpoint_url, region="us-east-1", addressing_style="path"
     )
-    store = S3Store(Connection(settings, 8), Location(server.bucket, "data"))
+    store = S3Source(Connection(settings, 8), Location(server.bucket, "data"))
 
     listed = [each.key for each in store.scan()]
 

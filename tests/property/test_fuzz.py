@@ -1,7 +1,7 @@
 """Whatever bytes come in, a parser gives a value or its own error; nothing else, and nothing that has no bound.
 
 The corpus is what such inputs look like; every example is one of them, spoilt. To look further, raise the number:
-`FUZZ_EXAMPLES=100000 pytest -n0 tests/fuzz`.
+`FUZZ_EXAMPLES=100000 pytest -n0 tests/property/test_fuzz.py`.
 """
 
 from __future__ import annotations

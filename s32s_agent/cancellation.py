@@ -1,4 +1,8 @@
-"""TODO."""
+"""Cancel work that runs in several threads, and see whether a worker is still alive.
+
+Cancellation is cooperative: whoever works calls `CancelToken.check` between two steps. It knows nothing of threads
+beyond that; `workers` starts and joins them.
+"""
 
 from __future__ import annotations
 
@@ -7,63 +11,64 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from s32s_agent.errors import Stopped
+from s32s_agent.errors import Cancelled
 
 STALLED_SECONDS = 1800.0
 """How long a worker may show no life. Eight MiB, the most that goes in one request, pass at 5 kB a second meanwhile."""
 
+_SLEEP_SECONDS = 0.2
+"""How long a sleeper takes at most to notice a cancellation."""
 
-def nothing() -> None:
-    """Do nothing, where a callback is wanted and nobody listens."""
 
-
-class Stop:
-    """Asks workers to end soon; thread-safe.
+class CancelToken:
+    """Ask workers to end soon; thread-safe.
 
     Args:
-        parent: whoever asks the parent asks this one too.
-        stalled_seconds: how long a worker may show no life; as for the parent, where there is one.
+        parent: cancelling the parent cancels this token too, not the other way round.
+        stalled_seconds: how long a worker may show no life; the parent's, where there is one.
     """
 
     def __init__(
-        self, parent: Stop | None = None, stalled_seconds: float = STALLED_SECONDS
+        self, parent: CancelToken | None = None, stalled_seconds: float = STALLED_SECONDS
     ) -> None:
         self._event = threading.Event()
         self._parent = parent
         self.stalled_seconds: float = parent.stalled_seconds if parent else stalled_seconds
-        self._reason: Stopped | None = None
+        self._reason: Cancelled | None = None
 
-    def set(self, reason: Stopped | None = None) -> None:
-        """Ask; the first reason is the one that `check` raises."""
+    def cancel(self, reason: Cancelled | None = None) -> None:
+        """Cancel the work; the first reason stays."""
         self._reason = self._reason or reason
         self._event.set()
 
-    def reason(self) -> Stopped:
-        """Give the reason why somebody asked."""
-        if self._reason is None and self._parent is not None:
-            return self._parent.reason()
-        return self._reason or Stopped("the pass is ending")
+    @property
+    def cancelled(self) -> bool:
+        """Whether this token or one above it was cancelled."""
+        return self._event.is_set() or (self._parent is not None and self._parent.cancelled)
 
-    def asked(self) -> bool:
-        """Tell whether somebody asked."""
-        return self._event.is_set() or (self._parent is not None and self._parent.asked())
+    @property
+    def reason(self) -> Cancelled:
+        """What `check` raises."""
+        if self._reason is None and self._parent is not None:
+            return self._parent.reason
+        return self._reason or Cancelled("the run is ending")
 
     def check(self) -> None:
-        """Raise the reason, a `Stopped`, when asked; and show that the caller's thread goes on."""
+        """Raise the reason, a `Cancelled`, once the work is cancelled; and show that the caller's thread is alive."""
         show_life()
-        if self.asked():
-            raise self.reason()
+        if self.cancelled:
+            raise self.reason
 
     def sleep(self, seconds: float) -> None:
-        """Sleep in small pieces.
+        """Sleep, in small pieces.
 
         Raises:
-            Stopped: somebody asked meanwhile.
+            Cancelled: the work was cancelled meanwhile.
         """
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.check()
-            time.sleep(min(left, 0.2))
+            time.sleep(min(left, _SLEEP_SECONDS))
 
 
 class _Life(threading.local):

@@ -15,23 +15,23 @@ from s32s_agent import __version__
 from s32s_agent.commands import watching
 from s32s_agent.config.config_file import parse
 from s32s_agent.config.settings import Settings
-from s32s_agent.errors import AgentError, ConfigError
+from s32s_agent.errors import AgentError, Cancelled, ConfigError
 from s32s_agent.run.report import one_code
 from s32s_agent.state.files import read_file
 from s32s_agent.text import printable
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.s3.clients import Patience
+    from s32s_agent.stores.s3.clients import Timeouts
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
 
 
-def main(arguments: Sequence[str] | None = None, patience: Patience | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, timeouts: Timeouts | None = None) -> int:
     """Run the program and give its exit status.
 
     Args:
         arguments: those of the command line when left out.
-        patience: how long a pass waits for S3; what users have when left out.
+        timeouts: how long a pass waits for S3; what users have when left out.
     """
     parser = make_parser()
     options = parser.parse_args(arguments)
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None, patience: Patience | None = Non
         _demand_trust(options.config, settings)
         if options.check:
             return _check(settings, options.config)
-        return _once(settings, options, patience)
-    except AgentError as error:
+        return _once(settings, options, timeouts)
+    except (AgentError, Cancelled) as error:
         _complain(error)
         return error.exit_status
     except BrokenPipeError:
@@ -200,7 +200,7 @@ def _demand_trust(config: str, settings: Settings) -> None:
         ownership.require_trusted_aws_files(settings.s3.ca_bundle, os.environ)
 
 
-def _complain(error: AgentError) -> None:
+def _complain(error: AgentError | Cancelled) -> None:
     """Write an error for a person to standard error, with what can be done about it."""
     lines = [f"s32s-agent: {printable(str(error))}"]
     if error.remedy:
@@ -236,8 +236,8 @@ def _check(settings: Settings, config: str) -> int:
 # --- --once ---
 
 
-def _once(settings: Settings, options: argparse.Namespace, patience: Patience | None) -> int:
+def _once(settings: Settings, options: argparse.Namespace, timeouts: Timeouts | None) -> int:
     from s32s_agent.commands.once import once  # noqa: PLC0415 (the others need no log)
-    from s32s_agent.stores.s3.clients import PATIENCE  # noqa: PLC0415
+    from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS  # noqa: PLC0415
 
-    return once(settings, options, patience or PATIENCE)
+    return once(settings, options, timeouts or DEFAULT_TIMEOUTS)

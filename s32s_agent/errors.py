@@ -13,14 +13,15 @@
     ├── AccessDenied              77         credentials missing, expired or denied
     ├── ConfigError               78         the config file
     ├── HookError                 1          a command of `hooks` failed
-    ├── EntryError                1          one entry could not be mirrored
-    │   ├── IntegrityError                   bytes that are not what the ETag or length promised
-    │   ├── SourceChanged                    another version than the listed one
-    │   ├── Blocked                          what is in its place stays; the status of what that is due to
-    │   └── EntryUnreadable                  there, but not to be had (archived, special file)
-    └── Stopped                   1          the pass ended early
-        ├── Interrupted           130, 143   SIGINT, SIGTERM
-        └── TimeIsUp                         run_timeout
+    └── EntryError                1          one entry could not be mirrored
+        ├── IntegrityError                   bytes that are not what the ETag or length promised
+        ├── SourceChanged                    another version than the listed one
+        ├── Blocked                          what is in its place stays; the status of what that is due to
+        └── EntryUnreadable                  there, but not to be had (archived, special file)
+
+    Cancelled                     1          the run ended early; no Exception, so that no handler swallows it
+    ├── Interrupted               130, 143   SIGINT, SIGTERM
+    └── RunTimedOut                          run_timeout
 
 Names end in "Error" unless they name a state. Messages: the subject first, then the fact, then
 what was expected; the command line adds the remedy. Never a credential.
@@ -36,11 +37,11 @@ _SQLITE_FULL = 13
 """https://sqlite.org/rescode.html#full; `sqlite3` itself takes a while to import."""
 
 
-class AgentError(Exception):
-    """The base of everything that this package raises on purpose."""
+class Reported(BaseException):
+    """What the package raises on purpose: exceptions that know their exit status and how the log shows them."""
 
     exit_status = 1
-    """What the process exits with when this alone went wrong."""
+    """The exit status of the process when this is all that went wrong."""
     cause = "partial"
     """The name of that status, for logs."""
     remedy = ""
@@ -52,9 +53,13 @@ class AgentError(Exception):
             self.remedy = remedy
 
     def fields(self) -> dict[str, str]:
-        """Give the error as a log event tells it; `remedy` only where there is one."""
+        """Return the fields of a log event about it; `remedy` only where there is one."""
         remedy = {"remedy": self.remedy} if self.remedy else {}
         return {"error": str(self), "cause": self.cause, **remedy}
+
+
+class AgentError(Reported, Exception):
+    """The base of every error of this package."""
 
 
 class UsageError(AgentError):
@@ -201,15 +206,19 @@ class EntryUnreadable(EntryError):
     """The entry is there but cannot be read now; its copy at the target stays."""
 
 
-class Stopped(AgentError):
-    """The pass ended before its work did; what was done is whole, and the next pass goes on."""
+class Cancelled(Reported):
+    """The run has to end before its work is done.
+
+    As `asyncio.CancelledError` it is no Exception: whoever handles failures, of whatever kind, cannot swallow it. What
+    was done is whole, and the next run resumes there.
+    """
 
     cause = "stopped"
-    remedy = "the next pass goes on where this one ended"
+    remedy = "the next run resumes where this one stopped"
 
 
-class Interrupted(Stopped):
-    """A signal asked the pass to end.
+class Interrupted(Cancelled):
+    """A signal asked the run to end.
 
     Args:
         signal_number: 2 or 15; the exit status is 128 more.
@@ -220,8 +229,8 @@ class Interrupted(Stopped):
         self.exit_status = 128 + signal_number
 
 
-class TimeIsUp(Stopped):
+class RunTimedOut(Cancelled):
     """`run_timeout` ran out."""
 
     cause = "timeout"
-    remedy = "raise run_timeout, or let the next pass go on"
+    remedy = "raise run_timeout, or let the next run resume"

@@ -1,4 +1,4 @@
-"""What ends a pass from outside: signals and the deadline, as exceptions."""
+"""Turn what ends a run from outside, signals and the deadline, into exceptions."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-from s32s_agent.errors import Interrupted, Stopped, TimeIsUp
+from s32s_agent.errors import Cancelled, Interrupted, RunTimedOut
 
 
 class Signals:
-    """Turn SIGINT, SIGTERM and the alarm of `run_timeout` into exceptions, once; a second signal ends the process.
+    """Raise `Interrupted` in the main thread for the first SIGINT or SIGTERM; a second one ends the process.
 
     Args:
-        first: called with the exception before it is raised, since a library may swallow it.
+        first: called with the exception before it is raised: it may be raised where Python lets none out, and the
+            workers do not see it.
         last: called before the process ends itself.
     """
 
-    def __init__(self, first: Callable[[Stopped], None], last: Callable[[], None]) -> None:
+    def __init__(self, first: Callable[[Cancelled], None], last: Callable[[], None]) -> None:
         self._first = first
         self._last = last
         self._received = False
         self._resting = False
 
     def install(self) -> None:
-        """Take the signals over."""
+        """Handle the signals from here on."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
         sys.unraisablehook = _unraisable
 
     def rest(self) -> None:
-        """Raise nothing any more: what is left to do is short, and the exit status is settled."""
+        """Stop raising: what is left to do is short, and the exit status is settled."""
         self._resting = True
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
@@ -49,40 +50,37 @@ class Signals:
 
 
 def _unraisable(found: sys.UnraisableHookArgs) -> None:
-    """Say nothing of our own exception where none can be raised, as in a callback of `weakref`: it was told before."""
-    if not isinstance(found.exc_value, Stopped):
+    """Hide a cancellation where nothing can be raised, as in a callback of `weakref`: `first` has it already."""
+    if not isinstance(found.exc_value, Cancelled):
         sys.__unraisablehook__(found)
 
 
 @contextlib.contextmanager
 def unmasked() -> Iterator[None]:
-    """Raise our own exception again where a library has made another one of it.
-
-    `Thread.start` makes KeyError of what is raised in it when the new thread is quick.
-    """
+    """Raise the cancellation again where a library made an error of it: one that fails while it cleans up, for one."""
     try:
         yield
     except Exception as error:
-        stopped = _stopped_behind(error)
-        if stopped is None or stopped is error:
+        cancellation = _cancellation_behind(error)
+        if cancellation is None:
             raise
-        raise stopped from None
+        raise cancellation from None
 
 
-def _stopped_behind(error: BaseException) -> Stopped | None:
-    """Find the first of our own in what was being handled when an exception was raised, which never goes in circles."""
+def _cancellation_behind(error: BaseException) -> Cancelled | None:
+    """Return the first cancellation that was being handled when an error was raised; the chain never is a circle."""
     each: BaseException | None = error
-    while each is not None and not isinstance(each, Stopped):
+    while each is not None and not isinstance(each, Cancelled):
         each = each.__context__
     return each
 
 
 @contextlib.contextmanager
-def deadline(seconds: float | None, first: Callable[[Stopped], None]) -> Iterator[None]:
-    """Raise `TimeIsUp` in this thread after some seconds."""
+def deadline(seconds: float | None, first: Callable[[Cancelled], None]) -> Iterator[None]:
+    """Raise `RunTimedOut` in the main thread after some seconds; None is no limit."""
 
     def ring(_number: int, _frame: FrameType | None) -> NoReturn:
-        reason = TimeIsUp(f"sync.run_timeout of {seconds:g} seconds is up")
+        reason = RunTimedOut(f"sync.run_timeout of {seconds:g} seconds is up")
         first(reason)
         raise reason
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from s32s_agent.cancellation import Stop, _life, _Worker, show_life
-from s32s_agent.errors import StoreUnavailable
+from s32s_agent.cancellation import CancelToken, _life, _Worker, show_life
+from s32s_agent.errors import Cancelled, StoreUnavailable
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,19 +64,19 @@ class Answer(Generic[R]):
         return cast("R", self._result)
 
 
-def in_background(function: Callable[[], R], stop: Stop, seconds: float) -> R:
+def in_background(function: Callable[[], R], cancel_token: CancelToken, seconds: float) -> R:
     """Call a function in a thread, so that waiting for it can end early; then the thread is left alone.
 
     Raises:
-        Stopped: somebody asked.
+        Cancelled: the work was cancelled meanwhile.
         TimeoutError: it took longer than that.
     """
     answer = Answer(function)
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        stop.check()
+        cancel_token.check()
         if answer.wait(min(left, IDLE_SECONDS)):
-            stop.check()
+            cancel_token.check()
             return answer.result()
     raise TimeoutError
 
@@ -133,46 +133,52 @@ def in_parallel(
     function: Callable[[T], R],
     items: Iterable[T],
     workers: int,
-    stop: Stop,
+    cancel_token: CancelToken,
     idle: Callable[[], None] | None = None,
     spare: Callable[[int], int] = _none,
 ) -> Generator[tuple[T, R | Exception], None, None]:
     """Apply a function to each item in threads and yield the results as they come, exceptions as values.
 
     The items are taken one at a time, by whichever thread is free; what taking them raises, the iterator raises.
-    Closing the iterator early asks the workers to stop, and waits for them. They are daemons, so that one that hangs in
+    Closing the iterator early cancels the token, and waits for the workers. They are daemons, so that one that hangs in
     a system call cannot keep an interrupted process alive.
 
     Args:
-        function: called in the threads.
+        function: called in the threads. A cancellation that it raises is no value: it cancels the token.
         items: taken in the threads.
         workers: how many threads.
-        stop: ends the threads when asked.
+        cancel_token: ends the threads when it is cancelled.
         idle: called in the caller's thread, some times a second, while there is no result.
         spare: called in the caller's thread after each result with the number of threads, until one has ended; says
             how many more may start.
 
     Raises:
+        Cancelled: the token was cancelled, and items may be left. What was done until then has been yielded.
         StoreUnavailable: a thread has shown no life for too long.
     """
-    results = in_parallel_or_idle(function, items, workers, stop, spare)
+    results = in_parallel_or_idle(function, items, workers, cancel_token, spare)
     with contextlib.closing(results):
         for result in results:
             if result is not None:
                 yield result
             elif idle:
                 idle()
+    # Whoever reads to the end may rely on all of it.
+    cancel_token.check()
 
 
 def in_parallel_or_idle(
     function: Callable[[T], R],
     items: Iterable[T],
     workers: int,
-    stop: Stop,
+    cancel_token: CancelToken,
     spare: Callable[[int], int] = _none,
 ) -> Generator[tuple[T, R | Exception] | None, None, None]:
-    """Do what `in_parallel` does, and yield None some times a second while there is no result."""
-    pool = _Pool(function, items, stop)
+    """Do what `in_parallel` does, but yield None some times a second while there is no result, and end when cancelled.
+
+    The caller checks the token after the last result.
+    """
+    pool = _Pool(function, items, cancel_token)
     threads: list[threading.Thread] = []
 
     def start(count: int) -> None:
@@ -199,9 +205,9 @@ def in_parallel_or_idle(
                 running += more
             yield result
     finally:
-        interrupted = stop.asked() or pool.stalled
+        interrupted = cancel_token.cancelled or pool.stalled
         if running:
-            stop.set()
+            cancel_token.cancel()
         for thread in threads:
             thread.join(INTERRUPTED_SECONDS / len(threads) if interrupted else None)
 
@@ -209,11 +215,13 @@ def in_parallel_or_idle(
 class _Pool(Generic[T, R]):
     """What the threads share."""
 
-    def __init__(self, function: Callable[[T], R], items: Iterable[T], stop: Stop) -> None:
+    def __init__(
+        self, function: Callable[[T], R], items: Iterable[T], cancel_token: CancelToken
+    ) -> None:
         self._function = function
         self._items = iter(items)
         self._lock = threading.Lock()
-        self._stop = stop
+        self._cancel_token = cancel_token
         self._workers: list[_Worker] = []
         self.stalled = False
         """A thread hangs; waiting for its end would hang too."""
@@ -226,7 +234,7 @@ class _Pool(Generic[T, R]):
         _life.worker = worker = _Worker()
         self._workers.append(worker)
         try:
-            while not self._stop.asked():
+            while not self._cancel_token.cancelled:
                 with self._lock:
                     worker.seen, worker.busy = time.monotonic(), True
                     item = next(self._items)
@@ -236,6 +244,8 @@ class _Pool(Generic[T, R]):
                 self._results.put((item, result))
         except StopIteration:
             pass
+        except Cancelled as reason:
+            self._cancel_token.cancel(reason)
         except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
             # A panic in obstore is no Exception; without a word the caller would wait for ever.
             self._results.put(_Broken(error))
@@ -267,7 +277,7 @@ class _Pool(Generic[T, R]):
     def _see_life(self) -> None:
         """Show that whoever waits for these threads goes on, as long as they all do."""
         show_life()
-        limit = self._stop.stalled_seconds
+        limit = self._cancel_token.stalled_seconds
         oldest = time.monotonic() - limit
         if any(worker.busy and worker.seen < oldest for worker in tuple(self._workers)):
             self.stalled = True

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import LogSettings, Settings
-from s32s_agent.errors import DirectoryError, LockHeld, Stopped
+from s32s_agent.errors import Cancelled, DirectoryError, LockHeld
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.monitoring import last_run
 from s32s_agent.output import logs, sd_notify
@@ -25,16 +25,16 @@ from s32s_agent.run.mapping_run import Options
 from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, new_run_id, require_trusted_state
 from s32s_agent.signals import Signals
 from s32s_agent.state import files, lock
-from s32s_agent.stores.s3.clients import Patience
+from s32s_agent.stores.s3.clients import Timeouts
 
 
-def once(settings: Settings, options: argparse.Namespace, patience: Patience) -> int:
+def once(settings: Settings, options: argparse.Namespace, timeouts: Timeouts) -> int:
     """Make one pass, alone and interruptible, and give its exit status.
 
     Args:
         settings: of the config.
         options: of the command line.
-        patience: how long the pass waits for S3.
+        timeouts: how long the pass waits for S3.
 
     Raises:
         UsageError: the command line names what is not there.
@@ -43,8 +43,8 @@ def once(settings: Settings, options: argparse.Namespace, patience: Patience) ->
         sys.stderr, enabled=not options.quiet, listener=sd_notify.listener(os.environ)
     )
     _open_log(settings.log, options, progress)
-    whole = _new_pass(settings, options, progress, patience)
-    signals = Signals(whole.stop.set, whole.hooks.kill)
+    whole = _new_pass(settings, options, progress, timeouts)
+    signals = Signals(whole.cancel_token.cancel, whole.hooks.kill)
     signals.install()
     _raise_file_limit()
     run = Run(whole, settings, signals.rest)
@@ -60,7 +60,7 @@ def once(settings: Settings, options: argparse.Namespace, patience: Patience) ->
     except LockHeld as error:
         whole.log.warning("run.skipped", **error.fields())
         return error.exit_status
-    except Stopped as error:  # before the pass began: there is nothing else to tell
+    except Cancelled as error:  # before the pass began: there is nothing else to tell
         whole.log.error("run.failed", **error.fields())  # noqa: TRY400 (somebody has asked for it)
         return error.exit_status
     except DirectoryError as error:
@@ -79,7 +79,7 @@ def _open_log(settings: LogSettings, options: argparse.Namespace, progress: Prog
 
 
 def _new_pass(
-    settings: Settings, options: argparse.Namespace, progress: Progress, patience: Patience
+    settings: Settings, options: argparse.Namespace, progress: Progress, timeouts: Timeouts
 ) -> Pass:
     run_id = new_run_id(datetime.now(UTC))
     return Pass(
@@ -94,9 +94,9 @@ def _new_pass(
         run_id,
         logs.bind(run_id),
         progress,
-        stop=Stop(stalled_seconds=patience.stalled_seconds),
+        cancel_token=CancelToken(stalled_seconds=timeouts.stalled_seconds),
         show_plan=_plan_printer(settings),
-        patience=patience,
+        timeouts=timeouts,
     )
 
 

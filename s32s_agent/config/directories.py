@@ -1,7 +1,7 @@
-"""Decide, on the real file system, whether a local directory may be mirrored.
+"""Decide, on the real file system, whether a local directory may be mirrored. Changes nothing.
 
-`maps.py` has judged the text; here symbolic links are resolved, so that no map leads out of the roots through one.
-Changes nothing.
+`map_file.py` has checked the text; here symbolic links are resolved, so that no map leads out of the roots through
+one.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from s32s_agent.config.values import capped
 from s32s_agent.errors import MapError
 from s32s_agent.model import Mapping
 
-_LOOKS = 100
-"""How often a path is resolved on which links come and go."""
+_ATTEMPTS = 100
+"""How often a path is resolved while its links change."""
 _MAX_LINKS = 40
 """As many as Linux follows on one path."""
 
@@ -33,28 +33,29 @@ def resolve_links(directory: str) -> str:
     """Resolve every symbolic link of a path, whether or not its end exists, in normal form.
 
     Raises:
-        MapError: somebody exchanges links on the way all the time.
+        MapError: its links change all the time.
     """
-    for _ in range(_LOOKS):
-        # `realpath` looks whether a name is a link, and then reads it: by then it may be none any more.
+    for _ in range(_ATTEMPTS):
+        # `realpath` checks that a name is a link, and then reads it: another process may have replaced it in between.
         with contextlib.suppress(OSError):
             return Path(os.path.realpath(directory)).as_posix()
-    raise MapError(f'"{directory}"', ["it led elsewhere whenever it was looked at"])
+    problem = "its symbolic links kept changing while it was resolved"
+    raise MapError(f'"{directory}"', [problem])
 
 
 def home_directories() -> tuple[str, ...]:
-    """List the home directories that belong to people and to root."""
+    """List the home directories of people and of root."""
     if sys.platform == "win32":
         return (Path.home().as_posix(),)
     import pwd  # noqa: PLC0415 (POSIX only)
 
-    people = range(1000, 60000)  # what login.defs gives to people
+    people = range(1000, 60000)  # the user ids of people in login.defs
     homes = {each.pw_dir for each in pwd.getpwall() if each.pw_uid in people}
     return tuple(sorted({resolve_links(home) for home in homes | {"/root"}} - {"/"}))
 
 
 def aws_files(ca_bundle: str | None, environ: Environment[str, str]) -> list[str]:
-    """List what the AWS chain would believe, whether or not it is there.
+    """List the files that the AWS chain reads, whether or not they exist.
 
     A profile can name a program to run, and a CA bundle says which server is the right one.
     """
@@ -67,11 +68,11 @@ def aws_files(ca_bundle: str | None, environ: Environment[str, str]) -> list[str
     return [os.path.expanduser(file) for file in files if file]  # noqa: PTH111
 
 
-def path_steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every directory and every link on the way to an absolute path, and at last its end.
+def walk_path(path: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield every directory and every link that an absolute path leads through, and last its end.
 
     Raises:
-        OSError: the way leads no further; `filename` says from where.
+        OSError: a part of it is missing or cannot be read; `filename` is that part.
     """
     here, links = "/", 0
     yield here, os.lstat(here)
@@ -98,18 +99,17 @@ def path_steps(path: str) -> Iterator[tuple[str, os.stat_result]]:
 
 
 class ProtectedPaths(NamedTuple):
-    """What no mapping may touch, since it decides what the agent does."""
+    """What no mapping may contain, since it decides what the agent does."""
 
     state_dir: str
     trusted_files: dict[tuple[str, ...], str]
-    """Every directory, by its components, that a file is in which the agent believes or runs: its way, and that file.
-    """
+    """By the components of a directory, a file in it, or below it, that the agent trusts or runs."""
 
 
 def protected_paths(
     settings: Settings, config: str, environ: Environment[str, str]
 ) -> ProtectedPaths:
-    """Find out which directories hold what the agent believes or runs, or a link on the way to it.
+    """Find the directories that hold files which the agent trusts or runs, or links that lead to them.
 
     Args:
         settings: name the state directory and the programs of the hooks.
@@ -123,97 +123,96 @@ def protected_paths(
     files = [config, *aws_files(settings.s3.ca_bundle, environ), *programs]
     trusted_files: dict[tuple[str, ...], str] = {}
     for file in filter(None, files):
-        for place in _way(file):
-            parts = components(place)
+        for path in _paths_through(file):
+            parts = components(path)
             for length in range(1, len(parts)):
                 trusted_files.setdefault(parts[:length], file)
     return ProtectedPaths(settings.state_dir, trusted_files)
 
 
-def _way(file: str) -> set[str]:
-    """Give all that is on the way to a file, as far as it goes, and where it leads."""
-    way = {resolve_links(file)}
+def _paths_through(file: str) -> set[str]:
+    """Return every path that leads to a file, as far as it exists, and the file's real path."""
+    paths = {resolve_links(file)}
     if sys.platform != "win32":
         with contextlib.suppress(OSError):
-            way.update(place for place, _ in path_steps(os.path.join(os.getcwd(), file)))  # noqa: PTH109, PTH118
-    return way
+            paths.update(path for path, _ in walk_path(os.path.join(os.getcwd(), file)))  # noqa: PTH109, PTH118
+    return paths
 
 
 def check_directory(
-    mapping: Mapping, roots: Collection[str], homes: Collection[str], own: ProtectedPaths
+    mapping: Mapping, roots: Collection[str], homes: Collection[str], protected: ProtectedPaths
 ) -> str:
-    """Resolve a mapping's directory and give it, when it may be mirrored.
+    """Resolve a mapping's directory, and return it when it may be mirrored.
 
     Raises:
-        MapError: it leads outside the roots, or through somebody else's link, is a system directory, or holds what
-            the agent believes or runs.
+        MapError: it leads outside the roots or through another user's link, is a system directory, or contains what
+            the agent trusts or runs.
     """
-    resolved, state = resolve_links(mapping.directory), resolve_links(own.state_dir)
+    resolved, state = resolve_links(mapping.directory), resolve_links(protected.state_dir)
     problems = []
     if not any(is_inside(resolved, resolve_links(root)) for root in roots):
         problems.append(f'"{resolved}" is outside roots')
     if is_system_directory(resolved, homes):
-        problems.append(f'"{resolved}" is a system directory or a home')
+        problems.append(f'"{resolved}" is a system directory or a home directory')
     if is_inside(resolved, state) or is_inside(state, resolved):
         problems.append(f'"{resolved}" overlaps state_dir')
-    if file := own.trusted_files.get(components(resolved)):
+    if file := protected.trusted_files.get(components(resolved)):
         problems.append(
-            f'in "{resolved}" is "{file}", or would be, which the agent believes or runs'
+            f'"{resolved}" contains the path "{file}", which the agent trusts or runs'
         )
-    if problem := _led_astray(mapping.directory, resolved):
+    if problem := _untrusted_link(mapping.directory, resolved):
         problems.append(problem)
     if problems:
         raise MapError(f'mapping "{mapping.name}": "{mapping.directory}"', problems)
     return resolved
 
 
-def _led_astray(directory: str, resolved: str) -> str:
-    """Say which link of somebody else leads to a directory, "" when none does.
+def _untrusted_link(directory: str, resolved: str) -> str:
+    """Return which link of another user a directory leads through, "" when none.
 
-    Its owner could lead the agent into the directory of another mapping today, and elsewhere tomorrow.
+    The link's owner could point it at another mapping's directory, and elsewhere tomorrow.
     """
     if sys.platform == "win32":
         return ""
     end = "/"
     try:
-        for end, status in path_steps(directory):
+        for end, status in walk_path(directory):
             is_link = stat.S_ISLNK(status.st_mode)
             if is_link and status.st_uid not in (0, os.geteuid()):
-                owner = f"user {status.st_uid}"
-                return (
-                    f'"{end}" is a link of {owner}, expected one of the agent\'s user or root'
-                )
+                fact = f"is a symbolic link that belongs to user {status.st_uid}"
+                return f'"{end}" {fact}, expected the agent\'s user or root'
     except OSError as error:
-        # What is missing, or may not be looked at, can still be opened or not.
+        # What is missing, or may not be read, can still be opened or not.
         end = error.filename
         if is_inside(resolved, end):
             return ""
-    # What was looked at is what was resolved, or somebody exchanged a link in between.
-    return "" if end == resolved else f'"{directory}" led elsewhere while it was looked at'
+    # What was checked is what was resolved, or another process replaced a link in between.
+    changed = f'"{directory}": its symbolic links changed while it was checked'
+    return "" if end == resolved else changed
 
 
-def find_overlaps(places: Sequence[tuple[Mapping, str]]) -> dict[str, MapError]:
-    """Find mappings whose directories are one or nested once their links are resolved; give an error for each."""
+def find_overlaps(directories: Sequence[tuple[Mapping, str]]) -> dict[str, MapError]:
+    """Find mappings whose resolved directories are equal or nested; return an error for each, by its name."""
     found: dict[str, list[str]] = {}
 
-    def note(mapping: Mapping, place: str, other: Mapping) -> None:
-        problem = f'"{place}" is the directory of "{other.name}", or one is inside the other'
+    def note(mapping: Mapping, directory: str, other: Mapping) -> None:
+        problem = f'"{directory}" is, contains or is inside the directory of "{other.name}"'
         found.setdefault(mapping.name, []).append(problem)
 
-    placed = sorted(
-        ((components(place), mapping, place) for mapping, place in places),
+    ordered = sorted(
+        ((components(directory), mapping, directory) for mapping, directory in directories),
         key=lambda each: (each[0], each[1].name),
     )
     around: list[tuple[tuple[str, ...], Mapping, str]] = []
-    # In this order whatever is inside a place follows it directly.
-    for parts, mapping, place in placed:
+    # In this order whatever is inside a directory follows it directly.
+    for parts, mapping, directory in ordered:
         while around and parts[: len(around[-1][0])] != around[-1][0]:
             around.pop()
         if around:
-            _, outer, elsewhere = around[-1]
-            note(mapping, place, outer)
-            note(outer, elsewhere, mapping)
-        around.append((parts, mapping, place))
+            _, outer, outer_directory = around[-1]
+            note(mapping, directory, outer)
+            note(outer, outer_directory, mapping)
+        around.append((parts, mapping, directory))
     return {
         name: MapError(f'mapping "{name}"', capped(problems))
         for name, problems in found.items()

@@ -1,7 +1,6 @@
-"""Where things are: places in S3 and local directories, as text, in one normal form.
+"""The syntax of locations: prefixes in S3, URLs and local directories, each in one normal form.
 
-Decides from the text alone and asks no file system, so a symbolic link is not seen through here: whoever opens a
-directory holds it to what was decided.
+Decides from the text alone: symbolic links are resolved and checked in `directories.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from s32s_agent.model import Location
 from s32s_agent.text import has_control_characters
 
 MAX_PREFIX = 1000
-"""Bytes of UTF-8. A key has at most 1024, and something must be left for what is below the prefix."""
+"""Bytes of UTF-8. A key has at most 1024, and the rest is for the names below the prefix."""
 
-# 3 to 63 of [a-z0-9.-] today; buckets from before 2018 in us-east-1, and some other stores, go further.
+# 3 to 63 of [a-z0-9.-] today; buckets from before 2018 in us-east-1, and some other stores, allow more.
 BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}"
 _BUCKET = re.compile(BUCKET)
 _BUCKET_ARN = re.compile(r"arn:aws[a-z-]*:s3:::")
@@ -30,7 +29,7 @@ _ACCESS_POINT = re.compile(
     r"accesspoint[/:][A-Za-z0-9.-]{1,63}(?=/|$)"
 )
 
-# Only what every reader of URLs understands alike: no backslash, no @, no blank.
+# Only what every parser of URLs reads in the same way: no backslash, no @, no blank.
 URL = r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?"
 _URL = re.compile(URL)
 _PING_URL = re.compile(
@@ -51,7 +50,7 @@ def parse_location(text: str) -> Location:
     A slash at the end changes nothing.
 
     Raises:
-        ValueError: it names no bucket, or a prefix that no directory can stand for.
+        ValueError: it names no bucket, or a prefix that cannot be a directory.
     """
     if has_control_characters(text):
         raise ValueError("expected bucket/prefix without control characters")
@@ -73,7 +72,7 @@ def _split(text: str) -> tuple[str, str]:
             "expected one bucket: a multi-region access point needs another signature"
         )
     if point:
-        # One spelling, so that equal places compare equal.
+        # One spelling, so that equal locations compare equal.
         bucket = re.sub(r"(accesspoint|outpost):", r"\1/", point.group())
         bucket = re.sub(r"(outpost/[^/:]+):", r"\1/", bucket)
         return bucket, text[point.end() + 1 :]
@@ -93,11 +92,11 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def normal_endpoint(text: str, *, allow_http: bool) -> str:
-    """Check the URL of an S3 service, and take a slash from its end.
+    """Check the URL of an S3 service, and remove a slash from its end.
 
     Raises:
-        ValueError: it is not one, says more than where the service is, or would send credentials and data over a
-            network in the clear. The message does not repeat it: a URL can hold a password.
+        ValueError: it is not one, contains more than host and port, or would send credentials and data unencrypted
+            over a network. The message does not repeat it: a URL can hold a password.
     """
     if not _URL.fullmatch(text):
         raise ValueError(
@@ -120,7 +119,7 @@ def normal_endpoint(text: str, *, allow_http: bool) -> str:
 
 
 def normal_ping_url(text: str) -> str:
-    """Check a URL that is told of passes, and take a slash from the end of its path.
+    """Check a URL to which runs are reported, and remove a slash from the end of its path.
 
     Raises:
         ValueError: it is not one. The message does not repeat it: whoever knows it can report in this computer's name.
@@ -150,7 +149,7 @@ def normal_directory(text: str, *, windows_ok: bool) -> str:
     With `windows_ok`, `c:\path\dir` is `c:/path/dir`.
 
     Raises:
-        ValueError: it is not absolute, or does not mean exactly what it says (`..`, `~`, `$HOME`).
+        ValueError: it is not absolute, or would have to be expanded (`..`, `~`, `$HOME`).
     """
     if has_control_characters(text):
         raise ValueError("expected an absolute path without control characters")
@@ -172,7 +171,7 @@ def _normal_windows(text: str) -> str:
     parts = [part for part in re.split(r"[\\/]", text[3:]) if part]
     _refuse_dots(parts)
     if any(_WINDOWS_ILLEGAL.search(part) for part in parts):
-        raise ValueError("expected a path that Windows takes as it is written")
+        raise ValueError("expected a path that Windows does not change")
     return PureWindowsPath(text[:3], *parts).as_posix()
 
 
@@ -188,7 +187,7 @@ def components(directory: str) -> tuple[str, ...]:
 
 
 def is_inside(directory: str, root: str) -> bool:
-    """Whether a directory in normal form is a root or below it.
+    """Return whether a directory in normal form is a root or below it.
 
     By components, because `/dir-evil` begins like `/dir` and is not in it.
     """
@@ -196,7 +195,7 @@ def is_inside(directory: str, root: str) -> bool:
     return components(directory)[: len(top)] == top
 
 
-# Other things live directly in these, which a mirror would delete. Their subdirectories may be mirrored when a root
+# These hold files of other programs, which a mirror would delete. Their subdirectories may be mirrored when a root
 # allows it. /mnt and /media hold the mount points of unrelated disks; /srv is missing because it is made for this.
 _SHARED = frozenset(
     {
@@ -206,7 +205,7 @@ _SHARED = frozenset(
         *("/var/mail", "/var/opt", "/var/run", "/var/spool", "/var/tmp"),  # noqa: S108
     }
 )
-# Nothing in these is ever data. The last one is the agent's own: whoever could write it would choose the roots.
+# These never hold data. The last one is the agent's own: whoever could write it would choose the roots.
 _UNTOUCHABLE = (
     *("/bin", "/boot", "/dev", "/proc", "/sbin", "/sys"),
     *("/lib", "/lib32", "/lib64", "/libx32"),
@@ -223,11 +222,12 @@ _WINDOWS_UNTOUCHABLE = frozenset(
 
 
 def is_system_directory(directory: str, homes: Collection[str]) -> bool:
-    """Whether a mirror must never be let loose on a directory in normal form.
+    """Return whether a directory in normal form must never be mirrored.
 
     Args:
         directory: in normal form.
-        homes: the homes of people (not of services: /var/www is one of those). They, and what contains them, count.
+        homes: the home directories of people (not of services: /var/www is one of those). They, and what contains
+            them, are system directories.
     """
     if any(is_inside(home, directory) for home in homes):
         return True

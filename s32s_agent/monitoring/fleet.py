@@ -16,7 +16,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import Settings
 from s32s_agent.config.values import load_json
 from s32s_agent.errors import AgentError
@@ -167,7 +167,7 @@ def read_fleet(
     def fetch(entry: Entry) -> bytes:
         return _fetch(connection, location, entry)
 
-    for entry, result in in_parallel(fetch, entries, _WORKERS, Stop()):
+    for entry, result in in_parallel(fetch, entries, _WORKERS, CancelToken()):
         name = entry.key.removesuffix(_SUFFIX)
         if isinstance(result, bytes):
             servers.append(read_report(name, result, now, limits))

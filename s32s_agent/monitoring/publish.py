@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent.config.settings import Settings
-from s32s_agent.errors import AgentError, Stopped
+from s32s_agent.errors import AgentError
 from s32s_agent.signals import unmasked
 from s32s_agent.workers import within
 
@@ -40,7 +40,7 @@ class Telling:
         """Tell that a pass begins.
 
         Raises:
-            Stopped: a signal came meanwhile.
+            Cancelled: a signal came meanwhile.
         """
         self._ping("start", document)
 
@@ -85,8 +85,6 @@ def _problem_of(seconds: float, function: Callable[[], None]) -> dict[str, str] 
     try:
         with unmasked():
             within(seconds, function)
-    except Stopped:
-        raise
     except AgentError as error:
         return {"error": str(error), **({"remedy": error.remedy} if error.remedy else {})}
     except TimeoutError as error:

@@ -19,7 +19,6 @@ from typing import Any, TextIO, cast
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
-from s32s_agent.cancellation import nothing
 from s32s_agent.output import journal
 from s32s_agent.text import printable
 
@@ -74,7 +73,7 @@ def configure(
     """
     if level not in LEVELS:
         raise ValueError(f"level: expected one of {', '.join(LEVELS)}, got {level!r}")
-    lines = _Writer(stream, before_line or nothing)
+    lines = _Writer(stream, before_line or (lambda: None))
     log_format = _format(log_format, stream, os.environ)
     if log_format == "journal" and journal.listens(journal_socket):
         writer: _Writer | _JournalWriter = _JournalWriter(journal_socket, lines, stream)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.run.metering import Throttle
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import Source, Target
@@ -20,7 +20,7 @@ class Means:
     index: MappingIndex
     workers: int
     throttle: Throttle
-    stop: Stop
+    cancel_token: CancelToken
     """Of this mapping alone."""
     progress: Callable[[int, int], None]
     """Called with entries and bytes done."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -23,7 +23,6 @@ from s32s_agent.errors import (
     DiskFull,
     EntryUnreadable,
     ListingInconsistent,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import (
@@ -133,7 +132,7 @@ def _still_there(deletes: Iterable[Delete], means: Means) -> str:
     """
     files = [each.entry.key for each in deletes if each.entry.kind is not Kind.DIRECTORY]
     results = in_parallel(
-        means.source.confirm_absent, files, means.workers, means.stop, means.draw
+        means.source.confirm_absent, files, means.workers, means.cancel_token, means.draw
     )
     with contextlib.closing(results):
         for key, absent in results:
@@ -142,7 +141,7 @@ def _still_there(deletes: Iterable[Delete], means: Means) -> str:
                 raise absent
             if not absent:
                 return key
-    means.stop.check()
+    means.cancel_token.check()
     return ""
 
 
@@ -154,13 +153,13 @@ def _delete(deletes: Sequence[Delete], means: Means) -> Iterator[Outcome]:
     try:
         for some, workers in ((files, means.workers), (directories, 1)):
             results = in_parallel(
-                lambda each: means.target.delete(each.entry), some, workers, means.stop
+                lambda each: means.target.delete(each.entry), some, workers, means.cancel_token
             )
             with contextlib.closing(results):
                 for delete, removed in results:
                     yield from _deleted(delete.entry.key, removed, gone)
                     means.progress(1, 0)
-            means.stop.check()
+            means.cancel_token.check()
     finally:
         means.index.forget(gone)
 
@@ -214,7 +213,7 @@ def _copy(plan: Plan, means: Means) -> Iterator[Outcome]:
         free = [copy for copy in plan.copies if not copy.blocked]
         yield from _stage_all(free, batch, means)
         yield from _publish(batch, means)
-    means.stop.check()
+    means.cancel_token.check()
 
 
 def _copy_blocked(
@@ -231,7 +230,7 @@ def _copy_blocked(
     with _discarded_at_last(batch, means):
         if not failures.count:
             yield from failures.counted(_stage_all(early, batch, means))
-            means.stop.check()
+            means.cancel_token.check()
             ready = [*(staged.copy for staged, _ in batch.staged), *late]
         if failures.count:
             yield from _held_back(ready, plan.clears, failures.reason, failures.last)
@@ -248,7 +247,7 @@ def _copy_blocked(
         yield from failures.counted(_stage_all(late, batch, means))
         while batch.staged:
             yield from failures.counted(_publish(batch, means))
-    means.stop.check()
+    means.cancel_token.check()
 
 
 def _must_be_late(copy: Copy, means: Means) -> bool:
@@ -295,7 +294,7 @@ def _clear(clears: Sequence[Delete], means: Means) -> Iterator[Outcome]:
     """Remove what stands in the way, to the last of it, since what takes its place is here already."""
     if not means.target.publishes_on_put:
         means.target.make_durable()
-        means = replace(means, stop=Stop())
+        means = replace(means, cancel_token=CancelToken())
     yield from _delete(clears, means)
 
 
@@ -332,14 +331,12 @@ def _stage_all(copies: Sequence[Copy], batch: _Batch, means: Means) -> Iterator[
     workers = min(means.workers, len(copies))
     most = max(means.workers, min(means.workers * SMALL_AT_ONCE, MOST_THREADS))
     spare = Spare(min(most, len(copies)))
-    results = in_parallel_or_idle(stage, copies, workers, means.stop, spare)
+    results = in_parallel_or_idle(stage, copies, workers, means.cancel_token, spare)
     with contextlib.closing(results):
         for each in results:
             if each is None:
                 means.draw()
-            elif isinstance(result := each[1], Stopped):
-                continue
-            elif isinstance(result, Exception):
+            elif isinstance(result := each[1], Exception):
                 hopeless = hopeless + 1 if isinstance(result, _HOPELESS) else 0
                 yield _failure(each[0], result)
                 if hopeless >= HOPELESS or isinstance(result, DiskFull):

@@ -41,7 +41,7 @@ def alike(
         digests = [Digest()] if is_md5(etag) else [Digest(part) for part in part_sizes]
         with read(check) as content:
             for chunk in content.chunks():
-                means.stop.check()
+                means.cancel_token.check()
                 for digest in digests:
                     digest.update(chunk)
                 means.progress(0, len(chunk))
@@ -50,12 +50,12 @@ def alike(
             return content.stamp if same else None
 
     found: dict[str, Stamp] = {}
-    results = in_parallel(compare, checks, means.workers, means.stop, means.draw)
+    results = in_parallel(compare, checks, means.workers, means.cancel_token, means.draw)
     with contextlib.closing(results):
         for check, result in results:
             if isinstance(result, Stamp):
                 found[check.entry.key] = result
             elif isinstance(result, Exception) and not isinstance(result, EntryError):
                 raise result
-    means.stop.check()
+    means.cancel_token.check()
     return found

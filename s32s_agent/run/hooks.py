@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.cancellation import Stop, nothing
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import Command
 from s32s_agent.errors import ConfigError, HookError
 from s32s_agent.text import printable
@@ -83,15 +83,15 @@ class Hooks:
         log: of the pass.
         timeout: seconds for each command.
         variables: what every command finds in its environment.
-        stop: when it is asked, the commands that still run get little time.
+        cancel_token: once it is cancelled, the commands that still run get little time.
         waited: called about once a second, or more often, while a command runs, which is no stall of the pass.
     """
 
     log: FilteringBoundLogger
     timeout: float
     variables: Mapping[str, str]
-    stop: Stop
-    waited: Callable[[], None] = nothing
+    cancel_token: CancelToken
+    waited: Callable[[], None] = lambda: None
     _running: _Child | None = field(default=None, init=False)
 
     def run(
@@ -110,7 +110,7 @@ class Hooks:
             mapping: whose change it is about, if it is about one.
 
         Raises:
-            Stopped: a signal or `run_timeout` came while a command ran; its group has been ended.
+            Cancelled: a signal or `run_timeout` came while a command ran; its group has been ended.
         """
         about = {"S32S_HOOK": hook, **({"S32S_MAPPING": mapping} if mapping else {})}
         environment = environment_for(os.environ, {**self.variables, **about, **variables})
@@ -135,7 +135,9 @@ class Hooks:
         started = time.monotonic()
         # Not its arguments: they may hold the address or the password of a service.
         log.info("hook.started", hook=hook, command=command[0])
-        timeout = min(self.timeout, STOPPED_SECONDS) if self.stop.asked() else self.timeout
+        timeout = (
+            min(self.timeout, STOPPED_SECONDS) if self.cancel_token.cancelled else self.timeout
+        )
         self._running = _Child(command, environment, timeout)
         try:
             ended = self._running.wait(
@@ -185,7 +187,7 @@ class _Child:
         `waited` is called after every line, and about once a second without any.
 
         Raises:
-            Stopped: whatever a signal handler raised meanwhile, when the command has been ended.
+            Cancelled: whatever a signal handler raised meanwhile, when the command has been ended.
         """
         try:
             self._thread.start()

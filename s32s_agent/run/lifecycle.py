@@ -11,7 +11,7 @@ from typing import Any
 
 from s32s_agent import __version__
 from s32s_agent.config.settings import Settings
-from s32s_agent.errors import AgentError, DirectoryError, Stopped, UsageError
+from s32s_agent.errors import AgentError, Cancelled, DirectoryError, UsageError
 from s32s_agent.monitoring import last_run
 from s32s_agent.monitoring.publish import Telling
 from s32s_agent.run import sandbox
@@ -71,13 +71,16 @@ class Run:
         """Make the pass; whatever ends it early but a mistake in the command line is in the report."""
         whole = self.whole
         try:
-            with unmasked(), deadline(self.settings.sync.run_timeout, whole.stop.set):
+            with (
+                unmasked(),
+                deadline(self.settings.sync.run_timeout, whole.cancel_token.cancel),
+            ):
                 if telling := self._telling():
                     telling.started(self._about(started))
                 whole.run(started)
         except UsageError:
             raise
-        except AgentError as error:
+        except (AgentError, Cancelled) as error:
             self._blame(error)
         except BrokenPipeError:
             raise
@@ -87,10 +90,11 @@ class Run:
         finally:
             whole.progress.finish()
 
-    def _blame(self, error: AgentError) -> None:
-        sandbox.advise(error, self.settings.state_dir)
+    def _blame(self, error: AgentError | Cancelled) -> None:
+        if isinstance(error, AgentError):
+            sandbox.advise(error, self.settings.state_dir)
         report = self.whole.report
-        if report.error is not None and isinstance(error, Stopped):
+        if report.error is not None and isinstance(error, Cancelled):
             report.other_errors.append(report.error)
             report.error = error
         report.error = report.error or error
@@ -106,7 +110,7 @@ class Run:
         if not isinstance(whole.report.error, UsageError):
             try:
                 document = self._written(started, clock)
-            except Stopped as stopped:  # a second signal would end the process
+            except Cancelled as stopped:  # a second signal would end the process
                 self._blame(stopped)
                 document = self._written(started, clock)
         before = self.code

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import Settings, Symlinks
 from s32s_agent.errors import (
     AgentError,
@@ -87,7 +87,7 @@ class Tools:
     now: datetime
     log: FilteringBoundLogger
     progress: Progress
-    stop: Stop
+    cancel_token: CancelToken
     connection: Connection
     index: Index
     pending: Pending
@@ -146,9 +146,9 @@ class Work:
                 index,
                 tools.settings.sync.workers,
                 tools.throttle,
-                Stop(tools.stop),
+                CancelToken(tools.cancel_token),
                 tools.progress.advance,
-                tools.connection.patience.pause_seconds,
+                tools.connection.timeouts.pause_seconds,
             )
             try:
                 found = self._compare(sides, means)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.model import Stamp
 from s32s_agent.stores.base import Attributes, Content, File, RangedContent
 
@@ -20,12 +20,12 @@ class Throttle:
 
     Args:
         rate: bytes a second; None is no limit.
-        stop: ends the waiting.
+        cancel_token: ends the waiting.
     """
 
-    def __init__(self, rate: int | None, stop: Stop) -> None:
+    def __init__(self, rate: int | None, cancel_token: CancelToken) -> None:
         self._rate = rate
-        self._stop = stop
+        self._cancel_token = cancel_token
         self._lock = threading.Lock()
         self._free_at = 0.0
 
@@ -37,7 +37,7 @@ class Throttle:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + size / self._rate
             wait = self._free_at - now
-        self._stop.sleep(wait)
+        self._cancel_token.sleep(wait)
 
 
 def watched(content: Content, means: Means, paid: int) -> Content:
@@ -75,7 +75,7 @@ class _Watched:
 
     def chunks(self) -> Iterator[bytes]:
         for chunk in self._content.chunks():
-            self._means.stop.check()
+            self._means.cancel_token.check()
             self._means.throttle.take(max(0, len(chunk) - self._paid))
             self._paid = max(0, self._paid - len(chunk))
             self._means.progress(0, len(chunk))
@@ -102,11 +102,11 @@ class _WatchedFile:
         self._means = means
 
     def write(self, chunk: bytes, position: int) -> None:
-        self._means.stop.check()
+        self._means.cancel_token.check()
         self._means.throttle.take(len(chunk))
         self._means.progress(0, len(chunk))
         self._file.write(chunk, position)
 
     def read(self, size: int, position: int) -> bytes:
-        self._means.stop.check()
+        self._means.cancel_token.check()
         return self._file.read(size, position)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from s32s_agent.errors import AgentError, DeletesRefused, EntryError, Interrupted
+from s32s_agent.errors import AgentError, Cancelled, DeletesRefused, EntryError, Interrupted
 from s32s_agent.model import Mapping, Outcome, Plan, Status, Withheld
 
 KEPT_ERRORS = 50
@@ -127,9 +127,9 @@ class RunReport:
     """What a pass did."""
 
     mappings: list[MappingReport] = field(default_factory=list)
-    error: AgentError | None = None
+    error: AgentError | Cancelled | None = None
     """What ended the whole pass."""
-    other_errors: list[AgentError] = field(default_factory=list)
+    other_errors: list[AgentError | Cancelled] = field(default_factory=list)
     """What else went wrong outside the mappings: hooks that failed without ending the pass."""
 
     @property
@@ -158,7 +158,7 @@ class RunReport:
         failed = sum(1 for mapping in self.mappings if mapping.exit_code)
         return {"mappings": len(self.mappings), "failed_mappings": failed, **totals}
 
-    def _of_the_pass(self) -> list[AgentError]:
+    def _of_the_pass(self) -> list[AgentError | Cancelled]:
         return [*([self.error] if self.error else []), *self.other_errors]
 
     def first_reason(self) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.directories import (
     check_directory,
     find_overlaps,
@@ -26,11 +26,11 @@ from s32s_agent.config.map_file import MapRules, Maps, read_maps
 from s32s_agent.config.settings import Command, Settings
 from s32s_agent.errors import (
     AgentError,
+    Cancelled,
     DirectoryError,
     HookError,
     MapError,
     SoftwareError,
-    Stopped,
     UsageError,
 )
 from s32s_agent.model import Mapping, Plan
@@ -44,7 +44,7 @@ from s32s_agent.run.report import MappingReport, RunReport
 from s32s_agent.signals import unmasked
 from s32s_agent.state.index import Index
 from s32s_agent.state.pending import PENDING, Change, Pending
-from s32s_agent.stores.s3.clients import PATIENCE, Patience
+from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Timeouts
 from s32s_agent.stores.s3.connection import Connection
 
 INDEX = "index.db"
@@ -72,18 +72,22 @@ class Pass:
     run_id: str
     log: FilteringBoundLogger
     progress: Progress
-    stop: Stop = field(default_factory=Stop)
+    cancel_token: CancelToken = field(default_factory=CancelToken)
     report: RunReport = field(default_factory=RunReport)
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
-    patience: Patience = PATIENCE
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     hooks: Hooks = field(init=False)
     pending: Pending = field(init=False)
 
     def __post_init__(self) -> None:
         known = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
         self.hooks = Hooks(
-            self.log, self.settings.hooks.timeout, known, self.stop, self.progress.waited
+            self.log,
+            self.settings.hooks.timeout,
+            known,
+            self.cancel_token,
+            self.progress.waited,
         )
         self.pending = Pending(Path(self.settings.state_dir, PENDING))
 
@@ -91,7 +95,8 @@ class Pass:
         """Do the pass; `report` is right at any time, also when an exception ends it.
 
         Raises:
-            AgentError: nothing could be done at all; for `Stopped`, not everything.
+            AgentError: nothing could be done at all.
+            Cancelled: not everything could be done.
         """
         if self.options.dry_run:
             return self._mirror(now)
@@ -99,20 +104,20 @@ class Pass:
             raise error
         try:
             return self._mirror(now)
-        except AgentError as error:
+        except (AgentError, Cancelled) as error:
             # The hooks below want to know it.
             self.report.error = error
             raise
         finally:
             # A pass that has to end soon leaves them to the next one.
-            if not self.stop.asked():
+            if not self.cancel_token.cancelled:
                 self._tell_changes()
 
     def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
         answered = self.progress.waited
         connection = Connection(
-            settings.s3, settings.sync.workers, self.stop, self.patience, answered
+            settings.s3, settings.sync.workers, self.cancel_token, self.timeouts, answered
         )
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
@@ -124,11 +129,11 @@ class Pass:
                 now,
                 self.log,
                 self.progress,
-                self.stop,
+                self.cancel_token,
                 connection,
                 index,
                 self.pending,
-                Throttle(settings.sync.max_bandwidth, self.stop),
+                Throttle(settings.sync.max_bandwidth, self.cancel_token),
                 self.show_plan,
             )
             for mapping in self._chosen(maps):
@@ -206,8 +211,8 @@ class Pass:
         try:
             with unmasked():
                 work.run(report)
-        except Stopped as error:
-            self.stop.set(error)
+        except Cancelled as error:
+            self.cancel_token.cancel(error)
             raise
         except AgentError as error:
             self._end_mapping(report, error)
@@ -239,7 +244,7 @@ class Pass:
     ) -> HookError | None:
         """Run a hook as a piece of work that is told of, so that systemd gives it the time that it takes."""
         # Who has asked for the end is not asked for more time.
-        if commands and not self.stop.asked():
+        if commands and not self.cancel_token.cancelled:
             self.progress.start(f"hook {hook}", 0, 0)
         try:
             with unmasked():
@@ -253,7 +258,7 @@ class Pass:
         variables = {**self._counts(exit_code), "S32S_CAUSE": cause}
         try:
             error = self._run_hook(hook, commands, variables)
-        except Stopped as stopped:
+        except Cancelled as stopped:
             if self.report.error is not None:
                 self.report.other_errors.append(self.report.error)
             self.report.error = stopped

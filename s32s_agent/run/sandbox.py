@@ -1,6 +1,6 @@
-"""Say which drop-in is missing when the sandbox of a systemd unit refuses a directory.
+"""Name the drop-in that is missing when the sandbox of a systemd unit refuses access to a directory.
 
-Decides nothing about the pass: only an error's remedy changes, and only in a unit of systemd.
+Only an error's remedy changes, and only in a unit of systemd.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from s32s_agent.text import printable
 _CGROUPS = Path("/proc/self/cgroup")
 _UNIT = re.compile(r"/([^/\n]+\.service)$", re.MULTILINE)
 _TRANSIENT = re.compile(r"run-(?:u\d+|r[0-9a-f]+)\.service")
-"""What systemd-run makes for one command, as the README has `--check` run."""
+"""The unit that systemd-run makes for one command, as the documents run `--check`."""
 _SERVICE = "s32s-agent.service"
 _LOCAL = (DirectoryError, DeletesRefused, EntryError)
 _HOMES = ("/home", "/root", "/run/user")
@@ -34,11 +34,11 @@ class Unit:
     name: str
     user: str
     state_directory: str = ""
-    """What StateDirectory= lets it write; "" without one."""
+    """The directory of StateDirectory=, which the unit may write; "" without one."""
 
 
 def running_unit(environ: Mapping[str, str], cgroups: str) -> Unit | None:
-    """Find the unit; None outside of one.
+    """Return the unit that this process runs in; None outside of one.
 
     Args:
         environ: `INVOCATION_ID` is set in units, but also in a terminal that a unit has started.
@@ -47,7 +47,7 @@ def running_unit(environ: Mapping[str, str], cgroups: str) -> Unit | None:
     found = _UNIT.search(cgroups)
     if not environ.get("INVOCATION_ID") or not found:
         return None
-    # Such a unit is gone when it ends: the drop-in belongs to the service that it stands for.
+    # Such a unit disappears when it ends: the drop-in belongs to the service in whose place it runs.
     name = _SERVICE if _TRANSIENT.fullmatch(found[1]) else found[1]
     user = environ.get("USER", "the unit's user")
     return Unit(name, user, environ.get("STATE_DIRECTORY", ""))
@@ -59,15 +59,15 @@ def advise(
     environ: Mapping[str, str] = os.environ,
     cgroups: Path = _CGROUPS,
 ) -> None:
-    """Give an error the remedy that helps in a sandbox, when a unit's sandbox may have caused it.
+    """Replace the remedy of an error that a unit's sandbox may have caused.
 
     Args:
-        error: what was caused by an `OSError`, as `raise ... from` notes it.
-        directory: what the unit should be able to write: a mapping's directory, or `state_dir`.
-        environ: the process's.
+        error: its `__cause__` is the `OSError` that caused it.
+        directory: what the unit must be able to write: a mapping's directory, or `state_dir`.
+        environ: the environment of the process.
         cgroups: the file that names the process's control groups.
     """
-    number = _number(error)
+    number = _error_number(error)
     if number is None or not environ.get("INVOCATION_ID"):
         return
     try:
@@ -75,34 +75,34 @@ def advise(
     except OSError:
         return  # no Linux, or no /proc: no unit either
     if unit := running_unit(environ, text):
-        is_there = os.path.isdir(directory)  # noqa: PTH112 - Path raises where nobody may look
-        error.remedy = remedy(number, directory, unit, is_there=is_there) or error.remedy
+        exists = os.path.isdir(directory)  # noqa: PTH112 - Path raises where this user may not look
+        error.remedy = remedy(number, directory, unit, exists=exists) or error.remedy
 
 
-def _number(error: AgentError) -> int | None:
-    """Find what the system said; None when something else than a local file caused the error."""
+def _error_number(error: AgentError) -> int | None:
+    """Return the system's error number; None when something else than a local file caused the error."""
     cause = error.__cause__
     return cause.errno if isinstance(error, _LOCAL) and isinstance(cause, OSError) else None
 
 
-def remedy(number: int, directory: str, unit: Unit, *, is_there: bool) -> str:
-    """Name what helps; "" where the sandbox cannot be the reason.
+def remedy(number: int, directory: str, unit: Unit, *, exists: bool) -> str:
+    """Return the remedy; "" where the sandbox cannot be the cause.
 
-    | error | where | what helps |
+    | error | where | remedy |
     |---|---|---|
-    | EROFS | what holds the unit's own state | state_dir |
-    | EROFS | elsewhere | ReadWritePaths=, of a directory that is there |
-    | EACCES | below a home | ProtectHome=tmpfs and BindPaths= |
-    | EACCES | elsewhere | rights in the file system |
+    | EROFS | a directory that contains the unit's own state | state_dir |
+    | EROFS | elsewhere | ReadWritePaths=, of a directory that exists |
+    | EACCES | below a home directory | ProtectHome=tmpfs and BindPaths= |
+    | EACCES | elsewhere | permissions in the file system |
     | EPERM, EINVAL | any | the capability to change owners |
-    | EXDEV | any | no mount inside, over which nothing can be renamed to the trash |
+    | EXDEV | any | no mount inside, across which nothing can be renamed to the trash |
     """
     if number == errno.EROFS:
-        return _read_only(directory, unit, is_there=is_there)
+        return _read_only(directory, unit, exists=exists)
     edit = _edit(unit)
     path, quoted = _word(directory), shlex.quote(directory)
     if number == errno.EACCES and any(is_inside(directory, home) for home in _HOMES):
-        return f"{edit} ProtectHome=tmpfs, and on a line of its own: BindPaths={path}"
+        return f"{edit} ProtectHome=tmpfs, and on a separate line: BindPaths={path}"
     if number == errno.EACCES:
         return (
             f"run: chown -R {unit.user} {quoted}, or: setfacl -R -m u:{unit.user}:rwX {quoted}"
@@ -111,16 +111,16 @@ def remedy(number: int, directory: str, unit: Unit, *, is_there: bool) -> str:
         return "the unit may not change owners (sync.owner); an immutable file needs chattr -i"
     if number == errno.EXDEV:
         mount = f"something is mounted inside {path}, as BindPaths= does"
-        return f"{mount}: mount all of it, or give what is mounted a mapping of its own"
+        return f"{mount}: mount the whole directory, or use one mapping for each mount"
     return ""
 
 
-def _read_only(directory: str, unit: Unit, *, is_there: bool) -> str:
+def _read_only(directory: str, unit: Unit, *, exists: bool) -> str:
     if unit.state_directory and is_inside(unit.state_directory, directory):
-        return f"set state_dir to {unit.state_directory}, which the unit lets it write"
+        return f"set state_dir to {unit.state_directory}, which the unit may write"
     # A path that does not exist would keep the unit from starting at all.
     make = f"run: install -d -o {unit.user} {shlex.quote(directory)}; then "
-    return f"{'' if is_there else make}{_edit(unit)} ReadWritePaths={_word(directory)}"
+    return f"{'' if exists else make}{_edit(unit)} ReadWritePaths={_word(directory)}"
 
 
 def _edit(unit: Unit) -> str:
@@ -128,6 +128,6 @@ def _edit(unit: Unit) -> str:
 
 
 def _word(path: str) -> str:
-    """Write a path as systemd.syntax(7) wants a word."""
+    """Return a path as systemd.syntax(7) expects a word."""
     escaped = printable(path).replace("%", "%%")
     return f'"{escaped}"' if " " in path else escaped

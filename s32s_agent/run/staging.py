@@ -53,7 +53,7 @@ class _Room:
 def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
     """Bring one entry's bytes to the target, trying again where that can help."""
     for attempt in range(1, ATTEMPTS + 1):
-        means.stop.check()
+        means.cancel_token.check()
         made = room.made
         try:
             if copy.entry.kind is Kind.DIRECTORY:
@@ -74,7 +74,7 @@ def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
             if attempt == ATTEMPTS:
                 raise
             pause = random.uniform(0, means.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
-            means.stop.sleep(pause)
+            means.cancel_token.sleep(pause)
     raise AssertionError
 
 

@@ -54,7 +54,7 @@ class Stage:
     def once(self, *arguments: str) -> AgentRun:
         env = {"AWS_SECRET_ACCESS_KEY": SECRET}
         arguments = ("--allow-deletes", *arguments)
-        return self.forks.once(self.slave.agent, *arguments, env=env, patience=IMPATIENT)
+        return self.forks.once(self.slave.agent, *arguments, env=env, timeouts=IMPATIENT)
 
     def trees(self) -> dict[str, bytes | None]:
         return snapshot(self.slave.root)

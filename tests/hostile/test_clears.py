@@ -53,7 +53,7 @@ def test_what_stands_in_the_way_outlives_an_object_that_never_comes(
         scripted.on(is_get(f"data/{key}"), ANSWERS[answer])
 
     with Forks() as forks:
-        run = forks.once(slave.agent, patience=PATIENCE)
+        run = forks.once(slave.agent, timeouts=PATIENCE)
 
         assert (run.exit_code != 0, slave.tree()) == (True, before)
         assert slave.temporaries() == []
@@ -61,7 +61,7 @@ def test_what_stands_in_the_way_outlives_an_object_that_never_comes(
         assert [each["count"] for each in run.named("deletes.withheld")] == [len(files)]
 
         scripted.forget_rules()
-        run = forks.once(slave.agent, patience=PATIENCE)
+        run = forks.once(slave.agent, timeouts=PATIENCE)
 
     assert run.exit_code == 0
     assert {key: data for key, data in slave.tree().items() if data is not None} == objects
@@ -78,7 +78,7 @@ def test_what_stands_in_the_way_outlives_another_object_that_never_comes(
     scripted.on(is_get("data/zz"), Reply(500))
 
     with Forks() as forks:
-        run = forks.once(slave.agent, patience=PATIENCE)
+        run = forks.once(slave.agent, timeouts=PATIENCE)
 
     assert (run.exit_code, slave.tree()) == (69, {"place": None, "place/in": b"precious"})
     (skipped,) = run.named("entry.skipped")

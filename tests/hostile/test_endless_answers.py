@@ -136,7 +136,7 @@ def test_an_endless_object_fills_neither_memory_nor_disk(
     pour = Pour(head)
     scripted.on(lambda request: request.method == "GET", pour)
 
-    run = forks.once(scripted_slave.agent, "--allow-deletes", patience=IMPATIENT)
+    run = forks.once(scripted_slave.agent, "--allow-deletes", timeouts=IMPATIENT)
 
     assert run.exit_code in {PARTIAL, os.EX_UNAVAILABLE, os.EX_NOPERM}, run.stderr
     tree = scripted_slave.tree()
@@ -158,7 +158,7 @@ def test_an_endless_error_for_an_odd_key_is_given_up(
     pour = Pour(head)
     scripted.on(lambda request: request.method == "GET", pour)
 
-    run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+    run = forks.once(scripted_slave.agent, timeouts=IMPATIENT)
 
     assert run.exit_code in {PARTIAL, os.EX_UNAVAILABLE, os.EX_NOPERM}, run.stderr
     assert scripted_slave.tree() == {}

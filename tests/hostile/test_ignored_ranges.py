@@ -57,7 +57,7 @@ def test_a_store_that_answers_ranges_wrongly_corrupts_no_file(
     """The object is asked for whole: bytes that are damaged leave the old file and are told, right ones come."""
     scripted.on(GET, lambda request: LIES[lie](request, DAMAGED))
 
-    run = forks.once(mirrored.agent, patience=IMPATIENT)
+    run = forks.once(mirrored.agent, timeouts=IMPATIENT)
 
     assert (run.exit_code, mirrored.tree()) == (1, {"large": OLD}), run.stderr
     (failed,) = run.named("entry.failed")
@@ -69,7 +69,7 @@ def test_a_store_that_answers_ranges_wrongly_corrupts_no_file(
     scripted.forget_rules()
     scripted.on(GET, lambda request: LIES[lie](request, NEW))
 
-    run = forks.once(mirrored.agent, patience=IMPATIENT)
+    run = forks.once(mirrored.agent, timeouts=IMPATIENT)
 
     assert (run.exit_code, mirrored.tree() == {"large": NEW}) == (0, True), run.stderr
     assert mirrored.temporaries() == []

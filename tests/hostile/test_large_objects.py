@@ -22,7 +22,7 @@ from support.scripted import (
     multipart_etag,
 )
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import SourceChanged, StoreUnavailable
 from s32s_agent.model import Copy, Location, Outcome, Plan, Status
@@ -47,7 +47,7 @@ KEY = "d/disk.img"
 GET = is_get(f"data/{KEY}")
 
 
-class Sleepless(Stop):
+class Sleepless(CancelToken):
     """Does not wait between attempts."""
 
     def sleep(self, seconds: float) -> None:
@@ -69,7 +69,7 @@ class Slave:
         store = LocalTarget(
             Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
-        stop = Sleepless()
+        token = Sleepless()
         source = S3Source(self.connection, Location(self.server.bucket, "data"))
         with (
             contextlib.closing(store),
@@ -82,8 +82,8 @@ class Slave:
                 store,
                 index.of_mapping("m"),
                 4,
-                Throttle(None, stop),
-                stop,
+                Throttle(None, token),
+                token,
                 lambda _entries, _bytes: None,
             )
             found = carry_out(Plan(copies=(copy,)), means, scan.learned.leftovers)

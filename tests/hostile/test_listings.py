@@ -218,7 +218,7 @@ def test_a_bit_turned_over_in_a_listing_deletes_nothing_and_makes_no_file(
             scripted.forget_rules()
             scripted.on(is_list, replace(honest, body=page))
 
-            run = forks.once(mirrored.agent, patience={"attempts": 2, "pause_seconds": 0.01})
+            run = forks.once(mirrored.agent, timeouts={"attempts": 2, "pause_seconds": 0.01})
 
             assert (mirrored.tree(), mirrored.trash()) == (TREE, {}), page
             assert check_output(run) + check_status(run, mirrored.tree(), TREE) == []

@@ -41,7 +41,7 @@ def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
     case.arrange(world)
     before = snapshot(master.source)
 
-    run = forks.once(master.agent, "--allow-deletes", patience=IMPATIENT)
+    run = forks.once(master.agent, "--allow-deletes", timeouts=IMPATIENT)
 
     sent, deleted = scripted.asked("PUT"), set(scripted.asked("DELETE"))
     if case.status in {0, PARTIAL}:
@@ -66,7 +66,7 @@ def test_no_key_makes_a_master_delete_another_object(
         scripted.put(f"data/{key}", b"" if key.endswith("/") else b"extra")
     before = snapshot(master.source)
 
-    run = forks.once(master.agent, "--allow-deletes", patience=IMPATIENT)
+    run = forks.once(master.agent, "--allow-deletes", timeouts=IMPATIENT)
 
     assert run.exit_code == PARTIAL
     assert set(scripted.asked("DELETE")) == {f"data/{key}" for key in extras - UNSAFE}

@@ -163,9 +163,9 @@ def _line(directory: Path, name: str, stack: ExitStack, keys: S3Server) -> Line:
     return line
 
 
-def passes(lines: list[Line], forks: Forks, patience: Mapping[str, float]) -> list[AgentRun]:
+def passes(lines: list[Line], forks: Forks, timeouts: Mapping[str, float]) -> list[AgentRun]:
     """Make a pass of every agent at once."""
-    running = [forks.start(line.agent, patience=patience) for line in lines]
+    running = [forks.start(line.agent, timeouts=timeouts) for line in lines]
     return [each.wait() for each in running]
 
 
@@ -202,7 +202,7 @@ def recovery(line: Line, forks: Forks) -> list[str]:
     return [
         f"{line.name}: {each}"
         for each in check_recovery(
-            lambda: forks.once(line.agent, patience=PATIENT), line.target, line.new, line.left
+            lambda: forks.once(line.agent, timeouts=PATIENT), line.target, line.new, line.left
         )
     ]
 
@@ -408,7 +408,7 @@ def test_a_byte_turned_over_in_what_is_sent_is_never_called_mirrored(
         network.on(begins, Fault(corrupt_upload=50_000), 1)
         master.configure(s3={"endpoint_url": network.endpoint_url})
 
-        run = forks.once(master.agent, patience=PATIENT)
+        run = forks.once(master.agent, timeouts=PATIENT)
 
         assert network.met[begins] >= 1
         kept = set(bucket.keys())
@@ -418,7 +418,7 @@ def test_a_byte_turned_over_in_what_is_sent_is_never_called_mirrored(
         copied = {each["key"] for each in run.named("entry.copied")}
         assert [key for key in copied if sent.get(key) != files[key]] == []
         assert whole or run.named("entry.failed")
-        again = forks.once(master.agent, patience=PATIENT)
+        again = forks.once(master.agent, timeouts=PATIENT)
 
     assert again.exit_code == 0
     assert {key: bucket.get(f"data/{key}") for key in files} == files

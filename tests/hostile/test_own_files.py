@@ -43,12 +43,12 @@ def test_a_map_does_not_take_over_the_config(
 
         errors = {each["mapping"]: each["error"] for each in run.named("mapping.failed")}
         assert (run.exit_code, errors.keys()) == (DATAERR, places.keys())
-        assert all("which the agent believes or runs" in error for error in errors.values())
+        assert all("which the agent trusts or runs" in error for error in errors.values())
         after = snapshot(home)
         assert {name: after[name] for name in before} == before
         assert not (home / ".aws").exists()
         assert slave.tree() == EVIL
-        assert "believes or runs" in agent.run("--check", env=env).stdout
+        assert "trusts or runs" in agent.run("--check", env=env).stdout
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")

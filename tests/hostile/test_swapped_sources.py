@@ -77,7 +77,7 @@ def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
                 scripted.objects.pop(f"{PREFIX}/{each}", None)
             scripted.put(EXTRA, SECRET)
             scripted.requests.clear()
-            run = forks.once(master.agent, "--allow-deletes", patience=PATIENCE)
+            run = forks.once(master.agent, "--allow-deletes", timeouts=PATIENCE)
             hits += len(run.named("entry.failed"))
 
             assert wrongly_sent(scripted) == []

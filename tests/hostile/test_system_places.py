@@ -16,7 +16,7 @@ pytestmark = pytest.mark.hostile
 
 DATAERR = 65
 NAMED = "expected no system directory and no home"
-LED = "is a system directory or a home"
+LED = "is a system directory or a home directory"
 """What is said of a map that names such a place, and of one that names a link to it."""
 WITH_PASSWD = 'mount --bind "$0" /etc/passwd && exec "$@"'
 PRIVATE = ("unshare", "--mount", "--propagation", "private")

@@ -55,7 +55,7 @@ def test_credentials_that_never_come_end_the_pass(
     scripted_slave: Slave, forks: Forks, hanging: dict[str, str | None]
 ) -> None:
     """Without a deadline, too, the wait has an end, and the message says who hangs."""
-    run = forks.once(scripted_slave.agent, env=hanging, patience={"request_seconds": 2})
+    run = forks.once(scripted_slave.agent, env=hanging, timeouts={"request_seconds": 2})
 
     (failed,) = run.named("run.failed")
     assert run.exit_code == UNAVAILABLE
@@ -95,7 +95,7 @@ def test_an_abort_that_hangs_keeps_nothing_back(
     leaving: Master, forks: Forks, scripted: ScriptedS3
 ) -> None:
     """It is left to a later pass, and told: what is to be sent goes all the same."""
-    run = forks.once(leaving.agent, patience={"request_seconds": 2})
+    run = forks.once(leaving.agent, timeouts={"request_seconds": 2})
 
     assert (run.exit_code, scripted.objects["data/x"].data) == (UNAVAILABLE, b"data")
     assert [each["key"] for each in run.named("entry.skipped")] == ["begun"]

@@ -74,7 +74,7 @@ def test_a_certificate_that_does_not_hold(
         bundle = {"ca_bundle": str(authority.bundle)} if known else {}
         before = publish(scripted_slave, server, **bundle)
 
-        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+        run = forks.once(scripted_slave.agent, timeouts=IMPATIENT)
 
         assert (run.exit_code, judge(scripted_slave, before, run)) == (status, []), run.stderr
         assert status == 0 or "s3.ca_bundle" in run.named("run.failed")[0]["remedy"]
@@ -89,7 +89,7 @@ def test_the_bundle_of_the_environment_holds(
         before = publish(scripted_slave, server)
         env = {"AWS_CA_BUNDLE": str(authority.bundle)}
 
-        run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+        run = forks.once(scripted_slave.agent, env=env, timeouts=IMPATIENT)
 
         assert (run.exit_code, judge(scripted_slave, before, run)) == (0, []), run.stderr
 
@@ -116,7 +116,7 @@ def test_an_endpoint_cannot_have_another_server_answer(
 
         scripted.on(match, redirect_to(elsewhere, status))
 
-        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+        run = forks.once(scripted_slave.agent, timeouts=IMPATIENT)
 
     assert run.exit_code in (PARTIAL, UNAVAILABLE), run.stderr
     assert judge(scripted_slave, before, run) == []
@@ -133,7 +133,7 @@ def test_an_absence_that_only_another_server_confirms_deletes_nothing(
     with ScriptedS3() as elsewhere:
         scripted.on(is_head("data/extra"), redirect_to(elsewhere, status))
 
-        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+        run = forks.once(scripted_slave.agent, timeouts=IMPATIENT)
 
     assert (run.exit_code, scripted_slave.tree()) == (UNAVAILABLE, OLD | NEW), run.stderr
     assert "data/extra" in scripted.asked("HEAD")
@@ -151,7 +151,7 @@ def test_nobody_leads_from_https_to_http(
         elsewhere.objects = server.objects.copy()
         server.on(match, redirect_to(elsewhere, status))
 
-        run = forks.once(scripted_slave.agent, patience=IMPATIENT)
+        run = forks.once(scripted_slave.agent, timeouts=IMPATIENT)
 
         assert run.exit_code == UNAVAILABLE, run.stderr
         assert judge(scripted_slave, before, run) == []
@@ -172,7 +172,7 @@ def test_bytes_from_elsewhere_that_no_etag_can_prove(
         scripted.on(is_get("data/a"), Reply(307, headers=headers))
         env = {"AWS_SESSION_TOKEN": "the-session-token-of-a-role"}
 
-        run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+        run = forks.once(scripted_slave.agent, env=env, timeouts=IMPATIENT)
 
     assert (run.exit_code, scripted_slave.tree()) == (0, {"a": b"bad"})
     assert [each["verified"] for each in run.named("entry.copied")] == ["length"]
@@ -236,7 +236,7 @@ def test_a_proxy_that_asks_for_a_login(
         before = publish(scripted_slave, server, ca_bundle=str(authority.bundle))
         env: dict[str, str | None] = {f"{scheme.upper()}_PROXY": f"http://{login}{proxy}"}
 
-        run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+        run = forks.once(scripted_slave.agent, env=env, timeouts=IMPATIENT)
 
         assert (run.exit_code, judge(scripted_slave, before, run)) == (status, []), run.stderr
         assert "looking-glass" not in run.stderr
@@ -251,7 +251,7 @@ def test_a_proxy_that_is_down(
     before = publish(scripted_slave, scripted)
     env: dict[str, str | None] = {"HTTP_PROXY": f"http://{LOGIN}@127.0.0.1:9"}
 
-    run = forks.once(scripted_slave.agent, env=env, patience=IMPATIENT)
+    run = forks.once(scripted_slave.agent, env=env, timeouts=IMPATIENT)
 
     assert (run.exit_code, judge(scripted_slave, before, run)) == (UNAVAILABLE, []), run.stderr
     assert "PROXY" in run.named("run.failed")[0]["remedy"]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.trees import snapshot
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -89,7 +89,7 @@ def trees(draw: st.DrawFn) -> Entries:
     return found
 
 
-class Sleepless(Stop):
+class Sleepless(CancelToken):
     """Waits for nothing."""
 
     def sleep(self, seconds: float) -> None:
@@ -184,10 +184,10 @@ class World:
 
     def pass_between(self, source: Source, target: Target, local: LocalTarget) -> Plan:
         """Do what a pass does; give its plan."""
-        stop = Sleepless()
-        throttle = Throttle(None, stop)
+        token = Sleepless()
+        throttle = Throttle(None, token)
         means = Means(
-            source, target, self.index, 3, throttle, stop, lambda _count, _size: None
+            source, target, self.index, 3, throttle, token, lambda _count, _size: None
         )
         is_slave = target is local
         target_scan = target.scan()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from s32s_agent import cli
-from s32s_agent.stores.s3.clients import Patience
+from s32s_agent.stores.s3.clients import Timeouts
 from support import small_ranges
 from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
 
@@ -90,7 +90,7 @@ class Forks(AbstractContextManager["Forks"]):
         agent: Agent,
         *arguments: str,
         env: Mapping[str, str | None] | None = None,
-        patience: Mapping[str, float] | None = None,
+        timeouts: Mapping[str, float] | None = None,
     ) -> Running:
         """Begin a pass.
 
@@ -98,7 +98,7 @@ class Forks(AbstractContextManager["Forks"]):
             agent: whose config and directory.
             arguments: after `--once`.
             env: as for `Agent.run`.
-            patience: fields of `Patience` that differ from what users have.
+            timeouts: fields of `Timeouts` that differ from what users have.
         """
         notes = Path(self._notes, str(next(self._numbers)))
         notes.mkdir()
@@ -108,7 +108,7 @@ class Forks(AbstractContextManager["Forks"]):
             "environment": agent.environment(env),
             "directory": str(agent.directory),
             "notes": str(notes),
-            "patience": dict(patience or {}),
+            "timeouts": dict(timeouts or {}),
             "small_ranges": agent.small_ranges,
         }
         assert self._process.stdin is not None
@@ -120,10 +120,10 @@ class Forks(AbstractContextManager["Forks"]):
         agent: Agent,
         *arguments: str,
         env: Mapping[str, str | None] | None = None,
-        patience: Mapping[str, float] | None = None,
+        timeouts: Mapping[str, float] | None = None,
     ) -> AgentRun:
         """Make a pass."""
-        return self.start(agent, *arguments, env=env, patience=patience).wait()
+        return self.start(agent, *arguments, env=env, timeouts=timeouts).wait()
 
 
 @functools.cache
@@ -165,7 +165,7 @@ def _keep(request: Mapping[str, Any]) -> None:
         _become(request)
         if request["small_ranges"]:
             small_ranges.shrink()
-        sys.exit(cli.main(request["arguments"], Patience(**request["patience"])))
+        sys.exit(cli.main(request["arguments"], Timeouts(**request["timeouts"])))
     (notes / "pid").write_text(str(pid))
     _, ended = os.waitpid(pid, 0)
     written = notes / "exit-status.new"

@@ -1,4 +1,4 @@
-"""Who else may write what the agent believes: config, state, what is above them, and what the AWS tools read."""
+"""Which files that another user may write are refused: config, state, what is above them, and the AWS files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 @pytest.fixture
 def top(tmp_path: Path) -> Iterator[Path]:
-    """A directory that everything above it leaves alone."""
+    """A directory below which only this user may write."""
     yield tmp_path
     for each in tmp_path.rglob("*"):
         if not each.is_symlink():
@@ -49,38 +49,36 @@ def config_in(directory: Path, mode: int = 0o600) -> Path:
 
 
 def fact(path: Path, *, directory: bool = False) -> str | None:
-    doubt = trust_problem(str(path), directory=directory)
-    return doubt.fact if doubt else None
+    problem = trust_problem(str(path), directory=directory)
+    return problem.fact if problem else None
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o640, 0o644, 0o755])
-def test_what_others_may_only_read_is_believed(top: Path, mode: int) -> None:
-    """Rights to read are no rights to write."""
+def test_a_config_that_others_may_only_read_is_trusted(top: Path, mode: int) -> None:
+    """Read access for others is no problem."""
     assert trust_problem(str(config_in(top, mode))) is None
 
 
 @pytest.mark.parametrize(
-    ("mode", "who"), [(0o602, "everybody"), (0o666, "everybody"), (0o620, "the group daemon")]
+    ("mode", "who"), [(0o602, "everyone"), (0o666, "everyone"), (0o620, "the group daemon")]
 )
 @needs_root
-def test_a_config_that_others_may_write_decides_nothing(
-    top: Path, mode: int, who: str
-) -> None:
-    """Path, mode and the command that mends it are named."""
+def test_a_config_that_others_may_write_is_refused(top: Path, mode: int, who: str) -> None:
+    """The error names path, mode and the command that fixes it."""
     path = config_in(top, mode)
     os.chown(path, 0, grp.getgrnam("daemon").gr_gid)
 
     with pytest.raises(ConfigError) as caught:
         require_trusted_config(str(path))
 
-    assert str(caught.value) == f'{path}: "{path}" may be written by {who} (mode {mode:04o})'
+    assert str(caught.value) == f'{path}: "{path}" is writable by {who} (mode {mode:04o})'
     assert caught.value.remedy == f"chmod go-w {path}"
     subprocess.run(caught.value.remedy, shell=True, check=True)
     require_trusted_config(str(path))
 
 
 @needs_root
-def test_a_config_of_somebody_else_decides_nothing(top: Path) -> None:
+def test_a_config_of_another_user_is_refused(top: Path) -> None:
     """Its owner could change it at any time, whatever its mode."""
     path = config_in(top, 0o400)
     os.chown(path, NOBODY, 0)
@@ -90,21 +88,21 @@ def test_a_config_of_somebody_else_decides_nothing(top: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "believed"), [(0o777, False), (0o772, False), (0o1777, True), (0o755, True)]
+    ("mode", "trusted"), [(0o777, False), (0o772, False), (0o1777, True), (0o755, True)]
 )
-def test_whoever_can_write_above_a_config_can_replace_it(
-    top: Path, mode: int, *, believed: bool
+def test_a_directory_above_the_config_that_others_may_write_is_refused(
+    top: Path, mode: int, *, trusted: bool
 ) -> None:
-    """A directory above counts like the file, but for a sticky one such as /tmp."""
+    """Whoever can write there can replace the config; in a sticky directory such as /tmp they cannot."""
     above = top / "above"
     path = config_in(above)
     above.chmod(mode)
 
-    assert (trust_problem(str(path)) is None) is believed
+    assert (trust_problem(str(path)) is None) is trusted
 
 
 @needs_root
-def test_a_directory_above_of_somebody_else(top: Path) -> None:
+def test_a_directory_above_the_config_of_another_user_is_refused(top: Path) -> None:
     """Its owner could put another config there, sticky or not."""
     above = top / "above"
     path = config_in(above)
@@ -114,8 +112,8 @@ def test_a_directory_above_of_somebody_else(top: Path) -> None:
     assert "belongs to nobody" in (fact(path) or "")
 
 
-def test_a_link_is_followed_step_by_step(top: Path) -> None:
-    """A config may be a link; where the link leads through counts, and so does where it lies."""
+def test_every_directory_that_a_link_leads_through_is_checked(top: Path) -> None:
+    """A config may be a link; the directories that it leads through are checked, and the one that contains it."""
     loose, tight = top / "loose", top / "tight"
     config_in(loose)
     config_in(tight)
@@ -125,13 +123,13 @@ def test_a_link_is_followed_step_by_step(top: Path) -> None:
     (loose / "lies").symlink_to("../tight/config.yaml")
 
     assert fact(top / "good") is None
-    assert "everybody" in (fact(top / "through") or "")
-    assert "everybody" in (fact(loose / "lies") or "")
+    assert "everyone" in (fact(top / "through") or "")
+    assert "everyone" in (fact(loose / "lies") or "")
 
 
 @needs_root
-def test_a_link_of_somebody_else_in_tmp(top: Path) -> None:
-    """In a sticky directory anybody can make a link, and lead it elsewhere tomorrow."""
+def test_a_link_of_another_user_in_tmp_is_refused(top: Path) -> None:
+    """In a sticky directory every user can make a link, and point it elsewhere later."""
     shared = top / "shared"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -144,24 +142,26 @@ def test_a_link_of_somebody_else_in_tmp(top: Path) -> None:
     assert "belongs to nobody" in (fact(link) or "")
 
 
-def test_a_path_without_end(top: Path) -> None:
-    """A link that leads to itself is refused, not walked for ever."""
+def test_a_link_to_itself_is_refused(top: Path) -> None:
+    """It is not followed for ever."""
     (top / "circle").symlink_to("circle")
 
     assert "symbolic links" in (fact(top / "circle") or "")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_a_config_is_a_file(top: Path, make: Callable[[Path], None]) -> None:
-    """A pipe or a directory is none."""
+def test_a_config_that_is_no_regular_file_is_refused(
+    top: Path, make: Callable[[Path], None]
+) -> None:
+    """A pipe or a directory is not read."""
     make(top / "odd")
 
-    assert fact(top / "odd") == "is no regular file"
+    assert fact(top / "odd") == "is not a regular file"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_state_that_root_has_used_is_told_and_not_a_crash() -> None:
-    """After a pass of root's, what another user may not even look at is named, with what to do."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_state_directory_that_root_has_used_is_an_error_and_no_crash() -> None:
+    """After a run as root, the error names the file that the agent's user cannot read, and the remedy."""
     with tempfile.TemporaryDirectory() as name:
         top = Path(name)
         top.chmod(0o755)
@@ -177,27 +177,27 @@ def test_a_state_that_root_has_used_is_told_and_not_a_crash() -> None:
     assert "run as root" in caught.value.remedy
 
 
-def test_what_is_not_there_is_nobodys(top: Path) -> None:
-    """A missing config is told by whoever reads it, a missing state directory is made; what is above them counts."""
+def test_missing_files_pass_and_what_is_above_them_is_checked(top: Path) -> None:
+    """Whoever reads a missing config reports it, and a missing state directory is created."""
     assert fact(top / "missing" / "config.yaml") is None
     assert fact(top / "missing", directory=True) is None
     top.chmod(0o777)
 
-    assert "everybody" in (fact(top / "missing") or "")
+    assert "everyone" in (fact(top / "missing") or "")
 
 
-def test_a_sticky_state_directory_is_not_enough(top: Path) -> None:
-    """In /tmp itself others could make the files that are not there yet."""
+def test_a_sticky_state_directory_is_refused(top: Path) -> None:
+    """In /tmp itself other users could create the files that are missing."""
     state = top / "state"
     state.mkdir()
     state.chmod(0o1777)
 
-    assert "everybody" in (fact(state, directory=True) or "")
+    assert "everyone" in (fact(state, directory=True) or "")
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
-def test_a_state_directory_as_systemd_makes_it(top: Path, mode: int) -> None:
-    """StateDirectory= with any of its usual modes will do."""
+def test_a_state_directory_as_systemd_makes_it_is_accepted(top: Path, mode: int) -> None:
+    """StateDirectory= with any of its usual modes passes."""
     state = top / "state"
     state.mkdir()
     state.chmod(mode)
@@ -208,8 +208,10 @@ def test_a_state_directory_as_systemd_makes_it(top: Path, mode: int) -> None:
 @pytest.mark.parametrize("name", OWN_NAMES)
 @pytest.mark.parametrize("odd", ["loose", "link", "foreign"])
 @needs_root
-def test_every_file_of_the_state_counts(top: Path, name: str, odd: str) -> None:
-    """A file or directory of the agent's names that others may write, or that is a link, is refused."""
+def test_every_file_of_the_agent_in_the_state_directory_is_checked(
+    top: Path, name: str, odd: str
+) -> None:
+    """A file or directory of the agent that others may write, or that is a link, is refused."""
     state = top / "state"
     state.mkdir(0o750)
     own = state / name
@@ -228,19 +230,19 @@ def test_every_file_of_the_state_counts(top: Path, name: str, odd: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["maps", "uploads"])
-def test_what_is_in_the_state_counts_too(top: Path, name: str) -> None:
-    """A cached map or a noted upload that others may write is refused."""
+def test_files_in_the_directories_of_the_state_are_checked(top: Path, name: str) -> None:
+    """A cached map or an upload record that others may write is refused."""
     inner = top / "state" / name
     inner.mkdir(parents=True)
     (inner / "x").touch()
     (inner / "x").chmod(0o666)
 
-    with pytest.raises(DirectoryError, match="everybody"):
+    with pytest.raises(DirectoryError, match="everyone"):
         require_trusted_state(str(top / "state"), OWN_NAMES)
 
 
-def test_other_things_in_the_state_do_not_count(top: Path) -> None:
-    """The home of a service's user holds more than the agent's files."""
+def test_other_files_in_the_state_directory_are_not_checked(top: Path) -> None:
+    """The home directory of a service's user holds more than the agent's files."""
     state = top / "state"
     state.mkdir()
     (state / "notes").touch()
@@ -251,14 +253,14 @@ def test_other_things_in_the_state_do_not_count(top: Path) -> None:
 
 
 @needs_root
-def test_a_group_of_ones_own_is_nobody_elses(top: Path) -> None:
-    """root's group holds nobody but root, so it may write; a group with another member may not, nor an unknown one."""
+def test_a_group_without_other_members_may_write(top: Path) -> None:
+    """root's own group may; a group with another member, or an unknown one, may not."""
     path = config_in(top, 0o660)
     others = [
         each for each in pwd.getpwall() if each.pw_uid and each.pw_gid not in (0, NOBODY)
     ]
     if any(each.pw_gid == 0 and each.pw_uid for each in pwd.getpwall()):
-        pytest.skip("somebody else is in root's group here")
+        pytest.skip("another user is in root's group here")
 
     assert fact(path) is None
     os.chown(path, 0, others[0].pw_gid)
@@ -268,8 +270,8 @@ def test_a_group_of_ones_own_is_nobody_elses(top: Path) -> None:
 
 
 @needs_root
-def test_an_access_list_counts_as_the_group(top: Path) -> None:
-    """What an access list lets another user write is refused though the group is one's own."""
+def test_an_access_list_that_lets_another_user_write_is_refused(top: Path) -> None:
+    """Though the file's group has no other member."""
     path = config_in(top, 0o600)
     setfacl = shutil.which("setfacl")
     if (
@@ -282,21 +284,21 @@ def test_an_access_list_counts_as_the_group(top: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])
-def test_a_profile_of_somebody_else_runs_no_program(top: Path, variable: str) -> None:
-    """`credential_process` in a file that others may write would be theirs to choose."""
+def test_a_profile_that_others_may_write_runs_no_program(top: Path, variable: str) -> None:
+    """Whoever can write the file chooses the program of `credential_process`."""
     path = config_in(top, 0o666)
 
-    with pytest.raises(ConfigError, match="everybody"):
+    with pytest.raises(ConfigError, match="everyone"):
         require_trusted_aws_files(None, {variable: str(path)})
     require_trusted_aws_files(None, {variable: str(top / "missing")})
 
 
-def test_a_ca_bundle_of_somebody_else_proves_nothing(top: Path) -> None:
-    """Who may write the bundle says which server is the right one."""
+def test_a_ca_bundle_that_others_may_write_is_refused(top: Path) -> None:
+    """Whoever can write the bundle decides which server is trusted."""
     path = config_in(top, 0o666)
 
     for bundle, environ in ((str(path), {}), (None, {"AWS_CA_BUNDLE": str(path)})):
-        with pytest.raises(ConfigError, match="everybody"):
+        with pytest.raises(ConfigError, match="everyone"):
             require_trusted_aws_files(bundle, environ)
 
 
@@ -304,22 +306,24 @@ def test_a_ca_bundle_of_somebody_else_proves_nothing(top: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["--once", "--check"])
-def test_a_pass_refuses_a_loose_config(slave: Slave, mode: str) -> None:
-    """Status 78 before anything is asked or touched; --status, which believes nothing of it, still works."""
+def test_no_run_starts_with_a_config_that_others_may_write(slave: Slave, mode: str) -> None:
+    """Status 78 before any request or change; --status, which changes nothing, still works."""
     slave.publish({"a": b"alpha"})
     slave.agent.config_file.chmod(0o666)
 
     run = slave.agent.run(mode, "--log-format", "console")
 
     assert run.exit_code == os.EX_CONFIG
-    assert "may be written by everybody (mode 0666)" in run.stderr
+    assert "is writable by everyone (mode 0666)" in run.stderr
     assert f"chmod go-w {slave.agent.config_file}" in run.stderr
     assert (slave.target.exists(), slave.agent.state_dir.exists()) == (False, False)
     assert slave.agent.run("--status").exit_code == 0
 
 
 @pytest.mark.parametrize("arguments", [("--once",), ("--once", "--dry-run"), ("--check",)])
-def test_a_pass_refuses_a_loose_state(slave: Slave, arguments: tuple[str, ...]) -> None:
+def test_no_run_starts_with_a_state_directory_that_others_may_write(
+    slave: Slave, arguments: tuple[str, ...]
+) -> None:
     """Status 73, and nothing is deleted or copied."""
     slave.publish({"a": b"alpha"})
     assert slave.once().exit_code == 0
@@ -334,8 +338,10 @@ def test_a_pass_refuses_a_loose_state(slave: Slave, arguments: tuple[str, ...]) 
 
 
 @pytest.mark.parametrize("name", ["run.lock", "index.db", "last_run.json", "maps"])
-def test_a_planted_link_is_not_followed(slave: Slave, tmp_path: Path, name: str) -> None:
-    """Links at the agent's own names lead nobody out: what they point at stays as it is."""
+def test_a_planted_link_in_the_state_directory_is_not_followed(
+    slave: Slave, tmp_path: Path, name: str
+) -> None:
+    """What links with the names of the agent's files point at stays as it is."""
     precious = tmp_path / "precious"
     if name == "maps":
         precious.mkdir()
@@ -355,8 +361,10 @@ def test_a_planted_link_is_not_followed(slave: Slave, tmp_path: Path, name: str)
     )
 
 
-def test_status_reads_no_pipe_and_follows_no_link(agent: Agent, tmp_path: Path) -> None:
-    """`--status` neither hangs at a pipe nor shows what a link leads to."""
+def test_status_does_not_block_on_a_pipe_or_follow_a_link(
+    agent: Agent, tmp_path: Path
+) -> None:
+    """`--status` neither waits for a pipe nor shows what a link leads to."""
     agent.configure(maps="bucket/maps", roots=[tmp_path / "srv"])
     agent.state_dir.mkdir()
     path = agent.state_dir / "last_run.json"
@@ -373,8 +381,8 @@ def test_status_reads_no_pipe_and_follows_no_link(agent: Agent, tmp_path: Path) 
     assert "secret" not in link.stdout
 
 
-def test_what_a_pass_makes_is_tight(slave: Slave) -> None:
-    """Even with no umask at all, nothing in the state is for others to write, and most is not for them to read."""
+def test_the_files_of_a_run_are_writable_by_the_agent_alone(slave: Slave) -> None:
+    """Even without a umask other users may write nothing in the state, and read little."""
     slave.publish({"a": b"alpha"})
     before = os.umask(0)
     try:
@@ -402,8 +410,8 @@ def test_what_a_pass_makes_is_tight(slave: Slave) -> None:
 
 
 @needs_root
-def test_the_user_of_a_service_is_told_from_root(slave: Slave) -> None:
-    """Root does not work with the state of a service's user: the message says who should run it."""
+def test_root_does_not_use_the_state_of_a_service(slave: Slave) -> None:
+    """The error names the user that should run the agent."""
     slave.publish({"a": b"alpha"})
     slave.agent.state_dir.mkdir(mode=0o750)
     os.chown(slave.agent.state_dir, NOBODY, -1)
@@ -417,7 +425,7 @@ def test_the_user_of_a_service_is_told_from_root(slave: Slave) -> None:
 
 
 def test_no_credential_crosses_a_network_in_the_clear(slave: Slave) -> None:
-    """Plain http to another computer is refused, also where the environment asks for it."""
+    """http:// to another computer is refused, also where the environment sets it."""
     slave.configure(s3={"endpoint_url": None})
 
     run = slave.once(env={"AWS_ENDPOINT_URL": "http://192.0.2.1:9000"})

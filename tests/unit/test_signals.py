@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -49,3 +50,36 @@ def test_a_signal_where_nothing_can_be_raised_is_told_and_leaves_no_traceback_in
     assert done.stdout == told
     assert ("a bug" in done.stderr) is complained
     assert bool(done.stderr) is complained
+
+
+SWALLOWING = """
+import os, signal, sys, time
+from s32s_agent.errors import AgentError, Cancelled
+from s32s_agent.signals import Signals
+
+Signals(lambda reason: None, lambda: None).install()
+try:
+    for _ in range(100):
+        try:
+            print("working", flush=True)
+            time.sleep(0.1)
+        except {handled}:
+            pass
+except Cancelled as reason:
+    sys.exit(reason.exit_status)
+"""
+
+
+@pytest.mark.parametrize("handled", ["AgentError", "Exception"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_handler_of_failures_that_swallows_a_sigterm_and_leaves_a_run_that_nobody_can_end(
+    handled: str, number: int, status: int
+) -> None:
+    """Whatever failure is handled where a signal arrives, ours or any other, the signal ends the run."""
+    program = [sys.executable, "-c", SWALLOWING.format(handled=handled)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+
+        assert process.wait(60) == status

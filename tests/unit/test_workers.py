@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from s32s_agent.cancellation import Stop, shown_for_caller
-from s32s_agent.errors import Interrupted, Stopped, StoreUnavailable, TimeIsUp
+from s32s_agent.cancellation import CancelToken, shown_for_caller
+from s32s_agent.errors import Cancelled, Interrupted, RunTimedOut, StoreUnavailable
 from s32s_agent.workers import Answer, Spare, in_background, in_parallel
 
 
 def test_every_item_once() -> None:
     """Each result comes with its item, in whatever order."""
-    found = dict(in_parallel(lambda number: number * 2, range(500), 8, Stop()))
+    found = dict(in_parallel(lambda number: number * 2, range(500), 8, CancelToken()))
 
     assert found == {number: number * 2 for number in range(500)}
 
@@ -25,7 +25,7 @@ def test_no_items(workers: int) -> None:
     """Nothing to do ends at once, also for nobody."""
     nothing: list[int] = []
 
-    assert list(in_parallel(str, nothing, workers, Stop())) == []
+    assert list(in_parallel(str, nothing, workers, CancelToken())) == []
 
 
 def test_an_exception_is_a_value() -> None:
@@ -34,7 +34,7 @@ def test_an_exception_is_a_value() -> None:
     def halve(number: int) -> float:
         return 1 / number
 
-    found = dict(in_parallel(halve, [0, 1, 2], 2, Stop()))
+    found = dict(in_parallel(halve, [0, 1, 2], 2, CancelToken()))
 
     assert (found[1], found[2]) == (1.0, 0.5)
     assert isinstance(found[0], ZeroDivisionError)
@@ -45,10 +45,10 @@ def test_what_the_items_raise_the_iterator_raises() -> None:
 
     def items() -> Iterator[int]:
         yield from range(3)
-        raise Stopped("broken")
+        raise Cancelled("broken")
 
-    with pytest.raises(Stopped, match="broken"):
-        list(in_parallel(str, items(), 3, Stop()))
+    with pytest.raises(Cancelled, match="broken"):
+        list(in_parallel(str, items(), 3, CancelToken()))
 
 
 def test_items_are_taken_by_one_thread_at_a_time() -> None:
@@ -64,38 +64,38 @@ def test_items_are_taken_by_one_thread_at_a_time() -> None:
             taken.release()
             yield number
 
-    assert len(list(in_parallel(str, items(), 8, Stop()))) == 200
+    assert len(list(in_parallel(str, items(), 8, CancelToken()))) == 200
 
 
 def test_items_that_never_come_are_noticed() -> None:
     """A disk that hangs while a part is read from it ends what waits for the part, too."""
-    stop = Stop(stalled_seconds=0.5)
+    token = CancelToken(stalled_seconds=0.5)
 
     def items() -> Iterator[int]:
         yield 1
-        while not stop.asked():
+        while not token.cancelled:
             time.sleep(0.05)
 
-    given_up = threading.Timer(20, stop.set)
+    given_up = threading.Timer(20, token.cancel)
     given_up.start()
     try:
         with pytest.raises(StoreUnavailable, match="nothing came"):
-            list(in_parallel(str, items(), 2, stop))
+            list(in_parallel(str, items(), 2, token))
     finally:
         given_up.cancel()
 
 
 def test_whoever_has_ended_is_not_taken_for_stalled() -> None:
     """One long item, and threads that found none: they have nothing to show life for."""
-    stop = Stop(stalled_seconds=2)
+    token = CancelToken(stalled_seconds=2)
 
     def take_long(_: int) -> None:
         until = time.monotonic() + 5
         while time.monotonic() < until:
-            stop.check()
+            token.check()
             time.sleep(0.05)
 
-    assert list(in_parallel(take_long, [1], 4, stop)) == [(1, None)]
+    assert list(in_parallel(take_long, [1], 4, token)) == [(1, None)]
 
 
 def test_closing_early_waits_for_the_workers() -> None:
@@ -113,7 +113,7 @@ def test_closing_early_waits_for_the_workers() -> None:
         time.sleep(0.01)
         running.discard(number)
 
-    results = in_parallel(work, items(), 4, Stop())
+    results = in_parallel(work, items(), 4, CancelToken())
     next(results)
     results.close()
 
@@ -123,36 +123,68 @@ def test_closing_early_waits_for_the_workers() -> None:
 
 def test_a_stop_ends_soon_though_a_worker_hangs() -> None:
     """A worker that hangs in a system call is not waited for longer than was agreed."""
-    stop, hang = Stop(), threading.Event()
-    results = in_parallel(lambda _: hang.wait(60), range(8), 8, stop)
-    threading.Timer(0.2, stop.set).start()
+    token, hang = CancelToken(), threading.Event()
+    results = in_parallel(lambda _: hang.wait(60), range(8), 8, token)
+    threading.Timer(0.2, token.cancel).start()
     threading.Timer(0.3, hang.set).start()
     started = time.monotonic()
-    list(results)
+    with pytest.raises(Cancelled):
+        list(results)
 
     assert time.monotonic() - started < 10
 
 
-def test_stop() -> None:
-    """Whoever asks the parent asks the child, not the other way round."""
-    parent = Stop()
-    child = Stop(parent)
-    child.set()
-    asked = parent.asked(), child.asked()
-    other = Stop(parent)
-    parent.set()
+def test_work_that_was_cancelled_is_not_taken_for_complete() -> None:
+    """Whoever reads the results to their end has all of them: part of an upload must not be completed as a whole."""
+    token, found = CancelToken(), list[int]()
 
-    assert (asked, other.asked()) == ((False, True), True)
-    with pytest.raises(Stopped):
+    def work(number: int) -> int:
+        if number == 3:
+            token.cancel(Interrupted(15))
+        return number
+
+    with pytest.raises(Interrupted):
+        found.extend(number for number, _ in in_parallel(work, range(10), 1, token))
+
+    assert found == [0, 1, 2, 3]
+
+
+def test_a_cancellation_in_a_worker_is_no_failure_of_its_item() -> None:
+    """It reaches the caller as what it is, after the results that are there, and ends the other workers."""
+    token, found = CancelToken(), list[object]()
+
+    def work(number: int) -> int:
+        if number == 3:
+            raise Interrupted(15)
+        return number
+
+    with pytest.raises(Interrupted):
+        found.extend(result for _, result in in_parallel(work, range(1000), 1, token))
+
+    assert found == [0, 1, 2]
+    assert token.cancelled
+
+
+def test_cancelling_the_parent_cancels_the_child() -> None:
+    """Not the other way round."""
+    parent = CancelToken()
+    child = CancelToken(parent)
+    child.cancel()
+    asked = parent.cancelled, child.cancelled
+    other = CancelToken(parent)
+    parent.cancel()
+
+    assert (asked, other.cancelled) == ((False, True), True)
+    with pytest.raises(Cancelled):
         other.check()
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         other.sleep(60)
 
 
 def test_sleep() -> None:
     """Undisturbed, it sleeps for as long as was said."""
     started = time.monotonic()
-    Stop().sleep(0.25)
+    CancelToken().sleep(0.25)
 
     assert 0.25 <= time.monotonic() - started < 5
 
@@ -168,17 +200,17 @@ def test_a_panic_in_a_worker_does_not_hang_the_pass() -> None:
         raise _Panic
 
     with pytest.raises(_Panic):
-        list(in_parallel(panic, range(4), 2, Stop()))
+        list(in_parallel(panic, range(4), 2, CancelToken()))
 
 
 def test_the_first_reason_is_the_one_that_is_raised() -> None:
     """Whoever stops last does not change why the pass ends, also when a library swallowed the exception."""
-    stop = Stop()
-    stop.set(Interrupted(15))
-    stop.set(TimeIsUp("late"))
+    token = CancelToken()
+    token.cancel(Interrupted(15))
+    token.cancel(RunTimedOut("late"))
 
     with pytest.raises(Interrupted):
-        Stop(stop).check()
+        CancelToken(token).check()
 
 
 def test_threads_are_added_while_there_is_room_for_more() -> None:
@@ -190,7 +222,9 @@ def test_threads_are_added_while_there_is_room_for_more() -> None:
             together.wait(30)
 
     found = list(
-        in_parallel(work, range(2 + 6 * 3), 2, Stop(), spare=lambda running: 6 - running)
+        in_parallel(
+            work, range(2 + 6 * 3), 2, CancelToken(), spare=lambda running: 6 - running
+        )
     )
 
     assert [error for _, error in found if error is not None] == []
@@ -204,7 +238,7 @@ def test_no_thread_is_added_when_there_is_nothing_left() -> None:
         asked.append(running)
         return 1
 
-    list(in_parallel(str, range(3), 1, Stop(), spare=spare))
+    list(in_parallel(str, range(3), 1, CancelToken(), spare=spare))
 
     assert asked == [1, 2, 3]
 
@@ -245,23 +279,23 @@ def test_an_answer_is_made_meanwhile() -> None:
         return 7
 
     def fail() -> int:
-        raise Stopped("broken")
+        raise Cancelled("broken")
 
     answer, failure = Answer(work), Answer(fail)
     assert begun.wait(30)
     go_on.set()
 
     assert (answer.result(), answer.result()) == (7, 7)
-    with pytest.raises(Stopped, match="broken"):
+    with pytest.raises(Cancelled, match="broken"):
         failure.result()
 
 
 def test_a_worker_that_hangs_does_not_hold_the_pass_for_ever() -> None:
     """A thread that shows no life for too long ends the work, whatever it hangs in."""
     hang = threading.Event()
-    impatient = Stop(Stop(stalled_seconds=0.3))
+    token = CancelToken(CancelToken(stalled_seconds=0.3))
 
-    results = in_parallel(lambda _number: hang.wait(60), [1, 2], 2, impatient)
+    results = in_parallel(lambda _number: hang.wait(60), [1, 2], 2, token)
 
     with pytest.raises(
         StoreUnavailable, match=r"nothing came and nothing went for 0\.3 seconds"
@@ -272,36 +306,36 @@ def test_a_worker_that_hangs_does_not_hold_the_pass_for_ever() -> None:
 
 def test_slow_work_that_goes_on_is_not_ended() -> None:
     """Who shows life may take longer than the limit, and who waits for his own workers shows it with them."""
-    impatient = Stop(stalled_seconds=2)
+    token = CancelToken(stalled_seconds=2)
 
     def inner(_number: int) -> None:
         for _ in range(30):
             time.sleep(0.1)
-            impatient.check()
+            token.check()
 
     def outer(number: int) -> int:
-        return len(list(in_parallel(inner, [1], 1, Stop(impatient)))) + number
+        return len(list(in_parallel(inner, [1], 1, CancelToken(token)))) + number
 
-    assert list(in_parallel(outer, [1], 1, impatient)) == [(1, 2)]
+    assert list(in_parallel(outer, [1], 1, token)) == [(1, 2)]
 
 
 def test_waiting_in_the_background_ends_early() -> None:
     """When somebody asks, and when the time is up; the result and what was raised come through."""
-    hang, stop = threading.Event(), Stop()
+    hang, token = threading.Event(), CancelToken()
     with pytest.raises(TimeoutError):
-        in_background(lambda: hang.wait(60), stop, 0.3)
-    assert in_background(lambda: 5, stop, 60) == 5
+        in_background(lambda: hang.wait(60), token, 0.3)
+    assert in_background(lambda: 5, token, 60) == 5
     with pytest.raises(ZeroDivisionError):
-        in_background(lambda: 1 // 0, stop, 60)
-    stop.set(TimeIsUp("time is up"))
-    with pytest.raises(TimeIsUp):
-        in_background(lambda: hang.wait(60), stop, 60)
+        in_background(lambda: 1 // 0, token, 60)
+    token.cancel(RunTimedOut("time is up"))
+    with pytest.raises(RunTimedOut):
+        in_background(lambda: hang.wait(60), token, 60)
     hang.set()
 
 
 def test_a_helper_shows_life_for_its_worker() -> None:
     """A worker that waits for its own threads is not taken for one that hangs, as long as they go on."""
-    impatient = Stop(stalled_seconds=1)
+    token = CancelToken(stalled_seconds=1)
 
     def outer(number: int) -> int:
         adopt = shown_for_caller()
@@ -310,11 +344,11 @@ def test_a_helper_shows_life_for_its_worker() -> None:
             adopt()
             for _ in range(20):
                 time.sleep(0.1)
-                impatient.check()
+                token.check()
 
         helper = threading.Thread(target=help_out)
         helper.start()
         helper.join()
         return number
 
-    assert list(in_parallel(outer, [1], 1, impatient)) == [(1, 1)]
+    assert list(in_parallel(outer, [1], 1, token)) == [(1, 1)]

@@ -24,11 +24,11 @@ from s32s_agent.config.settings import SyncSettings
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
+    Cancelled,
     DirectoryError,
     EntryError,
     IntegrityError,
     LockHeld,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, IndexRow, Kind
@@ -51,7 +51,7 @@ from s32s_agent.stores.local.tree import NewDirectories, Tree, reject_dots
 
 _WORTH_RESERVING = 1 << 20
 """Bytes from which on claiming disk space beforehand is worth a system call."""
-_PASSING = (Stopped, StoreUnavailable, AccessDenied)
+_PASSING = (Cancelled, StoreUnavailable, AccessDenied)
 """After these, what came of a large entry is as good as it was."""
 _FEW = 4
 """Up to so many files, syncing each is cheaper than syncing the file system."""

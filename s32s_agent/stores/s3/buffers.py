@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from s32s_agent.workers import patiently
 
 
-class Reading:
+class BufferReader:
     """A buffer as a file to read, without a copy: what is read is a view of it.
 
     botocore sends bytes and files in small pieces, but a bytearray in one go, which must be through within the time

@@ -14,14 +14,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from s32s_agent.cancellation import STALLED_SECONDS, Stop
+from s32s_agent.cancellation import STALLED_SECONDS, CancelToken
 from s32s_agent.config.locations import normal_endpoint
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import AccessDenied, ConfigError, StoreUnavailable
 from s32s_agent.stores.s3.credentials import new_session
-from s32s_agent.stores.s3.direct_get import Address, PlainRequests, address
-from s32s_agent.stores.s3.response_limits import bound_answers
-from s32s_agent.stores.s3.translate import border
+from s32s_agent.stores.s3.direct_get import Address, DirectRequests, address
+from s32s_agent.stores.s3.response_limits import limit_responses
+from s32s_agent.stores.s3.translate import translate_errors
 from s32s_agent.workers import in_background
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _WHO_GIVES_CREDENTIALS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long S3 is waited for."""
 
     connect_seconds: float = 10
@@ -62,39 +62,39 @@ class Patience:
     """Before an entry, or a page that was none, is tried again; random, up to twice this, then up to four times."""
 
 
-PATIENCE = Patience()
+DEFAULT_TIMEOUTS = Timeouts()
 
 
 class Clients:
-    """Makes clients that all have the same credentials, address and patience.
+    """Makes clients that all have the same credentials, address and timeouts.
 
     Thread-safe, as boto3 clients are.
 
     Args:
         settings: the `s3` section of the config.
         workers: how many requests may run at once.
-        stop: ends the waiting for credentials.
-        patience: how long S3 is waited for.
+        cancel_token: ends the waiting for credentials.
+        timeouts: how long S3 is waited for.
 
     Raises:
         AccessDenied: there are no credentials.
         StoreUnavailable: what is asked for credentials does not answer.
-        Stopped: the pass is to end.
+        Cancelled: the pass is to end.
         ConfigError: the profile or the endpoint cannot be used.
     """
 
     def __init__(
-        self, settings: S3Settings, workers: int, stop: Stop, patience: Patience
+        self, settings: S3Settings, workers: int, cancel_token: CancelToken, timeouts: Timeouts
     ) -> None:
         self._settings = settings
         self._workers = workers
-        self._stop = stop
-        self._patience = patience
+        self._cancel_token = cancel_token
+        self._timeouts = timeouts
         self._making = threading.Lock()
         self._starting = threading.Lock()
         self._started: Boto3Session | None = None
         self._made: S3Client | None = None
-        with border("the S3 settings"):
+        with translate_errors("the S3 settings"):
             self._session = new_session(os.environ)
             for name in ("profile", "region"):
                 if value := getattr(settings, name):
@@ -104,7 +104,7 @@ class Clients:
             where = address(
                 settings.endpoint_url, settings.addressing_style, self._session, os.environ
             )
-            self.plain = self._plain_requests(where) if where else None
+            self.plain = self._direct_requests(where) if where else None
             """Requests without boto3, where they will do."""
             plain_endpoint = where.endpoint if where else None
             self.endpoint = plain_endpoint or str(self._client().meta.endpoint_url)
@@ -113,25 +113,25 @@ class Clients:
 
     def _found_credentials(self) -> object:
         """Have botocore look for credentials, for which it may run a program, or ask a service."""
-        seconds = self._patience.request_seconds
+        seconds = self._timeouts.request_seconds
         try:
-            return in_background(self._session.get_credentials, self._stop, seconds)
+            return in_background(self._session.get_credentials, self._cancel_token, seconds)
         except TimeoutError as error:
             message = f"the credentials: nothing came within {seconds:g} seconds"
             raise StoreUnavailable(message, remedy=_WHO_GIVES_CREDENTIALS) from error
 
-    def _plain_requests(self, where: Address) -> PlainRequests:
-        settings, patience = self._settings, self._patience
+    def _direct_requests(self, where: Address) -> DirectRequests:
+        settings, timeouts = self._settings, self._timeouts
         bundle = settings.ca_bundle or self._session.get_config_variable("ca_bundle")
-        timeout = patience.connect_seconds, patience.read_seconds
-        return PlainRequests(self._session, where, bundle or True, timeout, self._workers)
+        timeout = timeouts.connect_seconds, timeouts.read_seconds
+        return DirectRequests(self._session, where, bundle or True, timeout, self._workers)
 
     @property
     def client(self) -> S3Client:
         """The client of boto3, made when it is first needed."""
         with self._making:
             if self._made is None:
-                with border("the S3 settings"):
+                with translate_errors("the S3 settings"):
                     self._made = self._client()
             return self._made
 
@@ -154,7 +154,7 @@ class Clients:
             verify=settings.ca_bundle,
             config=self._config(s3 or {}),
         )
-        bound_answers(client)
+        limit_responses(client)
         # Before botocore's own handler, which parses every page, and calls one that it cannot read a status 500. A
         # wildcard's handlers run before those of a name at the same place, so only one of a service's place is first.
         client.meta.events.register_first("before-parse.*.ListObjectsV2", _keep_raw_page)
@@ -164,13 +164,13 @@ class Clients:
     def _config(self, s3: dict[str, str]) -> Config:
         from botocore.config import Config  # noqa: PLC0415
 
-        patience = self._patience
+        timeouts = self._timeouts
         style = {"addressing_style": self._settings.addressing_style}
         config = Config(
-            connect_timeout=patience.connect_seconds,
-            read_timeout=patience.read_seconds,
+            connect_timeout=timeouts.connect_seconds,
+            read_timeout=timeouts.read_seconds,
             max_pool_connections=self._workers,
-            retries={"mode": "standard", "total_max_attempts": patience.attempts},
+            retries={"mode": "standard", "total_max_attempts": timeouts.attempts},
             s3=cast("Any", {**style, **s3}),
             user_agent_extra="s32s-agent",
         )
@@ -222,8 +222,8 @@ class Clients:
         name = re.sub(r"[^a-z0-9.-]", "-", bucket.lower()) if virtual else bucket
         options: dict[str, Any] = {
             "allow_http": url.scheme == "http",
-            "connect_timeout": timedelta(seconds=self._patience.connect_seconds),
-            "read_timeout": timedelta(seconds=self._patience.read_seconds),
+            "connect_timeout": timedelta(seconds=self._timeouts.connect_seconds),
+            "read_timeout": timedelta(seconds=self._timeouts.read_seconds),
             "timeout": timedelta(days=7),  # others find a stalled transfer
             "user_agent": "s32s-agent",
         }
@@ -238,7 +238,7 @@ class Clients:
             **self._writing(),
             client_options=options,  # type: ignore[arg-type]
             retry_config={
-                "max_retries": self._patience.attempts - 1,
+                "max_retries": self._timeouts.attempts - 1,
                 "retry_timeout": timedelta(seconds=120),
             },
             credential_provider=self._credentials,  # type: ignore[arg-type]

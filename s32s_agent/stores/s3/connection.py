@@ -12,20 +12,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from s32s_agent.cancellation import Stop, nothing
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import AgentError, StoreUnavailable
 from s32s_agent.plan.etags import is_md5, normal
-from s32s_agent.stores.s3.clients import PATIENCE, Clients, Patience
-from s32s_agent.stores.s3.direct_get import PlainAnswer
+from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Clients, Timeouts
+from s32s_agent.stores.s3.direct_get import DirectAnswer
 from s32s_agent.stores.s3.listing import NotAListing, Page, parse_page
 from s32s_agent.stores.s3.response_limits import MAX_ANSWER
 from s32s_agent.stores.s3.translate import (
     NotModified,
     TornAnswer,
-    border,
     is_encrypted,
-    part_of,
+    required,
+    translate_errors,
 )
 from s32s_agent.workers import in_background
 
@@ -55,9 +55,9 @@ class Connection:
     Args:
         settings: the `s3` section of the config.
         workers: how many requests may run at once.
-        stop: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
+        cancel_token: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
             botocore takes an exception of a signal for trouble of the network, and asks again.
-        patience: how long S3 is waited for.
+        timeouts: how long S3 is waited for.
         answered: called in the thread that reads listings and maps, for every answer.
 
     Raises:
@@ -68,17 +68,17 @@ class Connection:
         self,
         settings: S3Settings,
         workers: int,
-        stop: Stop | None = None,
-        patience: Patience = PATIENCE,
-        answered: Callable[[], None] = nothing,
+        cancel_token: CancelToken | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        answered: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
-        self.patience = patience
-        self.stop = stop or Stop()
+        self.timeouts = timeouts
+        self.cancel_token = cancel_token or CancelToken()
         self.answered = answered
         self._for_boto3: set[str] = set()
         """Buckets that boto3 could list where a plain request could not: in another region, for one."""
-        self._clients = Clients(settings, workers, self.stop, patience)
+        self._clients = Clients(settings, workers, self.cancel_token, timeouts)
         self._plain = self._clients.plain
         self.endpoint = self._clients.endpoint
         """The endpoint's URL."""
@@ -108,7 +108,7 @@ class Connection:
             parameters["ExpectedBucketOwner"] = self._settings.expected_bucket_owner
         return parameters
 
-    def page(self, bucket: str, **parameters: Any) -> Fetched:
+    def page(self, bucket: str, **parameters: Any) -> ListedPage:
         """Fetch one page of a listing.
 
         Raises:
@@ -123,13 +123,13 @@ class Connection:
                     code = answer.status
                     raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
                 told = (answer.headers.get(name, "") for name in _TOLD)
-                return Fetched(parse_page(answer.body), *told)
+                return ListedPage(parse_page(answer.body), *told)
             except NotAListing as error:
                 self._pause(attempt, error)
         raise AssertionError
 
     def _list(self, bucket: str, parameters: dict[str, Any], *, plainly: bool) -> _Answer:
-        if plainly and (plain := self._list_plainly(bucket, parameters)):
+        if plainly and (plain := self._list_directly(bucket, parameters)):
             return plain
         answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
         if plainly:
@@ -138,15 +138,15 @@ class Connection:
         raw = cast("bytes | None", answer.get("RawPage"))
         return _Answer(meta["HTTPStatusCode"], meta["HTTPHeaders"], raw)
 
-    def _list_plainly(self, bucket: str, parameters: dict[str, Any]) -> _Answer | None:
+    def _list_directly(self, bucket: str, parameters: dict[str, Any]) -> _Answer | None:
         query = {"list-type": "2", "encoding-type": "url"}
         query |= {_QUERY[name]: str(value) for name, value in parameters.items()}
-        answer = self._get_plainly(bucket, "", query, {}, MAX_ANSWER)
+        answer = self._get_directly(bucket, "", query, {}, MAX_ANSWER)
         return _Answer(*answer) if answer and answer.status == _OK else None
 
-    def _get_plainly(
+    def _get_directly(
         self, bucket: str, key: str, query: dict[str, str], headers: dict[str, str], limit: int
-    ) -> PlainAnswer | None:
+    ) -> DirectAnswer | None:
         if self._plain is None or bucket in self._for_boto3:
             return None
         common = dict(headers)
@@ -160,17 +160,17 @@ class Connection:
         """Make a request that the pass itself waits for.
 
         Raises:
-            Stopped: the pass is to end.
+            Cancelled: the pass is to end.
             StoreUnavailable: it took longer than any such request does.
         """
 
         def work() -> R:
-            with border(subject):
+            with translate_errors(subject):
                 return request()
 
-        seconds = self.patience.request_seconds
+        seconds = self.timeouts.request_seconds
         try:
-            answer = in_background(work, self.stop, seconds)
+            answer = in_background(work, self.cancel_token, seconds)
         except TimeoutError as error:
             message = f"{subject}: no whole answer within {seconds:g} seconds"
             raise StoreUnavailable(message) from error
@@ -201,11 +201,11 @@ class Connection:
                 self.answered()
         raise AssertionError
 
-    def _fetch_plainly(
+    def _fetch_directly(
         self, bucket: str, key: str, limit: int, known_etag: str
     ) -> tuple[bytes, str] | None:
         condition = {"If-None-Match": known_etag} if known_etag else {}
-        answer = self._get_plainly(bucket, key, {}, condition, limit)
+        answer = self._get_directly(bucket, key, {}, condition, limit)
         if answer is None or (answer.status == _OK and "content-length" not in answer.headers):
             return None
         if answer.status != _OK:
@@ -218,16 +218,16 @@ class Connection:
     def _fetch(
         self, bucket: str, key: str, limit: int, known_etag: str, *, plainly: bool
     ) -> tuple[bytes, str]:
-        if plainly and (plain := self._fetch_plainly(bucket, key, limit, known_etag)):
+        if plainly and (plain := self._fetch_directly(bucket, key, limit, known_etag)):
             return plain
         condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
         subject = f'"{bucket}/{key}"'
         answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-        length, etag = part_of(answer, "ContentLength", subject), answer.get("ETag", "")
+        length, etag = required(answer, "ContentLength", subject), answer.get("ETag", "")
         if length > limit:
             raise StoreUnavailable(f"{subject}: over {limit} bytes, expected a small file")
         try:
-            with border(subject):
+            with translate_errors(subject):
                 data = answer["Body"].read(limit + 1)
         except StoreUnavailable as error:
             # botocore repeats requests, but not the reading of an answer.
@@ -244,8 +244,8 @@ class Connection:
         """Wait before a request is made again; after the last attempt, raise what went wrong."""
         if attempt + 1 == _TRIES:
             raise error
-        longest = self.patience.pause_seconds * 2 ** (attempt + 1)
-        self.stop.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
+        longest = self.timeouts.pause_seconds * 2 ** (attempt + 1)
+        self.cancel_token.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
 
     def put(self, bucket: str, key: str, data: bytes, content_type: str) -> None:
         """Write a small object, encrypted as the settings say.
@@ -260,7 +260,7 @@ class Connection:
             "SSEKMSKeyId": settings.kms_key_id,
         }
         given: dict[str, Any] = {name: value for name, value in encryption.items() if value}
-        with border(f'"{bucket}/{key}"'):
+        with translate_errors(f'"{bucket}/{key}"'):
             self.client.put_object(
                 **self.common(bucket), **given, Key=key, Body=data, ContentType=content_type
             )
@@ -268,7 +268,7 @@ class Connection:
     def is_versioned(self, bucket: str) -> bool:
         """Tell whether a bucket keeps old versions; True where the store does not say."""
         try:
-            with border(f'"{bucket}"'):
+            with translate_errors(f'"{bucket}"'):
                 parameters = self.common(bucket)
                 parameters.pop("RequestPayer", None)
                 answer = self.client.get_bucket_versioning(**parameters)
@@ -277,7 +277,7 @@ class Connection:
         return answer.get("Status") == "Enabled"
 
 
-class Fetched(NamedTuple):
+class ListedPage(NamedTuple):
     """A page of a listing."""
 
     page: Page

@@ -92,7 +92,7 @@ def address(
     return Address(given or None, region, style)
 
 
-class PlainAnswer(NamedTuple):
+class DirectAnswer(NamedTuple):
     """A whole answer."""
 
     status: int
@@ -101,7 +101,7 @@ class PlainAnswer(NamedTuple):
     body: bytes
 
 
-class PlainRequests:
+class DirectRequests:
     """Signed GETs of one attempt; thread-safe.
 
     Args:
@@ -137,7 +137,7 @@ class PlainRequests:
         query: Mapping[str, str],
         headers: Mapping[str, str],
         limit: int,
-    ) -> PlainAnswer | None:
+    ) -> DirectAnswer | None:
         """Ask once; None when the answer is not plain, so that boto3 must ask.
 
         Args:
@@ -157,7 +157,7 @@ class PlainRequests:
 
     def _ask(
         self, url: str, query: Mapping[str, str], headers: Mapping[str, str], limit: int
-    ) -> PlainAnswer | None:
+    ) -> DirectAnswer | None:
         from botocore.auth import S3SigV4Auth  # noqa: PLC0415 (only a pass needs it)
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
         from botocore.utils import get_environ_proxies  # noqa: PLC0415
@@ -185,4 +185,4 @@ class PlainRequests:
             answer.raw.release_conn()
         if not whole or answer.status_code not in (200, 304):
             return None
-        return PlainAnswer(answer.status_code, answer.headers, body)
+        return DirectAnswer(answer.status_code, answer.headers, body)

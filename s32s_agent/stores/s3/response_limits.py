@@ -17,7 +17,7 @@ _REDIRECT = 300
 """From this status on the body is a message, also where an object was asked for."""
 
 
-def bound_answers(client: S3Client) -> None:
+def limit_responses(client: S3Client) -> None:
     """Let a client give up an answer that is longer than any of S3's; an object's bytes are read by who wants them."""
     session: Any = client._endpoint.http_session  # type: ignore[attr-defined] # noqa: SLF001 (no public way)
 

@@ -16,7 +16,7 @@ _NO_ROOM = f"the store lists out of order, so its listing is sorted {_WHERE}: fr
 _NO_PLACE = f"the store lists out of order, so its listing is sorted {_WHERE}: name a place that the agent can write"
 
 
-def in_key_order(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
+def sorted_by_key(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
     """Yield the problems of a scan, then its entries in key order, after the scan has ended.
 
     Raises:

@@ -44,8 +44,8 @@ from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import Listing, Page
 from s32s_agent.stores.s3.parallel_listing import Pages
 from s32s_agent.stores.s3.ranges import RANGE, RANGED_FROM, Range, Slots, cut
-from s32s_agent.stores.s3.sorted_listing import in_key_order
-from s32s_agent.stores.s3.translate import border, is_encrypted, part_of
+from s32s_agent.stores.s3.sorted_listing import sorted_by_key
+from s32s_agent.stores.s3.translate import is_encrypted, required, translate_errors
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
@@ -120,10 +120,10 @@ class S3Source:
         fetch = functools.partial(self._page, hints)
         pages = Pages(fetch, listing, hints.boundaries, self._connection.answered)
         entries = pages.entries()
-        yield from in_key_order(entries) if hints.unordered else entries
+        yield from sorted_by_key(entries) if hints.unordered else entries
         if hints.unordered and not self._is_seaweedfs:
             return Learned(boundaries=())
-        return Learned(boundaries=pages.learned())
+        return Learned(boundaries=pages.new_boundaries())
 
     def _page(self, hints: ScanHints, where: dict[str, str]) -> Page:
         fetched = self._connection.page(self._bucket, Prefix=self._prefix, **where)
@@ -160,7 +160,7 @@ class S3Source:
             return self._bytes
 
     def _open_with_obstore(self, entry: Entry) -> _Body:
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             result = self._get(entry, {})
             start, end = result.range
             if (start, end) != (0, result.meta["size"]):
@@ -182,7 +182,7 @@ class S3Source:
             for each in cut(0, entry.size):
                 yield from self.range_of(entry, each)
 
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             return _body_of(self._get(entry, {"head": True}), chunks)
 
     def range_of(self, entry: Entry, wanted: Range) -> Iterator[bytes]:
@@ -193,7 +193,7 @@ class S3Source:
             IntegrityError: it is another range, or no range at all.
         """
         try:
-            with border(f'"{entry.key}"'):
+            with translate_errors(f'"{entry.key}"'):
                 result = self._get(entry, {"range": tuple(wanted)})
                 body = _body_of(result, lambda: result.stream(min_chunk_size=_SMALL_CHUNK))
                 _check(entry, body)
@@ -215,7 +215,7 @@ class S3Source:
         parameters = self._connection.common(self._bucket)
         if condition := self._condition(entry):
             parameters["IfMatch"] = condition
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             answer = self._connection.client.get_object(
                 **parameters, Key=self._prefix + entry.key
             )
@@ -229,8 +229,8 @@ class S3Source:
 
         return _Body(
             answer.get("ETag", ""),
-            part_of(answer, "ContentLength", f'"{entry.key}"'),
-            part_of(answer, "LastModified", f'"{entry.key}"'),
+            required(answer, "ContentLength", f'"{entry.key}"'),
+            required(answer, "LastModified", f'"{entry.key}"'),
             answer.get("Metadata", {}),
             chunks,
         )
@@ -298,12 +298,12 @@ class S3Source:
         return False
 
     def _head(self, key: str, **parameters: Any) -> dict[str, Any]:
-        with border(f'"{key}"'):
+        with translate_errors(f'"{key}"'):
             common = self._connection.common(self._bucket)
             answer = self._connection.client.head_object(
                 **common, Key=self._prefix + key, **parameters
             )
-        part_of(answer, "ContentLength", f'"{key}"')
+        required(answer, "ContentLength", f'"{key}"')
         return dict(answer)
 
 
@@ -352,7 +352,7 @@ class _Download:
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes, then judge them."""
         count = 0
-        with border(f'"{self._entry.key}"'):
+        with translate_errors(f'"{self._entry.key}"'):
             for chunk in self._body.chunks():
                 if self._digest is not None:
                     self._digest.update(chunk)

@@ -18,23 +18,22 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import (
     AgentError,
     EntryError,
     IntegrityError,
     SourceChanged,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, Kind, Location
 from s32s_agent.plan import keys
 from s32s_agent.plan.etags import is_md5, normal, part_count
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
-from s32s_agent.stores.s3.buffers import Buffers, Reading, in_parts
+from s32s_agent.stores.s3.buffers import BufferReader, Buffers, in_parts
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.source import S3Source, is_nameable
-from s32s_agent.stores.s3.translate import border, is_encrypted, part_of
+from s32s_agent.stores.s3.translate import is_encrypted, required, translate_errors
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 from s32s_agent.workers import in_parallel
 
@@ -95,7 +94,7 @@ class _SentPart:
     """What completing the upload must name."""
 
 
-def part_bytes(size: int) -> int:
+def part_size_for(size: int) -> int:
     """Give the size of an object's parts: whole MiB, and at most 10,000 of them."""
     smallest = -(-size // MAX_PARTS)
     return max(PART_BYTES, -(-smallest // _MIB) * _MIB)
@@ -181,11 +180,11 @@ class S3Target(S3Source):
 
     def _put_marker(self, copy: Copy) -> str:
         # Without a condition: all markers are alike, and SeaweedFS takes a directory with something in it for one.
-        with border(f'"{copy.entry.key}"'):
+        with translate_errors(f'"{copy.entry.key}"'):
             answer = self._connection.client.put_object(
                 **self._writing(copy, {}, "application/x-directory"), Body=b""
             )
-        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
+        return normal(required(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_whole(self, copy: Copy, content: Content) -> tuple[str, str]:
         data = b"".join(content.chunks())
@@ -229,7 +228,7 @@ class S3Target(S3Source):
             replaced = self._replaced(copy)
             mode = {"e_tag": replaced} if replaced else "create"
         key = self._prefix + copy.entry.key
-        with border(f'"{copy.entry.key}"'):
+        with translate_errors(f'"{copy.entry.key}"'):
             result = obstore.put(
                 self._byte_store(),
                 key,
@@ -243,11 +242,11 @@ class S3Target(S3Source):
     def _send_with_boto3(
         self, copy: Copy, data: bytes, metadata: dict[str, str], kind: str
     ) -> str:
-        with border(f'"{copy.entry.key}"'):
+        with translate_errors(f'"{copy.entry.key}"'):
             answer = self._connection.client.put_object(
                 **self._writing(copy, metadata, kind), **self._condition_for(copy), Body=data
             )
-        return str(part_of(answer, "ETag", f'"{copy.entry.key}"'))
+        return str(required(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _put_parts(self, copy: Copy, content: Content) -> tuple[str, str]:
         """Send a large object in parts, and complete it only when all of the file was read unchanged."""
@@ -257,9 +256,12 @@ class S3Target(S3Source):
         parameters = self._writing(copy, _metadata(content.attributes), kind)
         if not self._connection.custom_endpoint:
             parameters["ChecksumAlgorithm"] = "CRC32"  # as botocore gives the parts
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             begun = client.create_multipart_upload(**parameters)
-        key, upload_id = self._prefix + entry.key, part_of(begun, "UploadId", f'"{entry.key}"')
+        key, upload_id = (
+            self._prefix + entry.key,
+            required(begun, "UploadId", f'"{entry.key}"'),
+        )
         upload = Upload(self._connection.endpoint, self._bucket, key, upload_id)
         try:
             note = self._options.uploads.begin(upload)
@@ -268,7 +270,7 @@ class S3Target(S3Source):
                 self._abort(upload)
             raise
         try:
-            parts, expected = self._send_parts(upload, content, part_bytes(entry.size))
+            parts, expected = self._send_parts(upload, content, part_size_for(entry.size))
             etag = self._complete(copy, upload, parts, expected)
         except BaseException:
             with contextlib.suppress(AgentError):  # then the note has the next pass try it
@@ -287,8 +289,10 @@ class S3Target(S3Source):
             for number, data in enumerate(in_parts(content.chunks(), size, self._large), 1)
         )
         sent: list[_SentPart] = []
-        stop = Stop(self._connection.stop)
-        results = in_parallel(partial(self._send_part, upload), parts, _PART_WORKERS, stop)
+        cancel_token = CancelToken(self._connection.cancel_token)
+        results = in_parallel(
+            partial(self._send_part, upload), parts, _PART_WORKERS, cancel_token
+        )
         with contextlib.closing(results):
             for _, result in results:
                 if isinstance(result, Exception):
@@ -303,13 +307,13 @@ class S3Target(S3Source):
     def _send_part(self, upload: Upload, part: _Part) -> _SentPart:
         try:
             digest = hashlib.md5(part.data, usedforsecurity=False).digest()
-            with border(f'"{upload.key}", part {part.number}'):
+            with translate_errors(f'"{upload.key}", part {part.number}'):
                 answer = self._connection.client.upload_part(
                     **self._connection.common(self._bucket),
                     Key=upload.key,
                     UploadId=upload.upload_id,
                     PartNumber=part.number,
-                    Body=Reading(part.data),  # type: ignore[arg-type]
+                    Body=BufferReader(part.data),  # type: ignore[arg-type]
                     **self._connection.digest_of_body(digest),
                 )
             _check_part(upload.key, part.number, digest, answer)
@@ -331,7 +335,7 @@ class S3Target(S3Source):
         }
         try:
             try:
-                with border(f'"{entry.key}"'):
+                with translate_errors(f'"{entry.key}"'):
                     condition = self._condition_for(copy)
                     answer = self._connection.client.complete_multipart_upload(
                         **parameters, **condition
@@ -341,13 +345,13 @@ class S3Target(S3Source):
                     raise
                 self._conditions = False
                 self._compare(copy)
-                with border(f'"{entry.key}"'):
+                with translate_errors(f'"{entry.key}"'):
                     answer = self._connection.client.complete_multipart_upload(**parameters)
         except (SourceChanged, StoreUnavailable) as error:
             # An answer that got lost, or a repeated request, may hide that it was done.
             self._demand_ours(copy, expected, entry.size, error)
             return expected
-        return normal(part_of(answer, "ETag", f'"{copy.entry.key}"'))
+        return normal(required(answer, "ETag", f'"{copy.entry.key}"'))
 
     def _abort(self, upload: Upload) -> None:
         """Abort an upload, which may be gone already.
@@ -357,7 +361,7 @@ class S3Target(S3Source):
         """
         with (
             contextlib.suppress(SourceChanged),
-            border(f'"{upload.key}", an upload that was not completed'),
+            translate_errors(f'"{upload.key}", an upload that was not completed'),
         ):
             self._connection.client.abort_multipart_upload(
                 **self._connection.common(upload.bucket),
@@ -438,7 +442,7 @@ class S3Target(S3Source):
             raise EntryError(
                 f'"{entry.key}": no request can name this object safely; delete it by hand'
             )
-        with border(f'"{entry.key}"'):
+        with translate_errors(f'"{entry.key}"'):
             self._connection.client.delete_object(
                 **self._connection.common(self._bucket), Key=self._prefix + entry.key
             )
@@ -453,8 +457,6 @@ class S3Target(S3Source):
         for note, upload in self._options.uploads.left_behind(*places):
             try:
                 self._connection.waited_for(f'"{upload.key}"', partial(self._abort, upload))
-            except Stopped:
-                raise
             except AgentError as error:
                 hindered[upload.key.removeprefix(self._prefix)] = error
                 if isinstance(error, StoreUnavailable):
@@ -498,7 +500,7 @@ def _metadata(attributes: Attributes) -> dict[str, str]:
 
 def _check_part(key: str, number: int, digest: bytes, answer: Mapping[str, Any]) -> None:
     """Hold the store to the bytes of a part, where its ETag can be their MD5."""
-    etag, expected = normal(part_of(answer, "ETag", f'"{key}", part {number}')), digest.hex()
+    etag, expected = normal(required(answer, "ETag", f'"{key}", part {number}')), digest.hex()
     if is_md5(etag) and etag != expected and not is_encrypted(answer):
         raise IntegrityError(
             f'"{key}", part {number}: S3 has MD5 {etag}, but {expected} was sent'

@@ -36,7 +36,7 @@ class TornAnswer(StoreUnavailable):
     """What came is not whole, or not what was promised; asking again may help."""
 
 
-def part_of(answer: Mapping[str, Any], name: str, subject: str) -> Any:
+def required(answer: Mapping[str, Any], name: str, subject: str) -> Any:
     """Give what every such answer of S3 has.
 
     Raises:
@@ -54,7 +54,7 @@ def is_encrypted(answer: Mapping[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def border(subject: str) -> Iterator[None]:
+def translate_errors(subject: str) -> Iterator[None]:
     """Translate what boto3, obstore and what is below them raise; the subject begins the message."""
     try:
         yield

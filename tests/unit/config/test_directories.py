@@ -40,8 +40,8 @@ def mapping(directory: Path | str, name: str = "m") -> Mapping:
 def check(
     directory: Path, root: Path, homes: tuple[str, ...] = (), state: Path | None = None
 ) -> str:
-    own = ProtectedPaths(str(state or root.parent / "state"), {})
-    return check_directory(mapping(directory), [str(root)], homes, own)
+    protected = ProtectedPaths(str(state or root.parent / "state"), {})
+    return check_directory(mapping(directory), [str(root)], homes, protected)
 
 
 def problems(
@@ -54,7 +54,7 @@ def problems(
 
 
 def test_a_directory_below_a_root(root: Path) -> None:
-    """A directory in a root is taken, whether or not it exists yet."""
+    """A directory in a root is accepted, whether or not it exists yet."""
 
     assert check(root / "site", root) == str(root / "site")
 
@@ -66,7 +66,7 @@ def test_a_root_itself(root: Path) -> None:
 
 
 def test_a_root_that_is_a_link(root: Path) -> None:
-    """An operator may put a root elsewhere with a link; what counts is where it leads."""
+    """A root may be a link; what counts is where it leads."""
     link = root.parent / "www"
     link.symlink_to(root)
 
@@ -76,7 +76,7 @@ def test_a_root_that_is_a_link(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["link", "link/below", "link/deep/below"])
 def test_a_planted_link_never_leads_out_of_the_roots(root: Path, name: str) -> None:
-    """A link in a root that leads elsewhere is outside, at the end of the path and on the way."""
+    """A link in a root that leads elsewhere is outside, whether it is the last part of the path or an earlier one."""
     (root / "link").symlink_to(root.parent / "outside")
     led_to = root.parent / "outside" / Path(name).relative_to("link")
 
@@ -92,14 +92,14 @@ def test_links_over_links_never_lead_out(root: Path) -> None:
 
 
 def test_a_link_within_the_roots(root: Path) -> None:
-    """A link that stays inside is resolved and taken."""
+    """A link that stays inside is resolved and accepted."""
     (root / "real").mkdir()
     (root / "link").symlink_to("real")
 
     assert check(root / "link", root) == str(root / "real")
 
 
-def test_a_name_that_only_begins_like_a_root(root: Path) -> None:
+def test_a_directory_whose_name_begins_like_a_root_is_outside_it(root: Path) -> None:
     """`/root-evil` is not in `/root`."""
 
     assert problems(Path(f"{root}-evil"), root) == (f'"{root}-evil" is outside roots',)
@@ -114,15 +114,15 @@ def test_no_link_makes_a_system_directory_a_target(root: Path) -> None:
             mapping(root / "link"), ["/"], (), ProtectedPaths("/nowhere/state", {})
         )
 
-    assert caught.value.problems == ('"/etc" is a system directory or a home',)
+    assert caught.value.problems == ('"/etc" is a system directory or a home directory',)
 
 
-def test_no_home_is_a_target(root: Path) -> None:
-    """A home, and what contains one, is not mirrored; a directory in it is."""
+def test_no_home_directory_is_mirrored(root: Path) -> None:
+    """A home directory, and what contains one, is refused; a directory in it is accepted."""
     home = str(root / "home" / "eve")
 
     assert problems(Path(home), root, (home,)) == (
-        f'"{home}" is a system directory or a home',
+        f'"{home}" is a system directory or a home directory',
     )
     assert problems(root / "home", root, (home,))
     assert check(Path(home) / "site", root, (home,)) == f"{home}/site"
@@ -130,7 +130,7 @@ def test_no_home_is_a_target(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["state", "state/inner", "."])
 def test_the_agent_never_mirrors_over_its_own_state(root: Path, name: str) -> None:
-    """The state directory, what is in it and what it is in is no target, through a link neither."""
+    """The state directory, what is in it and what contains it are refused, also through a link."""
     (root / "link").symlink_to(root.parent)
     directory = root / "link" / name
 
@@ -139,7 +139,7 @@ def test_the_agent_never_mirrors_over_its_own_state(root: Path, name: str) -> No
     assert found == (f'"{resolve_links(str(directory))}" overlaps state_dir',)
 
 
-# --- what the agent believes or runs ---
+# --- what the agent trusts or runs ---
 
 
 def settings_with(**sections: object) -> Settings:
@@ -147,7 +147,7 @@ def settings_with(**sections: object) -> Settings:
     return config_file.parse(json.dumps(text), "test")
 
 
-OWN_FILES: dict[str, Callable[[str], ProtectedPaths]] = {
+TRUSTED_FILES: dict[str, Callable[[str], ProtectedPaths]] = {
     "the config": lambda file: protected_paths(settings_with(), file, {}),
     "the AWS config": lambda file: protected_paths(
         settings_with(), "", {"AWS_CONFIG_FILE": file}
@@ -173,43 +173,45 @@ OWN_FILES: dict[str, Callable[[str], ProtectedPaths]] = {
 }
 
 
-@pytest.mark.parametrize("what", OWN_FILES)
+@pytest.mark.parametrize("what", TRUSTED_FILES)
 @pytest.mark.parametrize("exists", [True, False])
-def test_no_object_becomes_what_the_agent_believes_or_runs(
+def test_no_object_becomes_a_file_that_the_agent_trusts_or_runs(
     root: Path, what: str, *, exists: bool
 ) -> None:
-    """A place that such a file is in, or would be in, is refused; one beside it is not."""
+    """A directory that contains the path of such a file is refused, whether or not the file exists; others are not."""
     file = root / "agent" / "etc" / "file"
     if exists:
         file.parent.mkdir(parents=True)
         file.touch()
-    own = OWN_FILES[what](str(file))
+    protected = TRUSTED_FILES[what](str(file))
 
-    for place in (root, root / "agent", root / "agent" / "etc"):
+    for directory in (root, root / "agent", root / "agent" / "etc"):
         with pytest.raises(MapError) as caught:
-            check_directory(mapping(place), [str(root)], (), own)
+            check_directory(mapping(directory), [str(root)], (), protected)
         assert caught.value.problems == (
-            f'in "{place}" is "{file}", or would be, which the agent believes or runs',
+            f'"{directory}" contains the path "{file}", which the agent trusts or runs',
         )
     beside = root / "agent" / "etc2"
-    assert check_directory(mapping(beside), [str(root)], (), own) == str(beside)
+    assert check_directory(mapping(beside), [str(root)], (), protected) == str(beside)
 
 
-def test_a_link_on_the_way_to_the_config_is_no_target_either(root: Path) -> None:
-    """Whoever could exchange the link would choose the config, wherever that is now."""
+def test_a_directory_with_a_link_to_the_config_is_refused(root: Path) -> None:
+    """Whoever could replace the link would choose the config, wherever that is now."""
     for name in ("here", "there", "apart"):
         (root / name).mkdir()
     (root / "there" / "config.yaml").touch()
     (root / "here" / "link").symlink_to("../there")
-    own = protected_paths(settings_with(), str(root / "here" / "link" / "config.yaml"), {})
+    protected = protected_paths(
+        settings_with(), str(root / "here" / "link" / "config.yaml"), {}
+    )
 
     for name in ("here", "there"):
-        with pytest.raises(MapError, match="which the agent believes"):
-            check_directory(mapping(root / name), [str(root)], (), own)
-    assert check_directory(mapping(root / "apart"), [str(root)], (), own)
+        with pytest.raises(MapError, match="which the agent trusts"):
+            check_directory(mapping(root / name), [str(root)], (), protected)
+    assert check_directory(mapping(root / "apart"), [str(root)], (), protected)
 
 
-# --- other people's links ---
+# --- links of other users ---
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
@@ -217,8 +219,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give li
 
 @needs_root
 @pytest.mark.parametrize("name", ["link", "link/below", "hop", "hop/below/deep"])
-def test_a_link_of_a_local_user_leads_no_pass_astray(root: Path, name: str) -> None:
-    """One that stays in the roots is followed when root or the agent's user made it; nobody else's is."""
+def test_a_link_of_another_user_redirects_no_mapping(root: Path, name: str) -> None:
+    """A link that stays in the roots is followed when it belongs to root or the agent's user, and to no other user."""
     (root / "real" / "below").mkdir(parents=True)
     (root / "link").symlink_to("real")
     (root / "hop").symlink_to(root / "link")
@@ -226,26 +228,26 @@ def test_a_link_of_a_local_user_leads_no_pass_astray(root: Path, name: str) -> N
     os.chown(root / "link", NOBODY, NOBODY, follow_symlinks=False)
 
     assert problems(root / name, root) == (
-        f'"{root}/link" is a link of user 65534, expected one of the agent\'s user or root',
+        f'"{root}/link" is a symbolic link that belongs to user 65534, expected the agent\'s user or root',
     )
 
 
 @pytest.mark.parametrize("target", [".", "..", "../root", "real/..", "real/../."])
-def test_a_link_to_where_it_is_was_not_exchanged(root: Path, target: str) -> None:
-    """However its target is written, what was looked at is what was resolved."""
+def test_a_link_to_its_own_directory_is_accepted(root: Path, target: str) -> None:
+    """However its target is written, what was checked is what was resolved."""
     (root / "real").mkdir()
     (root / "link").symlink_to(target)
-    own = ProtectedPaths("/nowhere/state", {})
+    protected = ProtectedPaths("/nowhere/state", {})
 
-    place = check_directory(mapping(root / "link"), ["/"], (), own)
+    directory = check_directory(mapping(root / "link"), ["/"], (), protected)
 
-    assert place == str((root / "link").resolve())
+    assert directory == str((root / "link").resolve())
 
 
-def test_a_link_that_is_exchanged_meanwhile_leads_nowhere(
+def test_a_link_that_is_replaced_during_the_check_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was resolved must be what was looked at, or nothing is said about it."""
+    """What was resolved must be what was checked."""
     for name in ("one", "two"):
         (root / name).mkdir()
     link = root / "link"
@@ -261,13 +263,15 @@ def test_a_link_that_is_exchanged_meanwhile_leads_nowhere(
 
     monkeypatch.setattr(os.path, "realpath", swap_behind)
 
-    assert problems(link, root) == (f'"{link}" led elsewhere while it was looked at',)
+    assert problems(link, root) == (
+        f'"{link}": its symbolic links changed while it was checked',
+    )
 
 
-def test_a_directory_that_may_not_be_looked_at_is_left_to_who_opens_it(
+def test_a_directory_that_cannot_be_read_is_left_to_whoever_opens_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That it cannot be opened is another error than that of the map."""
+    """That it cannot be opened is no error of the map."""
     look = os.lstat
 
     def refuse(path: str) -> os.stat_result:
@@ -281,8 +285,8 @@ def test_a_directory_that_may_not_be_looked_at_is_left_to_who_opens_it(
     assert check(root / "closed" / "site", root) == str(root / "closed" / "site")
 
 
-def test_all_problems_come_at_once(root: Path) -> None:
-    """Everything that is wrong with a place is told together."""
+def test_all_problems_are_reported_at_once(root: Path) -> None:
+    """One error names everything that is wrong with a directory."""
     (root / "link").symlink_to(root.parent / "state")
 
     found = problems(root / "link", root, (str(root.parent / "state"),))
@@ -291,18 +295,18 @@ def test_all_problems_come_at_once(root: Path) -> None:
 
 
 def test_mappings_that_meet_behind_links_do_not_delete_each_other() -> None:
-    """Directories that are one or nested, once resolved, are refused, all of them; a neighbour is not."""
-    places = [
+    """Directories that are equal or nested once resolved are all refused; one beside them is not."""
+    directories = [
         (mapping("/x/a", "a"), "/srv/site"),
         (mapping("/x/b", "b"), "/srv/site"),
         (mapping("/x/c", "c"), "/srv/site/deep"),
         (mapping("/x/d", "d"), "/srv/site2"),
     ]
-    errors = find_overlaps(places)
+    errors = find_overlaps(directories)
 
     assert sorted(errors) == ["a", "b", "c"]
     assert str(errors["c"]) == (
-        'mapping "c": "/srv/site/deep" is the directory of "b", or one is inside the other'
+        'mapping "c": "/srv/site/deep" is, contains or is inside the directory of "b"'
     )
     assert len(errors["b"].problems) == 2
 
@@ -315,17 +319,19 @@ def test_mappings_that_meet_behind_links_do_not_delete_each_other() -> None:
         ("/srv/{}/deep", 0),
     ],
 )
-def test_many_mappings_cost_no_more_than_their_number(shape: str, refused: int) -> None:
-    """A map with very many mappings takes no pair of them apart: a few calls each, whatever they name."""
-    places = [(mapping("/x", str(each)), shape.format(each)) for each in range(2000)]
+def test_the_cost_of_the_check_grows_with_the_number_of_mappings_only(
+    shape: str, refused: int
+) -> None:
+    """A map with very many mappings is not compared pair by pair: a few calls each, whatever they name."""
+    directories = [(mapping("/x", str(each)), shape.format(each)) for each in range(2000)]
     with counted_calls() as calls:
-        errors = find_overlaps(places)
+        errors = find_overlaps(directories)
 
-    assert len(errors) == refused * len(places)
-    assert calls.count < 100 * len(places)
+    assert len(errors) == refused * len(directories)
+    assert calls.count < 100 * len(directories)
 
 
-def test_a_place_with_many_inside_names_the_first_of_them() -> None:
+def test_a_directory_with_many_inside_names_the_first_of_them() -> None:
     """All are refused, and the message of the one around them stays short."""
     inside = [(mapping("/x", str(each)), f"/srv/site/{each}") for each in range(10_000)]
     errors = find_overlaps([(mapping("/x", "around"), "/srv/site"), *inside])
@@ -334,8 +340,8 @@ def test_a_place_with_many_inside_names_the_first_of_them() -> None:
     assert len(str(errors["around"])) < 10_000
 
 
-def test_homes_are_those_of_people() -> None:
-    """root's home is one, the top of the file system never is."""
+def test_home_directories_are_those_of_people_and_root() -> None:
+    """root's home is one, the root of the file system never is."""
     homes = home_directories()
 
     assert resolve_links("/root") in homes
@@ -343,10 +349,10 @@ def test_homes_are_those_of_people() -> None:
 
 
 @pytest.mark.parametrize("times", [1, 1000])
-def test_a_link_that_is_gone_when_it_is_read_is_no_crash(
+def test_a_link_that_vanishes_while_it_is_resolved_is_no_crash(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, times: int
 ) -> None:
-    """A directory takes the link's place between two looks: it is looked at again, and in the end refused."""
+    """A directory replaces the link between two calls: the path is resolved again, and in the end refused."""
     resolve, left = os.path.realpath, [times]
 
     def race(path: str) -> str:
@@ -360,5 +366,5 @@ def test_a_link_that_is_gone_when_it_is_read_is_no_crash(
     if times == 1:
         assert resolve_links(str(tmp_path)) == str(tmp_path)
     else:
-        with pytest.raises(MapError, match="led elsewhere"):
+        with pytest.raises(MapError, match="kept changing while it was resolved"):
             resolve_links(str(tmp_path))

@@ -45,7 +45,7 @@ OUTPOST = "arn:aws:s3-outposts:eu-west-1:123456789012:outpost/op-1/accesspoint/p
     ],
 )
 def test_parse_location(text: str, bucket: str, prefix: str) -> None:
-    """A place splits into a bucket and a prefix without slashes at its ends."""
+    """A location splits into a bucket and a prefix without slashes at its ends."""
     actual = parse_location(text)
 
     assert actual == Location(bucket, prefix)
@@ -80,7 +80,7 @@ def test_parse_location(text: str, bucket: str, prefix: str) -> None:
         POINT + " x/a",
     ],
 )
-def test_what_is_no_location(text: str) -> None:
+def test_an_invalid_location_is_refused(text: str) -> None:
     """What names no bucket, or a prefix that is no directory, is refused."""
     with pytest.raises(ValueError, match="expected"):
         parse_location(text)
@@ -134,22 +134,24 @@ def test_normal_directory(text: str, directory: str) -> None:
         ("/srv/./a", 'without "." and ".."'),
         ("c:/srv/../a", 'without "." and ".."'),
         ("c:\\srv\\.\\a", 'without "." and ".."'),
-        ("c:/a:stream", "that Windows takes as it is written"),
-        ("c:/a.", "that Windows takes as it is written"),
-        ("c:/a /b", "that Windows takes as it is written"),
+        ("c:/a:stream", "that Windows does not change"),
+        ("c:/a.", "that Windows does not change"),
+        ("c:/a /b", "that Windows does not change"),
         ("/srv/\x00", "without control characters"),
         ("/srv/a\n", "without control characters"),
         ("/srv/\udcff", "without control characters"),
     ],
 )
-def test_a_path_that_does_not_mean_what_it_says(text: str, message: str) -> None:
+def test_a_path_that_is_relative_or_would_be_expanded_is_refused(
+    text: str, message: str
+) -> None:
     """What is not absolute, or could mean another directory, is refused."""
     with pytest.raises(ValueError, match=re.escape(message)):
         normal_directory(text, windows_ok=True)
 
 
 def test_a_slave_has_no_drives() -> None:
-    """Where Windows paths are not wanted, one is not absolute."""
+    """Where Windows paths are not allowed, one is not absolute."""
     with pytest.raises(ValueError, match="expected an absolute path"):
         normal_directory("c:/path", windows_ok=False)
 
@@ -183,7 +185,7 @@ def test_a_normal_directory_stays_as_it_is(text: str) -> None:
     ],
 )
 def test_is_inside(directory: str, root: str, answer: bool) -> None:  # noqa: FBT001 - a table
-    """Directories contain each other by components, never by how their text begins."""
+    """Directories contain each other by components, not by the beginning of their text."""
     actual = is_inside(directory, root)
 
     assert actual == answer
@@ -202,7 +204,7 @@ def test_is_inside(directory: str, root: str, answer: bool) -> None:  # noqa: FB
     ],
 )
 def test_a_system_directory_is_never_emptied(directory: str) -> None:
-    """A directory in which others keep things is a system directory."""
+    """A directory that holds files of other programs is a system directory."""
     assert is_system_directory(directory, {"/data/people/eve"})
 
 
@@ -246,8 +248,8 @@ def test_normal_endpoint(text: str, url: str) -> None:
         *("http://localhost.example.net", "http://127.0.0.1.example.net"),
     ],
 )
-def test_data_does_not_cross_a_network_in_the_clear(text: str) -> None:
-    """Plain HTTP to another computer needs allow_http."""
+def test_no_data_is_sent_unencrypted_over_a_network(text: str) -> None:
+    """http:// to another computer needs allow_http."""
     actual = normal_endpoint(text, allow_http=True)
 
     assert actual == text
@@ -270,8 +272,8 @@ def test_data_does_not_cross_a_network_in_the_clear(text: str) -> None:
         *("https://-a-", "https://a.b\n", "https://a:b:c", "https://[v1.a]"),
     ],
 )
-def test_what_is_no_endpoint(text: str) -> None:
-    """What says more or less than a host is refused, and no password is repeated."""
+def test_an_invalid_endpoint_is_refused_and_no_password_is_repeated(text: str) -> None:
+    """A URL with more or less than a host is refused, without its password in the message."""
     with pytest.raises(ValueError, match="expected") as raised:
         normal_endpoint(text, allow_http=True)
 

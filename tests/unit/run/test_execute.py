@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from support.contents import Bytes, copy_of, entry_of, md5
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
+    Cancelled,
     DirectoryError,
     DiskFull,
     EntryError,
@@ -28,7 +29,6 @@ from s32s_agent.errors import (
     IntegrityError,
     ListingInconsistent,
     SourceChanged,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import (
@@ -59,7 +59,7 @@ from s32s_agent.workers import IDLE_SECONDS, in_parallel
 STAMP = Stamp(4, 1, 2, 3)
 
 
-class Sleepless(Stop):
+class Sleepless(CancelToken):
     """Counts the seconds instead of sleeping them."""
 
     def __init__(self) -> None:
@@ -160,7 +160,7 @@ class Bench:
     source: Source
     target: Target
     index: MappingIndex
-    stop: Sleepless = field(default_factory=Sleepless)
+    cancel_token: Sleepless = field(default_factory=Sleepless)
     workers: int = 4
     progress: list[tuple[int, int]] = field(default_factory=list)
 
@@ -171,8 +171,8 @@ class Bench:
             self.target,
             self.index,
             self.workers,
-            Throttle(None, self.stop),
-            self.stop,
+            Throttle(None, self.cancel_token),
+            self.cancel_token,
             lambda entries, size: self.progress.append((entries, size)),
         )
 
@@ -180,7 +180,7 @@ class Bench:
         return list(carry_out(plan, self.means))
 
     def run_to_its_end(
-        self, plan: Plan, error: type[Exception]
+        self, plan: Plan, error: type[BaseException]
     ) -> tuple[list[Outcome | Withheld], str]:
         """Carry out a plan that ends early; also give the error's message."""
         found: list[Outcome | Withheld] = []
@@ -401,8 +401,8 @@ def test_a_stop_between_deletes_leaves_the_index_right(bench: Bench) -> None:
     found = carry_out(Plan(deletes=deletes("x", "old")), bench.means)
     first = next(found)
     assert isinstance(first, Outcome)
-    bench.stop.set()
-    with pytest.raises(Stopped):
+    bench.cancel_token.cancel()
+    with pytest.raises(Cancelled):
         list(found)
 
     assert "x" not in bench.known()
@@ -492,11 +492,11 @@ def test_a_stop_never_leaves_a_place_empty(bench: Bench, in_the_way: Plan) -> No
     delete = bench.target.delete
 
     def stop_then_delete(entry: Entry) -> bool:
-        bench.stop.set()
+        bench.cancel_token.cancel()
         return delete(entry)
 
     bench.target.delete = stop_then_delete  # type: ignore[method-assign]
-    bench.run_to_its_end(in_the_way, Stopped)
+    bench.run_to_its_end(in_the_way, Cancelled)
 
     assert bench.target.entries["b"] == b"bbbb"
 
@@ -523,9 +523,9 @@ def test_what_may_pass_is_tried_again(bench: Bench, failure: AgentError) -> None
 
     assert brief(found) == {"a": "copied", "b": "failed"}
     assert sorted(bench.source.opened) == ["a"] * ATTEMPTS + ["b"] * ATTEMPTS
-    assert len(bench.stop.slept) == 2 * (ATTEMPTS - 1)
-    assert all(0 <= pause <= 0.5 * 2**ATTEMPTS for pause in bench.stop.slept)
-    assert len(set(bench.stop.slept)) == len(bench.stop.slept)
+    assert len(bench.cancel_token.slept) == 2 * (ATTEMPTS - 1)
+    assert all(0 <= pause <= 0.5 * 2**ATTEMPTS for pause in bench.cancel_token.slept)
+    assert len(set(bench.cancel_token.slept)) == len(bench.cancel_token.slept)
 
 
 def test_pauses_grow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -535,25 +535,25 @@ def test_pauses_grow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
     bench.run(Plan(copies=copies(bench.source, "a")))
 
-    assert bench.stop.slept == [1.0 * 2**each for each in range(ATTEMPTS - 1)]
+    assert bench.cancel_token.slept == [1.0 * 2**each for each in range(ATTEMPTS - 1)]
 
 
 def test_pauses_of_a_connection_grow_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     """Listings and maps are asked for again as the bytes of entries are."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    stop, trouble = Sleepless(), StoreUnavailable("503")
-    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1, stop)
+    token, trouble = Sleepless(), StoreUnavailable("503")
+    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1, token)
     for _ in range(5):
         connection._pause(0, trouble)
-    assert len(set(stop.slept)) == 5
-    stop.slept.clear()
+    assert len(set(token.slept)) == 5
+    token.slept.clear()
     monkeypatch.setattr(random, "uniform", lambda _least, most: most)
 
     connection._pause(0, trouble)
     connection._pause(1, trouble)
 
-    assert stop.slept == [1.0, 2.0]
+    assert token.slept == [1.0, 2.0]
     with pytest.raises(StoreUnavailable):
         connection._pause(2, trouble)
 
@@ -566,7 +566,7 @@ def test_what_stays_wrong_is_not_tried_again(bench: Bench, failure: AgentError) 
 
     assert brief(found) == {"a": "failed"}
     assert bench.source.opened == ["a"]
-    assert bench.stop.slept == []
+    assert bench.cancel_token.slept == []
 
 
 def test_a_version_that_came_after_the_listing_is_taken(bench: Bench) -> None:
@@ -606,7 +606,7 @@ def test_a_bug_is_not_swallowed(bench: Bench) -> None:
     bench.target.failures["x"] = [ZeroDivisionError()]
 
     bench.run_to_its_end(Plan(copies=copies(bench.source, "a")), ZeroDivisionError)
-    bench.stop = Sleepless()
+    bench.cancel_token = Sleepless()
     bench.run_to_its_end(Plan(deletes=deletes("x")), ZeroDivisionError)
 
 
@@ -851,11 +851,11 @@ def test_stop_ends_endless_copies(bench: Bench) -> None:
 
     def stop() -> None:
         begun.wait()
-        bench.stop.set()
+        bench.cancel_token.cancel()
 
     stopper = threading.Thread(target=stop)
     stopper.start()
-    bench.run_to_its_end(plan, Stopped)
+    bench.run_to_its_end(plan, Cancelled)
     stopper.join()
 
     assert "old" in bench.target.entries
@@ -870,10 +870,10 @@ def test_what_was_done_when_somebody_asked_to_stop_is_kept(bench: Bench) -> None
 
     def stop(key: str) -> None:
         if key.endswith("4"):
-            bench.stop.set()
+            bench.cancel_token.cancel()
 
     bench.target.when_put = stop
-    found, _ = bench.run_to_its_end(plan, Stopped)
+    found, _ = bench.run_to_its_end(plan, Cancelled)
 
     done = [key for key, status in brief(found).items() if status == "copied"]
     assert done == [f"f{number:05}" for number in range(4)]
@@ -883,29 +883,29 @@ def test_what_was_done_when_somebody_asked_to_stop_is_kept(bench: Bench) -> None
 
 def test_a_parent_that_is_asked_asks_its_children() -> None:
     """A pass stops all of its mappings, a mapping only itself."""
-    whole = Stop()
-    one, other = Stop(whole), Stop(whole)
-    one.set()
+    whole = CancelToken()
+    one, other = CancelToken(whole), CancelToken(whole)
+    one.cancel()
 
-    assert (one.asked(), other.asked(), whole.asked()) == (True, False, False)
-    whole.set()
-    assert other.asked()
-    with pytest.raises(Stopped):
+    assert (one.cancelled, other.cancelled, whole.cancelled) == (True, False, False)
+    whole.cancel()
+    assert other.cancelled
+    with pytest.raises(Cancelled):
         other.check()
 
 
 def test_sleeping_ends_when_somebody_asks() -> None:
     """A pause of an hour is none for who is asked to stop."""
-    stop = Stop()
-    threading.Timer(0.05, stop.set).start()
+    token = CancelToken()
+    threading.Timer(0.05, token.cancel).start()
 
-    with pytest.raises(Stopped):
-        stop.sleep(3600)
+    with pytest.raises(Cancelled):
+        token.sleep(3600)
 
 
 def test_sleeping_to_its_end() -> None:
     """Nobody asked: the pause simply ends."""
-    Stop().sleep(0.001)
+    CancelToken().sleep(0.001)
 
 
 # --- in_parallel ---
@@ -913,7 +913,7 @@ def test_sleeping_to_its_end() -> None:
 
 def test_results_come_with_their_items() -> None:
     """Each item comes once, with its result or its exception."""
-    found = dict(in_parallel(lambda number: 12 // number, range(4), 3, Stop()))
+    found = dict(in_parallel(lambda number: 12 // number, range(4), 3, CancelToken()))
     error = found.pop(0)
 
     assert isinstance(error, ZeroDivisionError)
@@ -923,8 +923,8 @@ def test_results_come_with_their_items() -> None:
 def test_no_items_and_no_workers() -> None:
     """Nothing to do is done at once."""
 
-    assert list(in_parallel(str, [], 4, Stop())) == []
-    assert list(in_parallel(str, [], 0, Stop())) == []
+    assert list(in_parallel(str, [], 4, CancelToken())) == []
+    assert list(in_parallel(str, [], 0, CancelToken())) == []
 
 
 def test_items_that_cannot_be_taken_raise() -> None:
@@ -935,13 +935,13 @@ def test_items_that_cannot_be_taken_raise() -> None:
         raise KeyError("broken")
 
     with pytest.raises(KeyError, match="broken"):
-        list(in_parallel(str, items(), 2, Stop()))
+        list(in_parallel(str, items(), 2, CancelToken()))
 
 
 def test_idle_time_is_told() -> None:
     """While nothing comes the caller's thread can show that time goes by."""
     told = threading.Event()
-    found = list(in_parallel(lambda _: told.wait(30), [0], 1, Stop(), told.set))
+    found = list(in_parallel(lambda _: told.wait(30), [0], 1, CancelToken(), told.set))
 
     assert found == [(0, True)]
 
@@ -951,20 +951,20 @@ def test_idle_time_is_told() -> None:
 
 def test_the_throttle_holds_all_workers_to_one_rate() -> None:
     """A second's worth costs a second, and what comes at once queues up behind it."""
-    stop = Sleepless()
-    throttle = Throttle(1000, stop)
+    token = Sleepless()
+    throttle = Throttle(1000, token)
     for _ in range(3):
         throttle.take(1000)
 
-    assert [round(pause) for pause in stop.slept] == [1, 2, 3]
+    assert [round(pause) for pause in token.slept] == [1, 2, 3]
 
 
 def test_without_a_rate_nobody_waits() -> None:
     """No limit is no waiting."""
-    stop = Sleepless()
-    Throttle(None, stop).take(1 << 40)
+    token = Sleepless()
+    Throttle(None, token).take(1 << 40)
 
-    assert stop.slept == []
+    assert token.slept == []
 
 
 def test_bytes_are_paid_for_before_they_come(bench: Bench) -> None:
@@ -978,7 +978,7 @@ def test_bytes_are_paid_for_before_they_come(bench: Bench) -> None:
     large = b"x" * (ONE_PIECE + 5)
     bench.source.entries["a"] = large
     bench.target.when_put = lambda key: told.append(f"put {key}")
-    means = replace(bench.means, throttle=Watched(None, bench.stop), workers=1)
+    means = replace(bench.means, throttle=Watched(None, bench.cancel_token), workers=1)
     list(carry_out(Plan(copies=copies(bench.source, "a", "b")), means))
 
     assert told == ["pay 0", "put a", f"pay {len(large)}", "pay 4", "put b", "pay 0"]
@@ -986,20 +986,20 @@ def test_bytes_are_paid_for_before_they_come(bench: Bench) -> None:
 
 def test_a_throttled_pass_can_be_stopped() -> None:
     """Who waits for his turn hears it when somebody asks to stop."""
-    stop = Stop()
-    throttle = Throttle(1, stop)
-    stop.set()
+    token = CancelToken()
+    throttle = Throttle(1, token)
+    token.cancel()
 
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         throttle.take(3600)
 
 
 def test_every_chunk_passes_the_throttle(bench: Bench) -> None:
     """The bytes of all entries are counted, not their number."""
-    means = replace(bench.means, throttle=Throttle(4, bench.stop))
+    means = replace(bench.means, throttle=Throttle(4, bench.cancel_token))
     list(carry_out(Plan(copies=copies(bench.source, "a", "b")), means))
 
-    assert sorted(round(pause) for pause in bench.stop.slept) == [1, 2]
+    assert sorted(round(pause) for pause in bench.cancel_token.slept) == [1, 2]
 
 
 @dataclass
@@ -1055,13 +1055,13 @@ def ranged(bench: Bench) -> tuple[Bench, Noted]:
 def test_every_range_passes_the_throttle_and_is_counted(ranged: tuple[Bench, Noted]) -> None:
     """What passes is held to the rate; what was there already is only counted."""
     bench, file = ranged
-    means = replace(bench.means, throttle=Throttle(1, bench.stop))
+    means = replace(bench.means, throttle=Throttle(1, bench.cancel_token))
     (copy,) = copies(bench.source, "a")
     large = copy._replace(entry=copy.entry._replace(size=ONE_PIECE + 1))
 
     list(carry_out(Plan(copies=(large,)), means))
 
-    assert sorted(round(pause) for pause in bench.stop.slept) == [4, 7]
+    assert sorted(round(pause) for pause in bench.cancel_token.slept) == [4, 7]
     assert sorted(size for entries, size in bench.progress if not entries) == [3, 4, 10]
     assert file.log == ["write 4 at 13", "write 3 at 10", "read 1048576 at 0"]
 
@@ -1069,9 +1069,9 @@ def test_every_range_passes_the_throttle_and_is_counted(ranged: tuple[Bench, Not
 def test_a_stop_ends_a_download_in_ranges(ranged: tuple[Bench, Noted]) -> None:
     """When somebody asked, not one range more is written, and nothing is hashed."""
     bench, file = ranged
-    file.when_written = bench.stop.set
+    file.when_written = bench.cancel_token.cancel
 
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         list(carry_out(Plan(copies=copies(bench.source, "a")), bench.means))
 
     assert file.log == ["write 4 at 13"]
@@ -1167,9 +1167,9 @@ def test_a_disk_that_cannot_be_read_ends_the_mapping(bench: Bench) -> None:
 
 def test_hashing_can_be_stopped(bench: Bench) -> None:
     """A reading that is not to its end is no proof of anything."""
-    content = Bytes((b"da", b"ta"), stamp=STAMP, between=bench.stop.set)
+    content = Bytes((b"da", b"ta"), stamp=STAMP, between=bench.cancel_token.cancel)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(Cancelled):
         alike_of(bench, check_of("a", b"data", md5(b"data")), content)
 
 

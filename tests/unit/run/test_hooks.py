@@ -20,7 +20,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import HookError, Interrupted
 from s32s_agent.run import hooks
 from s32s_agent.run.hooks import OUTPUT_BYTES, Hooks, environment_for
@@ -37,8 +37,8 @@ class Rig:
     def __init__(self, timeout: float = PATIENCE_SECONDS) -> None:
         self.capture = LogCapture()
         log = structlog.wrap_logger(None, processors=[self.capture])
-        self.stop = Stop()
-        self.hooks = Hooks(log, timeout, {"S32S_RUN_ID": "r1"}, self.stop)
+        self.cancel_token = CancelToken()
+        self.hooks = Hooks(log, timeout, {"S32S_RUN_ID": "r1"}, self.cancel_token)
 
     def run(self, *command: str, **variables: str) -> HookError | None:
         return self.hooks.run("before", [command], variables)
@@ -194,9 +194,9 @@ def test_a_command_that_nobody_may_end_holds_nothing_up() -> None:
         inner = f"echo $$ > {file}; exec sleep {LONG_SECONDS}"
         command = [str(become), "--reuid=0", "--clear-groups", "/bin/sh", "-c", inner]
         script = (
-            "import os, structlog; from s32s_agent.run import hooks; from s32s_agent.cancellation import Stop\n"
+            "import os, structlog; from s32s_agent.run import hooks; from s32s_agent.cancellation import CancelToken\n"
             "hooks.GRACE_SECONDS = 0.2; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            f"done = hooks.Hooks(structlog.get_logger(), 1, {{}}, Stop()).run('after', [{command!r}], {{}})\n"
+            f"done = hooks.Hooks(structlog.get_logger(), 1, {{}}, CancelToken()).run('after', [{command!r}], {{}})\n"
             "print('error:', done)"
         )
         done = subprocess.run(
@@ -369,7 +369,7 @@ def test_a_signal_reaches_the_whole_group_of_a_command(rig: Rig, tmp_path: Path)
         os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=interrupt)
-    with raising(signal.SIGTERM, rig.stop.set):
+    with raising(signal.SIGTERM, rig.cancel_token.cancel):
         thread.start()
         with pytest.raises(Interrupted):
             rig.shell(script)
@@ -383,7 +383,7 @@ def test_after_a_signal_a_command_gets_little_time(
 ) -> None:
     """A pass that has to end does not wait a minute for its last commands."""
     monkeypatch.setattr(hooks, "STOPPED_SECONDS", 0.3)
-    rig.stop.set()
+    rig.cancel_token.cancel()
     error = rig.shell(f"sleep {LONG_SECONDS}")
 
     assert "took more than 0.3 seconds" in str(error)
@@ -396,8 +396,8 @@ def test_a_second_signal_leaves_no_command_behind(tmp_path: Path) -> None:
 import os, sys, threading, time, structlog
 from pathlib import Path
 from s32s_agent.run.hooks import Hooks
-from s32s_agent.cancellation import Stop
-hooks = Hooks(structlog.get_logger(), 600, {{}}, Stop())
+from s32s_agent.cancellation import CancelToken
+hooks = Hooks(structlog.get_logger(), 600, {{}}, CancelToken())
 def end():
     while not Path({str(file)!r}).exists() or not Path({str(file)!r}).read_text().endswith("\\n"):
         time.sleep(0.02)

@@ -9,6 +9,7 @@ import pytest
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
+    Cancelled,
     ConfigError,
     DeletesRefused,
     DirectoryError,
@@ -21,10 +22,9 @@ from s32s_agent.errors import (
     ListingInconsistent,
     LockHeld,
     MapError,
+    RunTimedOut,
     SourceChanged,
-    Stopped,
     StoreUnavailable,
-    TimeIsUp,
     UsageError,
 )
 from s32s_agent.model import (
@@ -58,8 +58,10 @@ TABLE = [
     (SourceChanged("x"), 1, "partial"),
     (EntryUnreadable("x"), 1, "partial"),
     (AgentError("x"), 1, "partial"),
-    (Stopped("x"), 1, "stopped"),
-    (TimeIsUp("x"), 1, "timeout"),
+]
+CANCELLATIONS = [
+    (Cancelled("x"), 1, "stopped"),
+    (RunTimedOut("x"), 1, "timeout"),
     (Interrupted(2), 130, "stopped"),
     (Interrupted(15), 143, "stopped"),
 ]
@@ -75,7 +77,7 @@ def report(*errors: AgentError) -> MappingReport:
 
 @pytest.mark.parametrize(("error", "code", "cause"), TABLE)
 def test_every_error_has_its_exit_status(error: AgentError, code: int, cause: str) -> None:
-    """One cause alone gives its own status, whether it ended the pass or a mapping."""
+    """One cause alone gives its own status, whether it ended the run or a mapping."""
     mapping = report()
     mapping.fail(error)
     ended, whole = RunReport([mapping]), RunReport([], error)
@@ -83,6 +85,18 @@ def test_every_error_has_its_exit_status(error: AgentError, code: int, cause: st
     assert (mapping.exit_code, mapping.cause) == (code, cause)
     assert (ended.exit_code, ended.cause) == (code, cause)
     assert (whole.exit_code, whole.cause) == (code, cause)
+
+
+@pytest.mark.parametrize(("cancellation", "code", "cause"), CANCELLATIONS)
+def test_every_cancellation_has_its_exit_status(
+    cancellation: Cancelled, code: int, cause: str
+) -> None:
+    """A cancellation ends the run, never a mapping or an entry, and no handler of exceptions sees it."""
+    run = RunReport([], cancellation)
+
+    assert (run.exit_code, run.cause) == (code, cause)
+    assert run.errors()[0]["remedy"]
+    assert not isinstance(cancellation, Exception)
 
 
 def test_an_error_as_a_log_event() -> None:
@@ -127,7 +141,7 @@ def test_failures_that_share_a_cause_share_its_status(
 
 def test_what_ended_the_pass_counts_as_a_cause() -> None:
     """A pass that ended early after another failure is partial."""
-    run = RunReport([report(AccessDenied("x"))], TimeIsUp("late"))
+    run = RunReport([report(AccessDenied("x"))], RunTimedOut("late"))
 
     assert (run.exit_code, run.cause) == (1, "partial")
 
@@ -216,7 +230,7 @@ def test_totals_add_up_the_mappings() -> None:
 def test_the_first_errors_are_kept_and_no_more() -> None:
     """A million failures do not fill the report; what ended the pass comes first."""
     many = report(*(EntryError(f"e{number}") for number in range(KEPT_ERRORS + 9)))
-    run = RunReport([many, report(EntryError("later"))], TimeIsUp("late", remedy="wait"))
+    run = RunReport([many, report(EntryError("later"))], RunTimedOut("late", remedy="wait"))
     errors = run.errors()
 
     assert many.failed == KEPT_ERRORS + 9
@@ -238,7 +252,7 @@ def test_the_first_reason_names_what_it_is_about() -> None:
     assert RunReport([skipped]).first_reason() == (
         'mapping "site": k0: no file can have this name'
     )
-    assert RunReport([skipped], TimeIsUp("late")).first_reason() == "late"
+    assert RunReport([skipped], RunTimedOut("late")).first_reason() == "late"
     assert RunReport([MappingReport("site")]).first_reason() == ""
 
 

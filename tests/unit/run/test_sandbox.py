@@ -1,4 +1,4 @@
-"""What is said about a directory that the sandbox of a unit refuses."""
+"""The remedy for a directory to which the sandbox of a unit refuses access."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IN_UNIT = {
             errno.EROFS,
             "/var/lib/s32s-agent",
             WEB,
-            "set state_dir to /var/lib/s32s-agent/a-b, which the unit lets it write",
+            "set state_dir to /var/lib/s32s-agent/a-b, which the unit may write",
         ),
         (
             errno.EROFS,
@@ -52,7 +52,7 @@ IN_UNIT = {
             errno.EACCES,
             "/home/deploy/app",
             UNIT,
-            f"{EDIT} ProtectHome=tmpfs, and on a line of its own: BindPaths=/home/deploy/app",
+            f"{EDIT} ProtectHome=tmpfs, and on a separate line: BindPaths=/home/deploy/app",
         ),
         (
             errno.EACCES,
@@ -65,8 +65,8 @@ IN_UNIT = {
             "/srv/app",
             UNIT,
             (
-                "something is mounted inside /srv/app, as BindPaths= does: mount all of it, or give what is "
-                "mounted a mapping of its own"
+                "something is mounted inside /srv/app, as BindPaths= does: mount the whole directory, or use one "
+                "mapping for each mount"
             ),
         ),
         (
@@ -78,14 +78,16 @@ IN_UNIT = {
         (errno.EIO, "/srv/app", UNIT, ""),
     ],
 )
-def test_the_drop_in_is_named(number: int, directory: str, unit: Unit, expected: str) -> None:
-    """Each refusal of the sandbox has a remedy that can be typed; other trouble has none."""
-    assert remedy(number, directory, unit, is_there=True) == expected
+def test_the_remedy_names_the_drop_in(
+    number: int, directory: str, unit: Unit, expected: str
+) -> None:
+    """Each refusal of the sandbox has a remedy that can be typed; other errors have none."""
+    assert remedy(number, directory, unit, exists=True) == expected
 
 
-def test_a_missing_directory_is_made_before_it_is_listed() -> None:
+def test_a_missing_directory_is_created_before_it_is_listed() -> None:
     """The unit would not even start with a path in ReadWritePaths= that does not exist."""
-    said = remedy(errno.EROFS, "/srv/my app", UNIT, is_there=False)
+    said = remedy(errno.EROFS, "/srv/my app", UNIT, exists=False)
 
     assert said == (
         f"run: install -d -o s32s-agent '/srv/my app'; then {EDIT} ReadWritePaths=\"/srv/my app\""
@@ -111,7 +113,7 @@ def test_a_missing_directory_is_made_before_it_is_listed() -> None:
 def test_the_unit_is_found(cgroups: str, expected: str | None) -> None:
     """The name of the unit is the last part of the control group, in every layout; a login has none.
 
-    What systemd-run has made stands for the service: a drop-in for it would be one for nothing.
+    A unit of systemd-run disappears when it ends: the drop-in is one for the service.
     """
     unit = running_unit(IN_UNIT, cgroups)
 
@@ -126,7 +128,7 @@ def caused(error: AgentError, cause: Exception) -> AgentError:
 
 @pytest.fixture
 def cgroups(tmp_path: Path) -> Path:
-    """What the kernel says of a process in the unit."""
+    """The control group of a process in the unit."""
     path = tmp_path / "cgroup"
     path.write_text("0::/system.slice/s32s-agent.service\n")
     return path
@@ -139,7 +141,7 @@ REFUSED = OSError(errno.EROFS, os.strerror(errno.EROFS))
 def test_in_a_unit_the_remedy_is_the_drop_in(
     kind: type[AgentError], tmp_path: Path, cgroups: Path
 ) -> None:
-    """What the sandbox caused says what to type, whatever the error was to say outside."""
+    """An error that the sandbox caused names the command, whatever its remedy is outside of a unit."""
     error = caused(kind("x", remedy="as it was"), REFUSED)
     advise(error, str(tmp_path), IN_UNIT, cgroups)
 
@@ -155,10 +157,10 @@ def test_in_a_unit_the_remedy_is_the_drop_in(
         EntryError("key"),
     ],
 )
-def test_what_the_sandbox_has_not_caused_keeps_its_remedy(
+def test_an_error_that_the_sandbox_did_not_cause_keeps_its_remedy(
     error: AgentError, cgroups: Path
 ) -> None:
-    """The network's EACCES is not the sandbox's, nor is a broken disk."""
+    """EACCES from the network has another cause, and so has a broken disk."""
     before = error.remedy
     advise(error, "/srv/app", IN_UNIT, cgroups)
 
@@ -173,10 +175,10 @@ def test_what_the_sandbox_has_not_caused_keeps_its_remedy(
         (IN_UNIT, None),
     ],
 )
-def test_outside_a_unit_nothing_is_said_about_units(
+def test_outside_a_unit_the_remedy_names_no_unit(
     environ: dict[str, str], text: str | None, cgroups: Path
 ) -> None:
-    """By hand, under cron, and in a terminal that a unit has started, the remedy is the one of the file system."""
+    """By hand, under cron, and in a terminal that a unit has started, the remedy is that of the file system."""
     cgroups.unlink() if text is None else cgroups.write_text(text)
     error = caused(DirectoryError("x", remedy="as it was"), REFUSED)
     advise(error, "/srv/app", environ, cgroups)

@@ -15,11 +15,11 @@ from support.rows import Rows
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
+    Cancelled,
     DiskFull,
     EntryError,
     IntegrityError,
     SourceChanged,
-    Stopped,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, Entry, Why
@@ -134,7 +134,7 @@ def test_a_download_goes_on_behind_what_is_surely_whole(
 
 
 @pytest.mark.parametrize(
-    "failure", [Stopped("now"), StoreUnavailable("gone"), AccessDenied("expired")]
+    "failure", [Cancelled("now"), StoreUnavailable("gone"), AccessDenied("expired")]
 )
 def test_what_came_before_an_interruption_is_kept(
     store: LocalTarget, root: Path, failure: AgentError

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s32s_agent.errors import SourceChanged
-from s32s_agent.stores.s3.buffers import Buffers, Reading, in_parts
+from s32s_agent.stores.s3.buffers import BufferReader, Buffers, in_parts
 from s32s_agent.workers import Answer
 
 
@@ -72,7 +72,7 @@ def test_a_source_that_breaks_keeps_no_buffer() -> None:
 
 def test_a_buffer_is_read_as_a_file() -> None:
     """In pieces, from any position, and again from the beginning, as a request that is repeated does."""
-    file = Reading(bytearray(b"0123456789"))
+    file = BufferReader(bytearray(b"0123456789"))
     first = [bytes(file.read(4)) for _ in range(4)]
     ends = (
         file.seek(0, os.SEEK_END),

@@ -14,7 +14,7 @@ from support.scripted import Reply, Request, ScriptedS3, is_get, is_list
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.model import Location
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.direct_get import Address, PlainRequests, address
+from s32s_agent.stores.s3.direct_get import Address, DirectRequests, address
 from s32s_agent.stores.s3.source import S3Source
 
 LIMIT = 1 << 20
@@ -148,16 +148,16 @@ def server() -> Iterator[ScriptedS3]:
 
 
 @pytest.fixture
-def requests(server: ScriptedS3) -> PlainRequests:
+def requests(server: ScriptedS3) -> DirectRequests:
     return requests_to(server)
 
 
-def requests_to(server: ScriptedS3, limit: float = 5) -> PlainRequests:
+def requests_to(server: ScriptedS3, limit: float = 5) -> DirectRequests:
     where = Address(server.endpoint_url, "us-east-1", "path")
-    return PlainRequests(botocore.session.Session(), where, True, (limit, limit), 2)
+    return DirectRequests(botocore.session.Session(), where, True, (limit, limit), 2)
 
 
-def test_an_object(server: ScriptedS3, requests: PlainRequests) -> None:
+def test_an_object(server: ScriptedS3, requests: DirectRequests) -> None:
     """Its bytes and its ETag come; with the ETag known, only the word that it is the same."""
     answer = requests.get(server.bucket, "maps/a.json", {}, {}, LIMIT)
     assert answer is not None
@@ -171,7 +171,7 @@ def test_an_object(server: ScriptedS3, requests: PlainRequests) -> None:
 
 
 def test_the_query_is_written_as_boto3_writes_it(
-    server: ScriptedS3, requests: PlainRequests
+    server: ScriptedS3, requests: DirectRequests
 ) -> None:
     """Blanks, signs and letters beyond ASCII in a prefix or a key are the same over the wire."""
     odd = "a b/+ü&=%2F~*'()!@:,;$?#[]\\\"<>|^`{}"
@@ -198,7 +198,7 @@ def test_the_query_is_written_as_boto3_writes_it(
     ],
 )
 def test_every_other_answer_is_left_to_boto3(
-    server: ScriptedS3, requests: PlainRequests, reply: Reply
+    server: ScriptedS3, requests: DirectRequests, reply: Reply
 ) -> None:
     """Errors, redirects and answers without end are nothing to interpret here, and no redirect is followed."""
     server.on(is_get("maps/a.json"), reply)
@@ -210,12 +210,12 @@ def test_every_other_answer_is_left_to_boto3(
 def test_a_server_that_is_not_there(server: ScriptedS3) -> None:
     """Trouble of the network is left to boto3 as well, which tries again and names it."""
     where = Address("http://127.0.0.1:1", "us-east-1", "path")
-    requests = PlainRequests(botocore.session.Session(), where, True, (5, 5), 2)
+    requests = DirectRequests(botocore.session.Session(), where, True, (5, 5), 2)
 
     assert requests.get(server.bucket, "", {}, {}, LIMIT) is None
 
 
-def test_odd_keys_are_not_even_tried(server: ScriptedS3, requests: PlainRequests) -> None:
+def test_odd_keys_are_not_even_tried(server: ScriptedS3, requests: DirectRequests) -> None:
     """What a library on the way might tidy up is left to boto3."""
     for key in ("a/../b", "a//b", "/a", "a b", "ü", ".", "a/.", "a?b"):
         assert requests.get(server.bucket, key, {}, {}, LIMIT) is None
@@ -224,7 +224,7 @@ def test_odd_keys_are_not_even_tried(server: ScriptedS3, requests: PlainRequests
 
 
 def test_behind_a_proxy_boto3_asks(
-    server: ScriptedS3, requests: PlainRequests, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedS3, requests: DirectRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy may want a login or a certificate of its own."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")

@@ -1,4 +1,4 @@
-"""Pages that are fetched side by side give what pages fetched one after the other give."""
+"""Pages fetched in parallel give what pages fetched one after the other give."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Shelf:
     order: Order = ORDERS["by key"]
     page_keys: int = 3
     start_after: str = "honoured"
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requested: list[dict[str, str]] = field(default_factory=list)
 
     def __call__(self, where: dict[str, str]) -> Page:
-        self.asked.append(where)
+        self.requested.append(where)
         after = where.get("ContinuationToken", "")
         if self.start_after != "ignored":
             after = after or where.get("StartAfter", "")
@@ -60,12 +60,12 @@ class Shelf:
 
 
 def listed(
-    shelf: Shelf, seams: Sequence[str] = ()
+    shelf: Shelf, boundaries: Sequence[str] = ()
 ) -> tuple[list[str], tuple[str, ...] | None]:
-    """List everything; give the keys, and the seams to remember."""
-    pages = Pages(shelf, Listing("b", "", strictly_ordered=False), seams)
+    """List everything; return the keys, and the boundaries to remember."""
+    pages = Pages(shelf, Listing("b", "", strictly_ordered=False), boundaries)
     keys = [each.key for each in pages.entries() if isinstance(each, Entry)]
-    return keys, pages.learned()
+    return keys, pages.new_boundaries()
 
 
 KEYS = st.sets(
@@ -83,7 +83,7 @@ KEYS = st.sets(
 def test_a_hole_between_two_pages_that_looks_like_a_deletion(
     before: set[str], now: set[str], order: str, start_after: str
 ) -> None:
-    """Whatever came and went since the seams were learnt, every key is listed, once, in the order of the store."""
+    """Whatever came and went since the boundaries were noted, every key is listed once, in the order of the store."""
     _, learned = listed(Shelf(before, ORDERS[order]))
 
     keys, _ = listed(Shelf(now, ORDERS[order], start_after=start_after), learned or ())
@@ -92,9 +92,9 @@ def test_a_hole_between_two_pages_that_looks_like_a_deletion(
 
 
 @given(KEYS, st.permutations(["a", "ab", "b", "b/a", "a/b", "-"]))
-def test_seams_of_another_store(now: set[str], seams: list[str]) -> None:
-    """Seams that are in no order, or of no key, cost requests and never an entry."""
-    keys, _ = listed(Shelf(now), seams)
+def test_boundaries_of_another_store(now: set[str], boundaries: list[str]) -> None:
+    """Boundaries that are in no order, or of no key, cost requests and never an entry."""
+    keys, _ = listed(Shelf(now), boundaries)
 
     assert keys == sorted(now)
 
@@ -104,63 +104,63 @@ def names(count: int) -> list[str]:
 
 
 def test_nothing_changed() -> None:
-    """As many pages are asked for as there are, and nothing is to be remembered anew."""
-    _, seams = listed(Shelf(names(30)))
+    """As many pages are requested as there are, and the boundaries stay."""
+    _, boundaries = listed(Shelf(names(30)))
     shelf = Shelf(names(30))
 
-    keys, learned = listed(shelf, seams or ())
+    keys, learned = listed(shelf, boundaries or ())
 
     assert keys == names(30)
     assert learned is None
-    assert len(shelf.asked) == 10
+    assert len(shelf.requested) == 10
 
 
-def test_pages_are_asked_for_side_by_side() -> None:
+def test_pages_are_requested_in_parallel() -> None:
     """The first pages are all under way before any of them is answered."""
     shelf = Shelf(names(60))
-    _, seams = listed(Shelf(names(60)))
+    _, boundaries = listed(Shelf(names(60)))
     together = threading.Barrier(AHEAD + 1)
 
     def fetch(where: dict[str, str]) -> Page:
-        if len(shelf.asked) <= AHEAD:
+        if len(shelf.requested) <= AHEAD:
             page = shelf(where)
             together.wait(30)
             return page
         return shelf(where)
 
-    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ())
+    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), boundaries or ())
 
     assert [each.key for each in pages.entries() if isinstance(each, Entry)] == names(60)
 
 
 def test_memory_stays_flat() -> None:
-    """Never more pages are asked for ahead of the reader than may wait."""
+    """Never more pages are requested ahead of the reader than may wait."""
     shelf = Shelf(names(300))
-    _, seams = listed(Shelf(names(300)))
-    pages = Pages(shelf, Listing("b", "", strictly_ordered=True), seams or ())
+    _, boundaries = listed(Shelf(names(300)))
+    pages = Pages(shelf, Listing("b", "", strictly_ordered=True), boundaries or ())
     for number, _ in enumerate(pages.entries()):
-        assert len(shelf.asked) <= number // 3 + 2 + AHEAD
+        assert len(shelf.requested) <= number // 3 + 2 + AHEAD
 
 
-def test_seams_that_no_longer_fit_are_learnt_anew() -> None:
-    """After much was added the next listing is asked to go page by page, and to learn."""
-    _, seams = listed(Shelf(names(30)))
+def test_boundaries_that_no_longer_fit_are_replaced() -> None:
+    """After much was added the next listing goes page by page, and finds new boundaries."""
+    _, boundaries = listed(Shelf(names(30)))
     shelf = Shelf(
         [*names(30), *(f"{key}-{number}" for key in names(30) for number in range(5))]
     )
 
-    keys, learned = listed(shelf, seams or ())
+    keys, learned = listed(shelf, boundaries or ())
 
     assert keys == sorted(shelf.keys)
     assert learned == ()
 
 
-def test_after_a_mass_deletion_seams_are_learnt_anew() -> None:
+def test_after_a_mass_deletion_the_boundaries_are_replaced() -> None:
     """A request for every vanished page would be wasted for ever."""
-    _, seams = listed(Shelf(names(300)))
+    _, boundaries = listed(Shelf(names(300)))
     left = names(300)[::2]
 
-    keys, learned = listed(Shelf(left), seams or ())
+    keys, learned = listed(Shelf(left), boundaries or ())
 
     assert keys == left
     assert learned == ()
@@ -171,9 +171,9 @@ def test_short_listings_are_not_worth_it() -> None:
     assert listed(Shelf(names(9)))[1] == ()
 
 
-def test_trouble_that_stays_ends_the_listing() -> None:
-    """A page that cannot be had in any way is an error, never an empty page."""
-    _, seams = listed(Shelf(names(30)))
+def test_a_page_that_always_fails_ends_the_listing() -> None:
+    """A page that cannot be fetched in any way is an error, never an empty page."""
+    _, boundaries = listed(Shelf(names(30)))
     shelf = Shelf(names(30))
 
     def fetch(where: dict[str, str]) -> Page:
@@ -182,43 +182,43 @@ def test_trouble_that_stays_ends_the_listing() -> None:
         return shelf(where)
 
     with pytest.raises(StoreUnavailable):
-        list(Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ()).entries())
+        list(Pages(fetch, Listing("b", "", strictly_ordered=True), boundaries or ()).entries())
 
 
-def test_a_store_that_wants_the_key_of_start_after_to_exist() -> None:
-    """An empty page behind a key that is gone is no end: the page before it shows that there is more."""
+def test_a_store_that_requires_the_key_of_start_after_to_exist() -> None:
+    """An empty page after a key that no longer exists is no end: the page before it shows that there is more."""
     shelf = Shelf(names(30))
-    _, seams = listed(Shelf(names(30)))
+    _, boundaries = listed(Shelf(names(30)))
 
     def fetch(where: dict[str, str]) -> Page:
         if where.get("StartAfter") == "k014":
             return Shelf([])({})
         return shelf(where)
 
-    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ())
+    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), boundaries or ())
 
     assert [each.key for each in pages.entries() if isinstance(each, Entry)] == names(30)
-    assert pages.learned() == tuple(names(30)[2:-3:3])
+    assert pages.new_boundaries() == tuple(names(30)[2:-3:3])
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("501"), ListingInconsistent("odd")])
 def test_a_store_that_refuses_start_after_is_listed_page_by_page(error: Exception) -> None:
-    """Otherwise every pass but the first would fail."""
+    """Otherwise every run but the first would fail."""
     shelf = Shelf(names(30))
-    _, seams = listed(Shelf(names(30)))
+    _, boundaries = listed(Shelf(names(30)))
 
     def fetch(where: dict[str, str]) -> Page:
         if "StartAfter" in where:
             raise error
         return shelf(where)
 
-    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ())
+    pages = Pages(fetch, Listing("b", "", strictly_ordered=True), boundaries or ())
 
     assert [each.key for each in pages.entries() if isinstance(each, Entry)] == names(30)
 
 
-def test_a_mangled_name_is_no_seam() -> None:
-    """Asked for, it would be another key."""
+def test_a_mangled_name_is_no_boundary() -> None:
+    """In a request, it would be another key."""
     odd = [*names(30), *(f"k{number:03d}\ufffd" for number in range(2, 30, 3))]
 
     _, learned = listed(Shelf(odd))
@@ -227,8 +227,8 @@ def test_a_mangled_name_is_no_seam() -> None:
     assert not any("\ufffd" in key for key in learned)
 
 
-def test_the_reader_hears_of_every_page() -> None:
-    """In its own thread, so that it can say that it gets on."""
+def test_the_callback_is_called_for_every_page() -> None:
+    """In the reader's thread, so that it can show progress."""
     heard: list[threading.Thread] = []
     pages = Pages(
         Shelf(names(30)),
@@ -240,13 +240,13 @@ def test_the_reader_hears_of_every_page() -> None:
     assert heard == [threading.current_thread()] * 10
 
 
-def test_disorder_at_a_seam_is_seen() -> None:
-    """On a store that lists in key order, a page ahead that begins before its seam refuses the listing."""
+def test_disorder_at_a_boundary_is_detected() -> None:
+    """On a store that lists in key order, a page that begins before its boundary makes the listing invalid."""
     shelf = Shelf(names(30))
-    _, seams = listed(Shelf(names(30)))
+    _, boundaries = listed(Shelf(names(30)))
 
     def fetch(where: dict[str, str]) -> Page:
         return shelf({"StartAfter": "k001"} if where.get("StartAfter") == "k014" else where)
 
     with pytest.raises(ListingInconsistent):
-        list(Pages(fetch, Listing("b", "", strictly_ordered=True), seams or ()).entries())
+        list(Pages(fetch, Listing("b", "", strictly_ordered=True), boundaries or ()).entries())

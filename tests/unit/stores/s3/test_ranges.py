@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import IntegrityError, StoreUnavailable
 from s32s_agent.stores.s3.ranges import AHEAD, AT_ONCE, RANGE, Range, Slots, cut, surely_whole
 from s32s_agent.workers import in_parallel
@@ -176,23 +176,23 @@ def test_sixteen_large_objects_do_not_fill_the_memory() -> None:
 
 def test_a_range_that_hangs_is_noticed_beside_others_that_wait_for_their_turn() -> None:
     """Whoever waits for a place shows life only for others: what its own entry has under way may hang for ever."""
-    stop, slots = Stop(stalled_seconds=2.5), Slots()
+    token, slots = CancelToken(stalled_seconds=2.5), Slots()
     for _ in range(AT_ONCE - 1):
         assert slots._free.acquire(blocking=False)  # other entries have all places but one
 
     def hang(_: Range) -> Iterator[bytes]:
-        while not stop.asked():
+        while not token.cancelled:
             time.sleep(0.05)
         yield b""
 
     def fetch(_: int) -> list[Range]:
         return list(slots.fetch(cut(0, SIZE), hang, Noted()))
 
-    given_up = threading.Timer(PATIENCE_SECONDS, stop.set)
+    given_up = threading.Timer(PATIENCE_SECONDS, token.cancel)
     given_up.start()
     try:
         with pytest.raises(StoreUnavailable, match="nothing came"):
-            list(in_parallel(fetch, [1], 1, stop))
+            list(in_parallel(fetch, [1], 1, token))
     finally:
         given_up.cancel()
 

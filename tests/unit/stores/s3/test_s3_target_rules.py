@@ -14,7 +14,7 @@ from s32s_agent.stores.s3.target import (
     _is_not_implemented,
     _metadata,
     content_type,
-    part_bytes,
+    part_size_for,
 )
 
 MIB = 1 << 20
@@ -33,13 +33,13 @@ GIB = 1 << 30
 def test_part_bytes(size: int, expected: int) -> None:
     """8 MiB as long as 10,000 of them are enough, then the next whole MiB."""
 
-    assert part_bytes(size) == expected
+    assert part_size_for(size) == expected
 
 
 @given(st.integers(PART_BYTES + 1, 5 * 1024 * GIB))
 def test_parts_are_legal(size: int) -> None:
     """Never more than 10,000 parts, never one outside 5 MiB to 5 GiB."""
-    part = part_bytes(size)
+    part = part_size_for(size)
 
     assert -(-size // part) <= MAX_PARTS
     assert (part % MIB, 5 * MIB <= part <= 5 * GIB) == (0, True)

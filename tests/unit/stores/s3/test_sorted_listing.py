@@ -16,13 +16,13 @@ from support.disks import or_skip, small_tmpfs
 
 from s32s_agent.errors import DirectoryError, ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Kind, Problem
-from s32s_agent.stores.s3.sorted_listing import in_key_order
+from s32s_agent.stores.s3.sorted_listing import sorted_by_key
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), unique=True))
 def test_any_order_becomes_that_of_code_points(names: list[str]) -> None:
     """Entries come sorted as Python sorts, whatever the alphabet."""
-    found = [each.key for each in in_key_order(Entry(name) for name in names)]
+    found = [each.key for each in sorted_by_key(Entry(name) for name in names)]
 
     assert found == sorted(names)
 
@@ -36,14 +36,14 @@ def test_nothing_of_an_entry_is_lost() -> None:
         Entry("a", 5, None),
     ]
 
-    assert list(in_key_order(scan)) == [scan[1], scan[3], scan[0], scan[2]]
+    assert list(sorted_by_key(scan)) == [scan[1], scan[3], scan[0], scan[2]]
 
 
 @pytest.mark.parametrize("other", [Entry("a", 1, "e"), Entry("a", 2, "e"), Entry("a", 1, "f")])
 def test_a_key_that_comes_twice_deletes_nothing(other: Entry) -> None:
     """A listing that repeats itself, alike or not, is not believed."""
     with pytest.raises(ListingInconsistent) as caught:
-        list(in_key_order([Entry("a", 1, "e"), other]))
+        list(sorted_by_key([Entry("a", 1, "e"), other]))
 
     assert str(caught.value) == '"a" was listed twice'
 
@@ -56,17 +56,17 @@ def test_a_listing_that_breaks_off_gives_nothing() -> None:
         raise StoreUnavailable("page 2")
 
     with pytest.raises(StoreUnavailable, match="page 2"):
-        next(in_key_order(broken()))
+        next(sorted_by_key(broken()))
 
 
 SORTS = """
 import sys
 from s32s_agent.errors import AgentError
 from s32s_agent.model import Entry
-from s32s_agent.stores.s3.sorted_listing import in_key_order
+from s32s_agent.stores.s3.sorted_listing import sorted_by_key
 
 try:
-    print(sum(1 for _ in in_key_order(Entry(f"{each:0500}", 1, "e") for each in range(20_000))))
+    print(sum(1 for _ in sorted_by_key(Entry(f"{each:0500}", 1, "e") for each in range(20_000))))
 except AgentError as error:
     print(type(error).__name__, error.exit_status, error.remedy)
 """
@@ -101,7 +101,7 @@ def test_what_sqlite_says_of_its_file_is_no_bug() -> None:
         raise sqlite3.OperationalError("unable to open database file")
 
     with pytest.raises(DirectoryError) as caught:
-        list(in_key_order(broken()))
+        list(sorted_by_key(broken()))
 
     assert str(caught.value) == "the temporary file of a listing: unable to open database file"
     assert "TMPDIR" in caught.value.remedy

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import AgentError, StoreUnavailable
 from s32s_agent.stores.s3.addresses import Address
 from s32s_agent.stores.s3.answers import (
@@ -52,7 +52,24 @@ MAX_ANSWER = 32 << 20
 _ERROR_BYTES = 64 << 10
 _LONGEST_PAUSE = 20.0
 _PASSING_CODES = frozenset(
-    ["InternalError", "OperationAborted", "RequestTimeout", "RequestTimeoutException", "ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequestsException", "RequestThrottled", "BandwidthLimitExceeded", "PriorRequestNotComplete", "TransactionInProgress", "SlowDownRead", "SlowDownWrite", "XMinioServerNotInitialized"]
+    [
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "RequestThrottled",
+        "BandwidthLimitExceeded",
+        "PriorRequestNotComplete",
+        "TransactionInProgress",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "XMinioServerNotInitialized",
+    ]
 )
 _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 509})
 _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
@@ -135,7 +152,7 @@ class S3Client:
         http: sends the requests.
         common: headers of every request.
         tries: how often, and how long.
-        stop: ends every wait.
+        cancel_token: ends every wait.
     """
 
     def __init__(
@@ -144,13 +161,13 @@ class S3Client:
         http: Http,
         common: Mapping[str, str] | None = None,
         tries: Tries | None = None,
-        stop: Stop | None = None,
+        cancel_token: CancelToken | None = None,
     ) -> None:
         self._access = access
         self._http = http
         self._common = dict(common or {})
         self._tries = tries or Tries()
-        self._stop = stop or Stop()
+        self._cancel_token = cancel_token or CancelToken()
         self._regions: dict[str, str] = {}
         """Of buckets that turned out to be elsewhere."""
         self._clock_offset = timedelta()
@@ -165,7 +182,7 @@ class S3Client:
             AccessDenied: the store refused, or there are no credentials.
             EntryError: the store does not take this request.
             StoreUnavailable: no answer came, or none of S3.
-            Stopped: the run is to end.
+            Cancelled: the run is to end.
         """
 
         def attempt(request: HttpRequest) -> HttpAnswer:
@@ -231,7 +248,7 @@ class S3Client:
                 raise StoreUnavailable(
                     f"{call.subject}: no whole answer within {seconds:g} seconds"
                 )
-            self._stop.sleep(pause)
+            self._cancel_token.sleep(pause)
         raise AssertionError
 
     def _signed(self, call: Call, seconds: float | None) -> HttpRequest:

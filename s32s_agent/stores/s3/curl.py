@@ -14,7 +14,7 @@ from typing import Any
 
 import pycurl
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.stores.s3.transport import (
     AnswerBroken,
     AnswerTooLong,
@@ -60,9 +60,11 @@ _UNSENT = frozenset({ConnectFailed, ProxyFailed, TlsFailed})
 class Handle:
     """A handle of libcurl, and the connections that it keeps."""
 
-    def __init__(self, transport: Transport, share: pycurl.CurlShare, stop: Stop) -> None:
+    def __init__(
+        self, transport: Transport, share: pycurl.CurlShare, cancel_token: CancelToken
+    ) -> None:
         self._transport = transport
-        self._stop = stop
+        self._cancel_token = cancel_token
         self._curl = pycurl.Curl()
         self._curl.setopt(pycurl.SHARE, share)
         self._multi: _Multi | None = None
@@ -78,14 +80,14 @@ class Handle:
         try:
             curl.perform()
         except pycurl.error as error:
-            self._stop.check()
+            self._cancel_token.check()
             raise incoming.failure(*error.args[:2]) from None
-        self._stop.check()
+        self._cancel_token.check()
         return incoming.answer(b"".join(incoming.chunks))
 
     def _interrupts(self, *_: float) -> int:
         """Tell libcurl to end the transfer; and show that this thread makes progress."""
-        return int(self._stop.asked())
+        return int(self._cancel_token.cancelled)
 
     def transfer(self, request: HttpRequest) -> Transfer:
         """Begin a request whose body comes in chunks."""
@@ -93,7 +95,7 @@ class Handle:
         self._set_up(request, incoming)
         if self._multi is None:
             self._multi = _Multi()
-        return Transfer(self._multi, self._curl, incoming, self._stop)
+        return Transfer(self._multi, self._curl, incoming, self._cancel_token)
 
     def route(self) -> Route:
         """Return how the last request went."""
@@ -315,12 +317,12 @@ class Transfer:
     """A request under way, read by the thread that began it."""
 
     def __init__(
-        self, multi: _Multi, curl: pycurl.Curl, incoming: _Incoming, stop: Stop
+        self, multi: _Multi, curl: pycurl.Curl, incoming: _Incoming, cancel_token: CancelToken
     ) -> None:
         self._multi = multi
         self._curl = curl
         self._incoming = incoming
-        self._stop = stop
+        self._cancel_token = cancel_token
         self._running = True
         multi.add(curl)
 
@@ -341,7 +343,7 @@ class Transfer:
             self._step()
 
     def _step(self) -> None:
-        self._stop.check()
+        self._cancel_token.check()
         self._running = self._multi.step()
         if not self._running:
             code, message = self._multi.outcome()

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pycurl
 
-from s32s_agent.cancellation import Stop
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.stores.s3.curl import Handle
 from s32s_agent.stores.s3.transport import HttpAnswer, HttpRequest, Route, Transport
 
@@ -27,12 +27,12 @@ class Http:
 
     Args:
         transport: what all requests have in common.
-        stop: ends every wait within a second.
+        cancel_token: ends every wait within a second.
     """
 
-    def __init__(self, transport: Transport, stop: Stop | None = None) -> None:
+    def __init__(self, transport: Transport, cancel_token: CancelToken | None = None) -> None:
         self._transport = transport
-        self._stop = stop or Stop()
+        self._cancel_token = cancel_token or CancelToken()
         self._free: list[Handle] = []
         self._lock = threading.Lock()
         self._share = pycurl.CurlShare()
@@ -46,7 +46,7 @@ class Http:
 
         Raises:
             TransferError: no whole answer came.
-            Stopped: the run is to end.
+            Cancelled: the run is to end.
         """
         with self._handle() as handle:
             answer = handle.exchange(request)
@@ -61,7 +61,7 @@ class Http:
 
         Raises:
             TransferError: no answer came; the chunks raise it where the body breaks off.
-            Stopped: the run is to end.
+            Cancelled: the run is to end.
         """
         with self._handle() as handle:
             transfer = handle.transfer(request)
@@ -83,7 +83,7 @@ class Http:
     def _handle(self) -> Iterator[Handle]:
         with self._lock:
             handle = self._free.pop() if self._free else None
-        handle = handle or Handle(self._transport, self._share, self._stop)
+        handle = handle or Handle(self._transport, self._share, self._cancel_token)
         try:
             yield handle
         finally:

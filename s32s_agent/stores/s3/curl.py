@@ -7,9 +7,10 @@ long to wait. Only HTTP/1.1 is spoken: every store knows it, and the limits are 
 from __future__ import annotations
 
 import contextlib
+import functools
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pycurl
@@ -76,7 +77,7 @@ class Handle:
         curl = self._curl
         # Called some times a second at least, whatever the network does.
         curl.setopt(pycurl.NOPROGRESS, 0)
-        curl.setopt(pycurl.XFERINFOFUNCTION, self._interrupts)
+        curl.setopt(pycurl.XFERINFOFUNCTION, functools.partial(self._interrupts, incoming))
         try:
             curl.perform()
         except pycurl.error as error:
@@ -85,9 +86,16 @@ class Handle:
         self._cancel_token.check()
         return incoming.answer(b"".join(incoming.chunks))
 
-    def _interrupts(self, *_: float) -> int:
-        """Tell libcurl to end the transfer; and show that this thread makes progress."""
-        return int(self._cancel_token.cancelled)
+    def _interrupts(self, incoming: _Incoming, *moved: float) -> int:
+        """Return whether libcurl is to end the transfer; it asks some times a second."""
+        stalled = incoming.stalls(int(moved[1] + moved[3]), self._transport.read_seconds)
+        return int(stalled or self._cancel_token.cancelled)
+
+    def _progress(self, incoming: _Incoming) -> None:
+        """Raise what ends a transfer whose bytes are taken one by one."""
+        self._cancel_token.check()
+        if incoming.stalls(incoming.received, self._transport.read_seconds):
+            raise incoming.failure(0, "")
 
     def transfer(self, request: HttpRequest) -> Transfer:
         """Begin a request whose body comes in chunks."""
@@ -95,7 +103,7 @@ class Handle:
         self._set_up(request, incoming)
         if self._multi is None:
             self._multi = _Multi()
-        return Transfer(self._multi, self._curl, incoming, self._cancel_token)
+        return Transfer(self._multi, self._curl, incoming, self._progress)
 
     def route(self) -> Route:
         """Return how the last request went."""
@@ -136,8 +144,6 @@ def _common_options(transport: Transport) -> Iterator[tuple[int, Any]]:
     yield pycurl.TCP_KEEPALIVE, 1
     yield _SUPPRESS_CONNECT_HEADERS, 1
     yield pycurl.CONNECTTIMEOUT_MS, max(1, int(transport.connect_seconds * 1000))
-    yield pycurl.LOW_SPEED_LIMIT, 1
-    yield pycurl.LOW_SPEED_TIME, max(1, round(transport.read_seconds))
     # Set even when it is empty: otherwise libcurl would read the environment and decide for itself.
     yield pycurl.PROXY, transport.proxy
     yield pycurl.NOPROXY, transport.no_proxy
@@ -199,17 +205,44 @@ class _Incoming:
         self._limit = limit
         self._size = 0
         self._header_bytes = 0
+        self._moved = 0
+        self._since = time.monotonic()
         self.status = 0
         self.headers: dict[str, str] = {}
         self.chunks: list[bytes] = []
         self.head_is_complete = False
-        self._problem = ""
+        self._problem: TransferError | None = None
+
+    def stalls(self, moved: int, seconds: float) -> bool:
+        """Return whether no byte has moved for too long.
+
+        libcurl's own limit on a low speed looks at the mean of several seconds, and so takes that much longer.
+
+        Args:
+            moved: bytes so far, in both directions.
+            seconds: how long none may move.
+        """
+        now = time.monotonic()
+        if moved != self._moved:
+            self._moved, self._since = moved, now
+        if now - self._since > seconds:
+            self._problem = TimedOut(f"no data was transferred for {seconds:g} seconds")
+        return self._problem is not None
+
+    @property
+    def received(self) -> int:
+        """Bytes so far, headers included."""
+        return self._header_bytes + self._size
+
+    def resume(self) -> None:
+        """Count no time in which the reader did something else."""
+        self._since = time.monotonic()
 
     def take_header(self, line: bytes) -> int:
         """Take a header line; any other result than its length ends the transfer."""
         self._header_bytes += len(line)
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._problem = f"the answer has over {MAX_HEADER_BYTES} bytes of headers"
+            self._problem = AnswerTooLong(f"over {MAX_HEADER_BYTES} bytes of headers")
             return -1
         if line.startswith(b"HTTP/"):
             # Another head came before it: 100 Continue, for one.
@@ -227,7 +260,7 @@ class _Incoming:
         """Take bytes of the body; any other result than their number ends the transfer."""
         self._size += len(chunk)
         if self._size > self._limit:
-            self._problem = f"the answer is longer than {self._limit} bytes"
+            self._problem = AnswerTooLong(f"the answer is longer than {self._limit} bytes")
             return -1
         self.chunks.append(chunk)
         return len(chunk)
@@ -238,8 +271,8 @@ class _Incoming:
 
     def failure(self, code: int, message: str) -> TransferError:
         """Return the error that says why no whole answer came."""
-        if self._problem:
-            return AnswerTooLong(self._problem, code)
+        if self._problem is not None:
+            return self._problem
         kind = _KINDS.get(code, AnswerBroken)
         if code == pycurl.E_RECV_ERROR and "CONNECT" in message:
             kind = ProxyFailed
@@ -317,12 +350,16 @@ class Transfer:
     """A request under way, read by the thread that began it."""
 
     def __init__(
-        self, multi: _Multi, curl: pycurl.Curl, incoming: _Incoming, cancel_token: CancelToken
+        self,
+        multi: _Multi,
+        curl: pycurl.Curl,
+        incoming: _Incoming,
+        check: Callable[[_Incoming], None],
     ) -> None:
         self._multi = multi
         self._curl = curl
         self._incoming = incoming
-        self._cancel_token = cancel_token
+        self._check = check
         self._running = True
         multi.add(curl)
 
@@ -338,12 +375,13 @@ class Transfer:
         while True:
             while taken:
                 yield taken.pop(0)
+                self._incoming.resume()
             if not self._running:
                 return
             self._step()
 
     def _step(self) -> None:
-        self._cancel_token.check()
+        self._check(self._incoming)
         self._running = self._multi.step()
         if not self._running:
             code, message = self._multi.outcome()

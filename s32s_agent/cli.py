@@ -16,7 +16,6 @@ from s32s_agent.commands import watching
 from s32s_agent.config.config_file import parse
 from s32s_agent.config.settings import Settings
 from s32s_agent.errors import AgentError, Cancelled, ConfigError
-from s32s_agent.run.report import one_code
 from s32s_agent.state.files import read_file
 from s32s_agent.text import printable
 
@@ -214,6 +213,7 @@ def _complain(error: AgentError | Cancelled) -> None:
 
 def _check(settings: Settings, config: str) -> int:
     from s32s_agent.commands.check import findings  # noqa: PLC0415 (imports boto3)
+    from s32s_agent.run.report import one_code  # noqa: PLC0415
 
     codes: set[int] = set()
     for finding in findings(settings, config):

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import NamedTuple
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _SQLITE_FULL = 13
@@ -98,7 +99,7 @@ class MapError(InvalidInput):
 
     exit_status = 65
     cause = "dataerr"
-    remedy = "correct the map; `s32s-agent --check` tells what else is wrong with it"
+    remedy = "fix the map file; `s32s-agent --check` lists every problem"
 
 
 class ConfigError(InvalidInput):
@@ -234,3 +235,46 @@ class RunTimedOut(Cancelled):
 
     cause = "timeout"
     remedy = "raise run_timeout, or let the next run resume"
+
+
+class ExitStatus(NamedTuple):
+    """What a status of the process means."""
+
+    cause: str
+    """Its name in logs and reports; "" for success."""
+    meaning: str
+    """When the process exits with it, in Markdown."""
+
+
+_STOPPED = ExitStatus(
+    "stopped", "SIGINT (130) or SIGTERM (143); the next run resumes where this one stopped"
+)
+EXIT_STATUSES = {
+    0: ExitStatus("", "every mapping is in sync"),
+    1: ExitStatus(
+        "partial",
+        "some entries failed or were skipped, a hook failed, `sync.run_timeout` was reached, or mappings failed for"
+        " different causes",
+    ),
+    2: ExitStatus("usage", "the command line is wrong, or its options do not go together"),
+    3: ExitStatus(
+        "refused",
+        "a guard withheld deletes: too many of them, an empty or missing source, or a listing that contradicts itself",
+    ),
+    65: ExitStatus("dataerr", "a map file or a mapping is wrong"),
+    69: ExitStatus("unavailable", "S3 cannot be reached, or something else answers"),
+    70: ExitStatus("software", "a bug; its traceback is in the log"),
+    73: ExitStatus(
+        "cantcreat",
+        "a local directory cannot be read or written, the disk is full, or other users can write `state_dir`",
+    ),
+    75: ExitStatus("tempfail", "another run holds the lock"),
+    77: ExitStatus("noperm", "credentials are missing, expired or denied"),
+    78: ExitStatus(
+        "config",
+        "the config file is wrong, other users can write it or `~/.aws`, or the locale's file names are not UTF-8",
+    ),
+    130: _STOPPED,
+    143: _STOPPED,
+}
+"""What operators read about the statuses; the classes above decide them."""

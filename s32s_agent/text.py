@@ -1,8 +1,11 @@
-"""TODO."""
+"""Write texts, sizes, durations and times for people; no character that a terminal acts on is left in them."""
 
 from __future__ import annotations
 
 import unicodedata
+from datetime import datetime
+
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def printable(text: str) -> str:
@@ -23,3 +26,26 @@ def has_control_characters(text: str) -> bool:
     return not text.isprintable() and any(
         unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in text
     )
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut a text to at most so many characters; "..." stands at the cut."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration in its largest whole unit; "" for less than a second."""
+    for unit, length in _UNITS:
+        if count := int(seconds // length):
+            return f"{count:,} {unit}{'s' if count > 1 else ''}"
+    return ""
+
+
+def ago_text(seconds: float) -> str:
+    """Write how long ago something was."""
+    return f"{duration} ago" if (duration := duration_text(seconds)) else "just now"
+
+
+def time_text(time: datetime) -> str:
+    """Write a time of UTC to the second."""
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,8 +1,8 @@
 """Try everything that may go wrong at full length, in one run: `python -m tools.proof --minutes 15`, as root.
 
 Prints a table: of each class of faults how many cases were tried, and how many of them lost something. Ends with status
-1 if any did, or if a class could not be tried. With `--readme` the table goes into the README. A run takes hours where
-each call is to fail; `--sample` has some of them fail, and with `--results` a run that was interrupted goes on.
+1 if any did, or if a class could not be tried. With `--readme` the table goes into docs/evidence/guarantees.md. It
+takes hours to have each call fail; `--sample` has some of them fail, and `--results` resumes what was interrupted.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from xml.etree import ElementTree as ET
 
 from support.disks import FILE_SYSTEMS
 
-from tools.bench.readme import inserted
+from tools.documents import fill
 
 MET = 0.95
 """The share of the points that must be met: a pass may take another way than the one that was counted."""
 ROOT = Path(__file__).parent.parent
-COMMAND = "python -m tools.proof --readme"
+PAGE, BLOCK = "docs/evidence/guarantees.md", "faults"
 COUNT = re.compile(r"^\d+ of (?P<count>\d+) points$", re.MULTILINE)
 POINTS = re.compile(
     r"^all \| \| (?P<tried>\d+) \| (?P<met>\d+) \| (?P<lost>\d+) \|$", re.MULTILINE
@@ -242,9 +242,7 @@ def main() -> int:
         type=int,
         help="how many calls fail, at random, and power cuts in one scenario; all",
     )
-    parser.add_argument(
-        "--readme", action="store_true", help="write the table into the README"
-    )
+    parser.add_argument("--readme", action="store_true", help=f"write the table into {PAGE}")
     parser.add_argument(
         "--results",
         type=Path,
@@ -263,10 +261,7 @@ def main() -> int:
     text = table(results)
     print(text)
     if options.readme:
-        readme = ROOT / "README.md"
-        readme.write_text(
-            inserted(readme.read_text(encoding="utf-8"), text, COMMAND), encoding="utf-8"
-        )
+        fill(ROOT, PAGE, {BLOCK: text})
     return 1 if any(result.lost != 0 for _, result in results) else 0
 
 

@@ -18,8 +18,9 @@ from s32s_agent.config.directories import (
     home_directories,
     protected_paths,
 )
+from s32s_agent.config.hook_commands import OnChange
 from s32s_agent.config.map_file import Maps, read_maps
-from s32s_agent.config.settings import HookSettings, OnChange, Settings
+from s32s_agent.config.settings import HookSettings, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.run import sandbox

@@ -20,8 +20,8 @@ from s32s_agent.monitoring import last_run
 from s32s_agent.output import logs, sd_notify
 from s32s_agent.output.plan_table import plan_lines
 from s32s_agent.output.progress import Progress
+from s32s_agent.run.context import RunOptions
 from s32s_agent.run.lifecycle import Run
-from s32s_agent.run.mapping_run import Options
 from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, new_run_id, require_trusted_state
 from s32s_agent.signals import Signals
 from s32s_agent.state import files, lock
@@ -84,7 +84,7 @@ def _new_pass(
     run_id = new_run_id(datetime.now(UTC))
     return Pass(
         settings,
-        Options(
+        RunOptions(
             tuple(options.map),
             options.dry_run,
             options.verify,
@@ -120,7 +120,7 @@ def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
 @contextlib.contextmanager
 def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iterator[None]:
     """Make the state directory when it is missing, and hold the lock in it."""
-    state, now = Path(settings.state_dir), datetime.now(UTC).isoformat()
+    state, now = Path(settings.state_dir), datetime.now(UTC)
     try:
         state.mkdir(mode=0o750, exist_ok=True)
     except OSError as error:
@@ -128,7 +128,7 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
         raise DirectoryError(f'"{state}": {error.strerror}', remedy=remedy) from error
     path = str(state / LOCK)
     try:
-        holder = {"run_id": whole.run_id, "started": now}
+        holder = {"run_id": whole.run_id, "started": now.isoformat()}
         seconds, tell = options.lock_wait, whole.progress.waited
         with lock.hold(path, wait_seconds=seconds, holder=holder, waiting=tell):
             whole.progress.finish()
@@ -136,7 +136,8 @@ def _state(settings: Settings, options: argparse.Namespace, whole: Pass) -> Iter
             yield
     except LockHeld:
         with contextlib.suppress(DirectoryError):
-            last_run.write_last_skipped(settings.state_dir, now, lock.read_holder(path))
+            skipped = last_run.Skipped(now, lock.read_holder(path))
+            last_run.write_last_skipped(settings.state_dir, skipped)
         raise
 
 

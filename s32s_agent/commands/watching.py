@@ -8,13 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s32s_agent.config.config_file import duration
 from s32s_agent.config.locations import parse_location
+from s32s_agent.config.option_forms import duration
 from s32s_agent.config.settings import S3Settings, Settings
 from s32s_agent.errors import AgentError, UsageError
 from s32s_agent.model import Location
 from s32s_agent.monitoring.health import Health, Limits, judge, nagios_line
-from s32s_agent.monitoring.last_run import read_last_run, render_status
 from s32s_agent.text import printable
 
 _CONNECTIONS = 16
@@ -108,24 +107,30 @@ def show(
 
 
 def _show_status(options: argparse.Namespace, load: Callable[[], Settings]) -> int:
-    document = read_last_run(load().state_dir)
+    from s32s_agent.monitoring.last_run import LastRun, read_document  # noqa: PLC0415 (only where wanted)
+    from s32s_agent.monitoring.status_text import render_status  # noqa: PLC0415
+
+    document = read_document(load().state_dir)
     if options.json:
         print(json.dumps(document, indent=2))
     else:
-        print(render_status(document, datetime.now(UTC)), end="")
+        run = None if document is None else LastRun.from_json(document)
+        print(render_status(run, datetime.now(UTC)), end="")
     return 0
 
 
 def _show_nagios(options: argparse.Namespace, load: Callable[[], Settings]) -> int:
     """Write the line of a Nagios plugin; what keeps it from knowing is UNKNOWN, whatever its own exit status."""
+    from s32s_agent.monitoring.last_run import read_last_run  # noqa: PLC0415 (only where wanted)
+
     limits = limits_of(options)
     try:
-        document = read_last_run(load().state_dir)
+        run = read_last_run(load().state_dir)
     except AgentError as error:
         print(f"S32S-AGENT UNKNOWN - {printable(str(error)).replace('|', '/')}")
         return Health.UNKNOWN
-    verdict = judge(document, datetime.now(UTC), limits)
-    print(nagios_line(document, verdict, limits))
+    verdict = judge(run, datetime.now(UTC), limits)
+    print(nagios_line(run, verdict, limits))
     return verdict.health
 
 

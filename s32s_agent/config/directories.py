@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from s32s_agent.config.locations import components, is_inside, is_system_directory
 from s32s_agent.config.settings import Settings
-from s32s_agent.config.values import capped
+from s32s_agent.config.values import first_problems
 from s32s_agent.errors import MapError
 from s32s_agent.model import Mapping
 
@@ -214,6 +214,6 @@ def find_overlaps(directories: Sequence[tuple[Mapping, str]]) -> dict[str, MapEr
             note(outer, outer_directory, mapping)
         around.append((parts, mapping, directory))
     return {
-        name: MapError(f'mapping "{name}"', capped(problems))
+        name: MapError(f'mapping "{name}"', first_problems(problems))
         for name, problems in found.items()
     }

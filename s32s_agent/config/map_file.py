@@ -10,39 +10,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from s32s_agent.config.documents import Record, load_json, load_yaml
+from s32s_agent.config.forms import parsed
 from s32s_agent.config.locations import (
     components,
     is_inside,
     is_system_directory,
     normal_directory,
-    parse_location,
 )
-from s32s_agent.config.values import (
-    Fields,
-    Record,
-    capped,
-    expected,
-    load_json,
-    load_yaml,
-    matching,
-    one_of,
-    plain_text,
-    shown,
-    text_as,
-)
+from s32s_agent.config.properties import DIRECTORY, PROPERTIES, Property
+from s32s_agent.config.values import RecordReader, expected, first_problems, quote
 from s32s_agent.errors import MapError
 from s32s_agent.model import Extras, Location, Mapping, Role
-from s32s_agent.text import has_control_characters, printable
+from s32s_agent.text import printable
 
-MAX_NAME = 200
-"""Characters of a mapping's name; it is part of every log line."""
 MAX_MAPPINGS = 10_000
 """Of all map files together. Each that is wrong is an error in the log and in `last_run.json`."""
-PROPERTIES = (
-    *("name", "description", "s3", "master", "slave", "files", "ignore", "extras"),
-    *("content_types", "cache_control", "storage_class"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +54,8 @@ class MapRules:
     """Where the map files are; no master's mapping may hold them."""
     reports: Location | None = None
     """Where the fleet's reports are; no master's mapping may hold them."""
+    properties: Sequence[Property] = PROPERTIES
+    """What a mapping may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +91,7 @@ class _Draft:
 
     @property
     def full_place(self) -> str:
-        return self.place if self.name is None else f"{self.place} {shown(self.name)}"
+        return self.place if self.name is None else f"{self.place} {quote(self.name)}"
 
 
 def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
@@ -121,13 +108,13 @@ def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
     if rules.role is Role.MASTER:
         # Each mapping's extras are the other's files: two masters of one prefix delete each other's objects.
         _refuse_overlaps(drafts, "s3", _location_parts)
-        _refuse_losing(drafts, rules.maps, "the map files")
-        _refuse_losing(drafts, rules.reports, "the reports of the fleet")
+        _refuse_deleting(drafts, rules.maps, "the map files")
+        _refuse_deleting(drafts, rules.reports, "the reports of the fleet")
     mappings = [
         draft.mapping for draft in drafts if draft.mapping is not None and not draft.problems
     ]
     failures += [
-        MapFailure(draft.label, MapError(draft.full_place, capped(draft.problems)))
+        MapFailure(draft.label, MapError(draft.full_place, first_problems(draft.problems)))
         for draft in drafts
         if draft.problems
     ]
@@ -170,43 +157,36 @@ def _document(file: MapFile) -> object:
 
 def _draft(value: object, place: str, label: str, rules: MapRules) -> _Draft:
     draft = _Draft(label, place)
-    fields = Fields(value, draft.problems, known=PROPERTIES, word="property")
+    known = [each.name for each in rules.properties]
+    reader = RecordReader(value, draft.problems, known=known, word="property")
     if not isinstance(value, Record):
         return draft
-    draft.name = fields.need("name", _name, "a name")
+    values = _values(reader, rules)
+    draft.name = values.get("name")
     draft.label = draft.name or label
-    draft.location = fields.need("s3", text_as(parse_location), "bucket/prefix")
-    draft.directory = fields.need(rules.role.value, _directory(rules), "a local directory")
-    other = Role.MASTER if rules.role is Role.SLAVE else Role.SLAVE
-    fields.take(other.value, _any_text, "")
-    draft.mapping = _mapping(fields, draft)
+    draft.location = values.get("location")
+    draft.directory = values.get("directory")
+    if not draft.problems:
+        draft.mapping = Mapping(**values)
     return draft
 
 
-def _mapping(fields: Fields, draft: _Draft) -> Mapping:
-    files = fields.take_list("files", _file, "a list of relative paths")
-    # Those who wrote `files` before there was `extras` have other files at the target and expect them to stay.
-    extras = Extras.KEEP if "files" in fields.names() else Extras.DELETE
-    ignore = fields.take_list("ignore", _pattern, "a list of patterns", empty_ok=True)
-    return Mapping(
-        name=draft.name or "",
-        location=draft.location or Location(""),
-        directory=draft.directory or "",
-        files=None if files is None else frozenset(files),
-        ignore=ignore or (),
-        extras=fields.take("extras", lambda value: Extras(_extras(value)), extras),
-        description=fields.take("description", _any_text, ""),
-        content_types=_content_types(fields),
-        cache_control=fields.take("cache_control", _HEADER, None),
-        storage_class=fields.take("storage_class", _HEADER, None),
-    )
-
-
-def _name(value: object) -> str:
-    name = plain_text(value)
-    if len(name) > MAX_NAME:
-        raise expected(f"at most {MAX_NAME} characters", name)
-    return name
+def _values(reader: RecordReader, rules: MapRules) -> dict[str, Any]:
+    """Return the fields of `Mapping` that the map file gives; what is absent or wrong is left out."""
+    values: dict[str, Any] = {}
+    for each in rules.properties:
+        is_own = each.name == rules.role.value
+        check = _directory(rules) if is_own else each.form.check
+        if is_own or each.needed == "yes":
+            value = reader.require(each.name, check, each.form.words)
+        else:
+            value = reader.read(each.name, check, None)
+        if value is not None and (is_own or each.form is not DIRECTORY):
+            values[each.field or each.name] = value
+    if "files" in reader:
+        # Maps that are older than `extras` have other files at the target, which must stay.
+        values.setdefault("extras", Extras.KEEP)
+    return values
 
 
 def _directory(rules: MapRules) -> Callable[[object], str]:
@@ -220,50 +200,7 @@ def _directory(rules: MapRules) -> Callable[[object], str]:
             raise ValueError("expected a directory inside one of the roots of the config")
         return directory
 
-    return text_as(allowed)
-
-
-def _any_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise expected("text", value)
-    return value
-
-
-def _unicode_text(value: object) -> str:
-    """Check for text that can be a part of a key; S3 takes control characters in one."""
-    if not isinstance(value, str) or not value:
-        raise expected("text", value)
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise expected("text that is valid Unicode", value) from error
-    return value
-
-
-def _file(value: object) -> str:
-    path = _unicode_text(value)
-    if path.endswith("/"):
-        raise expected("a file, not a directory", path)
-    if "\0" in path or any(part in {"", ".", ".."} for part in path.split("/")):
-        raise expected('a relative path without empty parts, "." and ".."', path)
-    return path
-
-
-_pattern = _unicode_text
-_extras = one_of("delete", "keep")
-HEADER = r"[!-~](?:[ -~]{0,254}[!-~])?"
-_HEADER = matching(HEADER, "printable ASCII text")
-_TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # noqa: S105 - of a header
-MEDIA_TYPE = rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}=(?:{_TOKEN}|\"[ !#-~]{{0,127}}\")){{0,4}}"
-_MEDIA_TYPE = matching(MEDIA_TYPE, "a media type such as text/html")
-
-
-def _content_types(fields: Fields) -> dict[str, str]:
-    section = fields.section("content_types")
-    for suffix in section.names():
-        if not suffix.startswith(".") or "/" in suffix or has_control_characters(suffix):
-            section.report(suffix, 'expected a suffix such as ".html"')
-    return {suffix: section.take(suffix, _MEDIA_TYPE, "") for suffix in section.names()}
+    return parsed(allowed, DIRECTORY.markdown, DIRECTORY.schema).check
 
 
 def _refuse_repeated_names(drafts: Sequence[_Draft]) -> None:
@@ -275,10 +212,10 @@ def _refuse_repeated_names(drafts: Sequence[_Draft]) -> None:
         if name is not None and len(bearers) > 1:
             for draft in bearers:
                 other = bearers[1] if draft is bearers[0] else bearers[0]
-                draft.problems.append(f"name: {shown(name)} is also the name of {other.place}")
+                draft.problems.append(f"name: {quote(name)} is also the name of {other.place}")
 
 
-def _refuse_losing(drafts: Sequence[_Draft], held: Location | None, what: str) -> None:
+def _refuse_deleting(drafts: Sequence[_Draft], held: Location | None, what: str) -> None:
     """Refuse a prefix that holds what others need: it would be deleted as something the master does not have."""
     for draft in drafts:
         there = draft.location

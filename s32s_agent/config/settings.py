@@ -1,85 +1,148 @@
-"""What the config says, as values; how they are read from its text is `config`'s business."""
+"""The config file as values, and the table of its options: each field is one option, with its form, default and help.
+
+How the text of the file is read is the business of `config_file`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 
+from s32s_agent.config.forms import (
+    BOOLEAN,
+    DIRECTORY,
+    LOCATION,
+    TEXT,
+    list_of,
+    member_of,
+    number,
+    one_of,
+    or_null,
+    whole_number,
+)
+from s32s_agent.config.hook_commands import COMMANDS, ON_CHANGE, Command, OnChange
+from s32s_agent.config.option_forms import (
+    ACCOUNT,
+    BANDWIDTH,
+    DURATION,
+    ENDPOINT,
+    MAPS,
+    MAX_DELETE,
+    METRICS_FILE,
+    OWNER,
+    PERMISSIONS,
+    PING_URL,
+    REGION,
+    MapsLocation,
+    MaxDelete,
+    Symlinks,
+)
+from s32s_agent.config.options import needed, option, section
 from s32s_agent.model import Location, Role
-
-ALWAYS_ALLOWED_DELETES = 10
-"""A guard that holds back the ordinary removal of a few files would soon be switched off."""
-
-
-class Symlinks(Enum):
-    """What a master does with a symbolic link."""
-
-    SKIP = "skip"
-    FOLLOW = "follow"
-
-
-@dataclass(frozen=True, slots=True)
-class MapsLocation:
-    """Where the map files are."""
-
-    location: Location
-    single: bool
-    """The location is one map file, not a prefix with map files below it."""
-
-
-@dataclass(frozen=True, slots=True)
-class MaxDelete:
-    """How many deletions one pass may make; one of the two is set."""
-
-    percent: float | None = None
-    """Of the target's entries."""
-    count: int | None = None
-
-    def allowed(self, entries: int) -> int:
-        """Return the number of deletions that pass at a target with that many entries."""
-        limit = (
-            self.count if self.count is not None else int(entries * (self.percent or 0) / 100)
-        )
-        return max(ALWAYS_ALLOWED_DELETES, limit)
 
 
 @dataclass(frozen=True, slots=True)
 class S3Settings:
     """How S3 is reached; what is None comes from the usual AWS chain."""
 
-    profile: str | None = None
-    region: str | None = None
-    endpoint_url: str | None = None
+    profile: str | None = option("A profile of `~/.aws`.", or_null(TEXT))
+    region: str | None = option("The region of the buckets.", or_null(REGION))
+    endpoint_url: str | None = option(
+        "The address of a store other than AWS.",
+        or_null(ENDPOINT),
+        example="https://s3.example.net:9000",
+    )
     """Without a slash at its end."""
-    allow_http: bool = False
-    addressing_style: str = "auto"
-    """`auto`, `path` or `virtual`."""
-    ca_bundle: str | None = None
-    requester_pays: bool = False
-    expected_bucket_owner: str | None = None
-    server_side_encryption: str | None = None
-    """`AES256` or `aws:kms`."""
-    kms_key_id: str | None = None
+    allow_http: bool = option(
+        "Permit `http://` to other computers: data is then not encrypted on its way. To this computer it is always"
+        " permitted.",
+        BOOLEAN,
+        default=False,
+    )
+    addressing_style: str = option(
+        "Where requests name the bucket: in the path, or in the name of the host (`virtual`).",
+        one_of("auto", "path", "virtual"),
+        default="auto",
+    )
+    ca_bundle: str | None = option(
+        "A PEM file with the certificates to trust. `AWS_CA_BUNDLE`, `HTTPS_PROXY` and `NO_PROXY` are honoured too.",
+        or_null(DIRECTORY),
+    )
+    requester_pays: bool = option(
+        "Agree to pay for the requests.",
+        BOOLEAN,
+        default=False,
+    )
+    expected_bucket_owner: str | None = option(
+        "The account that must own the buckets. Every LIST, HEAD and DELETE asks for it, GET and small PUT do not.",
+        or_null(ACCOUNT),
+        example="123456789012",
+    )
+    server_side_encryption: str | None = option(
+        "Role master: how the store encrypts objects.", or_null(one_of("AES256", "aws:kms"))
+    )
+    kms_key_id: str | None = option(
+        "Role master: the key of KMS. Needs `server_side_encryption: aws:kms`.",
+        or_null(TEXT),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SyncSettings:
     """How a mapping is carried out."""
 
-    workers: int = 16
-    max_bandwidth: int | None = None
-    """Bytes a second, all workers together."""
-    max_delete: MaxDelete = MaxDelete(percent=25.0)
-    allow_empty_source: bool = False
-    durable: bool = True
-    trash_days: float = 7.0
-    """0 keeps nothing."""
-    file_mode: int = 0o644
-    dir_mode: int = 0o755
-    owner: str | None = None
-    """`user[:group]`, names or numbers."""
-    symlinks: Symlinks = Symlinks.SKIP
-    run_timeout: float | None = None
+    workers: int = option(
+        "Objects that are copied at the same time. Of small ones (up to 256 KiB), which mostly wait for the network, up"
+        " to eight times as many, at most 256.",
+        whole_number(1, 256, "a count"),
+        default=16,
+    )
+    max_bandwidth: int | None = option(
+        "The limit of all workers together.", or_null(BANDWIDTH), example="20MB"
+    )
+    """Bytes a second."""
+    max_delete: MaxDelete = option(
+        "A run that would delete more of a target's entries deletes none. Up to 10 deletions are always allowed;"
+        " `--allow-deletes` lifts the guard for one run.",
+        MAX_DELETE,
+        default="25%",
+    )
+    allow_empty_source: bool = option(
+        "Believe a source that holds nothing at all. An empty source usually is a mistake, and is refused.",
+        BOOLEAN,
+        default=False,
+    )
+    durable: bool = option(
+        "Write data to the disk before the index records it.", BOOLEAN, default=True
+    )
+    trash_days: float = option(
+        "Role slave: how long removed files, and local edits that were overwritten, are kept. `0` keeps nothing.",
+        number(0, 36500, "a number of days"),
+        default=7,
+    )
+    file_mode: int = option(
+        "Role slave: mode of a file whose object carries no mode.", PERMISSIONS, default="0644"
+    )
+    dir_mode: int = option(
+        "Role slave: mode of the directories that the agent creates.",
+        PERMISSIONS,
+        default="0755",
+    )
+    owner: str | None = option(
+        "Role slave: owner of the files, names or numbers. Without a group, the user's own group; `null` is the user"
+        " that the agent runs as.",
+        or_null(OWNER),
+        example="www-data:www-data",
+    )
+    symlinks: Symlinks = option(
+        "Role master: skip symbolic links, or follow them, but never out of the mapping's directory.",
+        member_of(Symlinks),
+        default="skip",
+    )
+    run_timeout: float | None = option(
+        "A run stops after this time, and the next run resumes where it stopped.",
+        or_null(DURATION),
+        example="30m",
+    )
     """Seconds."""
 
 
@@ -87,65 +150,110 @@ class SyncSettings:
 class LogSettings:
     """What is logged, and how it looks."""
 
-    level: str = "info"
-    """`debug`, `info`, `warning` or `error`."""
-    format: str = "auto"
-    """`auto`, `json`, `logfmt`, `console` or `journal`."""
+    level: str = option(
+        "The least important events that are logged.",
+        one_of("debug", "info", "warning", "error"),
+        default="info",
+    )
+    format: str = option(
+        "`auto` is `console` on a terminal, `journal` in a unit of systemd, and `json` elsewhere.",
+        one_of("auto", "json", "logfmt", "console", "journal"),
+        default="auto",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class MonitoringSettings:
-    """Whom a pass reports to."""
+    """Whom a run reports to."""
 
-    metrics_file: str | None = None
-    """In normal form; its name ends in `.prom`."""
-    ping_url: str | None = None
-    """Whoever knows it can report in this computer's name."""
-    report: Location | None = None
-    """A prefix, apart from the maps."""
-
-
-Command = tuple[str, ...]
-"""A program and its arguments; no shell reads them."""
-
-
-@dataclass(frozen=True, slots=True)
-class OnChange:
-    """What runs after files were changed; one of the two is empty."""
-
-    of_all: tuple[Command, ...] = ()
-    """Once a pass, whichever mappings changed."""
-    by_mapping: dict[str, tuple[Command, ...]] = field(default_factory=dict)
-    """Once for each of these mappings that changed."""
-
-    def of(self, mapping: str) -> tuple[Command, ...]:
-        """Give the commands that a change in a mapping calls for."""
-        return self.of_all or self.by_mapping.get(mapping, ())
+    metrics_file: str | None = option(
+        "A file for the textfile collector of Prometheus. Its name becomes the label `instance_name`; agents of one"
+        " computer need different ones.",
+        or_null(METRICS_FILE),
+        example="/var/lib/prometheus/node-exporter/s32s_agent.prom",
+    )
+    ping_url: str | None = option(
+        "A URL that the agent requests when a run starts, with `/start` added, and when it ends, with `/<exit status>`"
+        " added. Everyone who knows the URL can report in this computer's name: keep this file from other users.",
+        or_null(PING_URL),
+        example="https://hc-ping.com/your-uuid",
+    )
+    report: Location | None = option(
+        "Where each run leaves its report for `--fleet`: a prefix apart from the maps and from all mappings.",
+        or_null(LOCATION),
+        example="bucketname/S32SFLEET",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class HookSettings:
-    """Commands around a pass."""
+    """Commands around a run."""
 
-    before: tuple[Command, ...] = ()
-    on_change: OnChange = OnChange()
-    after: tuple[Command, ...] = ()
-    on_failure: tuple[Command, ...] = ()
-    timeout: float = 60.0
-    """Seconds, for each command."""
+    before: tuple[Command, ...] = option(
+        "Before each run. When it fails, there is no run.",
+        COMMANDS,
+        default=[],
+        example=["/usr/local/sbin/make-room"],
+    )
+    on_change: OnChange = option(
+        "After a run that changed files, for all mappings together or by the names of mappings. A command that fails"
+        " runs again after the next run.",
+        ON_CHANGE,
+        default=[],
+        example={"site": ["/usr/bin/touch", "/var/lib/s32s-agent/reload.nginx"]},
+    )
+    after: tuple[Command, ...] = option("After each run.", COMMANDS, default=[])
+    on_failure: tuple[Command, ...] = option(
+        "After each run that has begun and whose exit status is not 0.", COMMANDS, default=[]
+    )
+    timeout: float = option("How long one command may run.", DURATION, default="60s")
+    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The config file, checked."""
 
-    role: Role
-    maps: MapsLocation
-    roots: tuple[str, ...]
-    """Local directories in normal form; a map may name them and what is below them."""
-    state_dir: str = "/var/lib/s32s-agent"
-    s3: S3Settings = S3Settings()
-    sync: SyncSettings = SyncSettings()
-    log: LogSettings = LogSettings()
-    monitoring: MonitoringSettings = MonitoringSettings()
-    hooks: HookSettings = HookSettings()
+    role: Role = field(
+        metadata=needed(
+            "`slave` makes local directories equal to S3, `master` makes S3 equal to local directories.",
+            member_of(Role),
+            example="slave",
+        )
+    )
+    maps: MapsLocation = field(
+        metadata=needed(
+            'Where the map files are: a "directory" in S3, or one file that ends in `.json`, `.yaml` or `.yml`. `s3://`'
+            " may precede it; the bucket may be the ARN of an access point.",
+            MAPS,
+            example="bucketname/S32SMAP/foo/data",
+        )
+    )
+    roots: tuple[str, ...] = field(
+        metadata=needed(
+            "The local directories that a map may name, with everything below them. A mapping with a directory outside"
+            " of all of them fails: the writers of map files must not choose any directory of this computer.",
+            list_of(DIRECTORY, "a list of local directories"),
+            example=["/srv/www", "/srv/data"],
+        )
+    )
+    """In normal form."""
+    state_dir: str = option(
+        "The agent's own directory: index, cached maps, lock, `last_run.json`. The agent creates it if its parent"
+        " exists. No mapping may overlap it.",
+        DIRECTORY,
+        default="/var/lib/s32s-agent",
+    )
+    s3: S3Settings = section(
+        "How S3 is reached. What is `null` here comes from the usual AWS chain: environment, `~/.aws`, SSO, the"
+        " instance's role.",
+        S3Settings,
+    )
+    sync: SyncSettings = section("How mappings are carried out.", SyncSettings)
+    log: LogSettings = section("What is logged, and how it looks.", LogSettings)
+    monitoring: MonitoringSettings = section("Whom a run reports to.", MonitoringSettings)
+    hooks: HookSettings = section(
+        "Commands around a run. A command is a program and its arguments, as in `[/usr/bin/logger, changed]`; no shell"
+        " reads it.",
+        HookSettings,
+    )

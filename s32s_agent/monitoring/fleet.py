@@ -10,29 +10,25 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
 from s32s_agent.cancellation import CancelToken
+from s32s_agent.config.documents import load_json
 from s32s_agent.config.settings import Settings
-from s32s_agent.config.values import load_json
 from s32s_agent.errors import AgentError
 from s32s_agent.model import Entry, Kind, Location, Problem
 from s32s_agent.monitoring.health import Health, Limits, first_error, judge
-from s32s_agent.monitoring.lastrun import (
-    SCHEMA_VERSION,
-    moment,
-    record,
-    short,
-    span,
-    whole,
-    word,
-)
+from s32s_agent.monitoring.last_run import SCHEMA_VERSION, LastRun
+from s32s_agent.monitoring.untrusted import as_text
 from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.source import S3Source
+from s32s_agent.stores.s3.write_requests import WriteRequests
+from s32s_agent.text import duration_text, printable, shortened
 from s32s_agent.workers import in_parallel
 
 MAX_REPORT_BYTES = 1 << 20
@@ -108,10 +104,8 @@ def agent_id(state_dir: str, machine_id: Path = _MACHINE_ID) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def send_report(
-    settings: Settings, location: Location, document: Mapping[str, object]
-) -> list[str]:
-    """Put the document of a pass where the fleet's reports are.
+def send_report(settings: Settings, location: Location, run: LastRun) -> list[str]:
+    """Write the record of a run to the fleet's reports.
 
     Returns:
         The key, when the report of another agent stood there; known only to who may read it.
@@ -120,14 +114,15 @@ def send_report(
         AgentError: it could not be put there.
     """
     mine = agent_id(settings.state_dir)
-    report = {**document, "agent_id": mine}
+    report = {**run.to_json(), "agent_id": mine}
     data = json.dumps(report).encode()
     if len(data) > MAX_REPORT_BYTES:
         data = json.dumps({**report, "mappings": []}).encode()
-    key = report_key(location, str(document.get("hostname")))
+    key = report_key(location, run.hostname)
     connection = Connection(settings.s3, 1)
     before = _agent_of(connection, location.bucket, key) if mine else ""
-    connection.put(location.bucket, key, data, "application/json")
+    name = ObjectName(location.bucket, key, f'"{location.bucket}/{key}"')
+    WriteRequests(connection).put_small(name, data, "application/json")
     return [key] if before not in ("", mine) else []
 
 
@@ -138,7 +133,7 @@ def _agent_of(connection: Connection, bucket: str, key: str) -> str:
         found = load_json(answer[0].decode("utf-8")) if answer else None
     except (AgentError, ValueError):
         return ""
-    return short(found.get("agent_id") or "", _MAX_NAME) if isinstance(found, dict) else ""
+    return _short(found.get("agent_id"), _MAX_NAME) if isinstance(found, dict) else ""
 
 
 # --- the reader's side ---
@@ -197,46 +192,46 @@ def read_report(name: str, data: bytes, now: datetime, limits: Limits) -> Server
         return _unreadable(name, str(error))
     if not isinstance(document, dict) or not isinstance(document.get("schema_version"), int):
         return _unreadable(name, "expected an object with schema_version")
-    return _server(name, document, now, limits)
+    return _server(name, LastRun.from_json(document), now, limits)
 
 
 def _unreadable(name: str, reason: str) -> Server:
-    text = short(f"its report cannot be read: {reason}", _MAX_TEXT)
-    return Server(short(name, _MAX_NAME), Health.UNKNOWN, text)
+    text = _short(f"its report cannot be read: {reason}", _MAX_TEXT)
+    return Server(_short(name, _MAX_NAME), Health.UNKNOWN, text)
 
 
-def _server(
-    name: str, document: Mapping[str, object], now: datetime, limits: Limits
-) -> Server:
-    health, reason = _judge(document, now, limits)
-    totals = record(document.get("totals"))
-    mappings = whole(totals.get("mappings"))
-    finished, success = moment(document.get("finished")), moment(document.get("last_success"))
+def _server(name: str, run: LastRun, now: datetime, limits: Limits) -> Server:
+    health, reason = _judge(run, now, limits)
+    totals = run.totals
     return Server(
-        name=short(name, _MAX_NAME),
+        name=_short(name, _MAX_NAME),
         health=health,
         reason=reason,
-        role=short(document.get("role"), _MAX_ROLE),
-        mappings=mappings,
-        in_sync=max(0, mappings - whole(totals.get("failed_mappings"))),
-        age=(now - finished).total_seconds() if finished else None,
-        finished=finished.isoformat() if finished else "",
-        last_success=success.isoformat() if success else "",
-        consecutive_failures=whole(document.get("consecutive_failures")),
-        version=short(document.get("agent_version"), _MAX_VERSION),
-        error=short(first_error(document), _MAX_TEXT),
+        role=_short(run.role or "?", _MAX_ROLE),
+        mappings=totals.mappings,
+        in_sync=max(0, totals.mappings - totals.failed_mappings),
+        age=(now - run.finished).total_seconds() if run.finished else None,
+        finished=run.finished.isoformat() if run.finished else "",
+        last_success=run.last_success.isoformat() if run.last_success else "",
+        consecutive_failures=run.consecutive_failures,
+        version=_short(run.agent_version or "?", _MAX_VERSION),
+        error=_short(first_error(run), _MAX_TEXT),
     )
 
 
-def _judge(
-    document: Mapping[str, object], now: datetime, limits: Limits
-) -> tuple[Health, str]:
-    version = whole(document["schema_version"])
-    if version != SCHEMA_VERSION:
-        reason = f"its report has version {version}, expected {SCHEMA_VERSION}: upgrade the older agent"
+def _judge(run: LastRun, now: datetime, limits: Limits) -> tuple[Health, str]:
+    if run.schema_version != SCHEMA_VERSION:
+        reason = (
+            f"its report has version {run.schema_version}, expected {SCHEMA_VERSION}:"
+            " upgrade the older agent"
+        )
         return Health.UNKNOWN, reason
-    verdict = judge(document, now, limits)
-    return verdict.health, short(verdict.reason, _MAX_TEXT)
+    verdict = judge(run, now, limits)
+    return verdict.health, _short(verdict.reason, _MAX_TEXT)
+
+
+def _short(value: object, length: int) -> str:
+    return shortened(as_text(value), length)
 
 
 # --- what is shown ---
@@ -246,7 +241,7 @@ def age_text(age: float | None) -> str:
     """Write how long ago the last pass ended."""
     if age is None:
         return "?"
-    return "ahead" if age < 0 else span(age) or "now"
+    return "ahead" if age < 0 else duration_text(age) or "now"
 
 
 def fleet_lines(fleet: Fleet) -> Iterator[str]:
@@ -264,7 +259,7 @@ def fleet_lines(fleet: Fleet) -> Iterator[str]:
 def title(fleet: Fleet) -> str:
     """Say how many servers there are, and where."""
     count = len(fleet.servers)
-    return f"{count:,} server{'s' if count != 1 else ''} at {word(fleet.location)}"
+    return f"{count:,} server{'s' if count != 1 else ''} at {printable(str(fleet.location))}"
 
 
 def _cells(server: Server) -> tuple[str, ...]:
@@ -291,7 +286,7 @@ def fleet_document(fleet: Fleet) -> dict[str, object]:
     servers = [{**asdict(each), "health": each.health.name.lower()} for each in fleet.servers]
     return {
         "schema_version": SCHEMA_VERSION,
-        "location": word(fleet.location),
+        "location": printable(str(fleet.location)),
         "generated": fleet.now.isoformat(),
         "totals": fleet.tally(),
         "servers": servers,

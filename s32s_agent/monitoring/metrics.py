@@ -9,17 +9,10 @@ from __future__ import annotations
 import contextlib
 import glob
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
-from s32s_agent.monitoring.lastrun import (
-    counts,
-    moment,
-    number,
-    record,
-    records,
-    whole,
-    word,
-)
+from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.plan.keys import TEMPORARY
 from s32s_agent.state.files import replace_file
 
@@ -43,15 +36,15 @@ HELP = {
 """Every metric, by its name without the prefix; all are gauges."""
 
 
-def metrics_text(document: Mapping[str, object], instance_name: str) -> str:
-    """Write the document of a pass in the text format of Prometheus.
+def metrics_text(run: LastRun, instance_name: str) -> str:
+    """Write the record of a run in the text format of Prometheus.
 
     Args:
-        document: as in `last_run.json`, with a result.
+        run: has ended.
         instance_name: tells apart the agents of one computer; every metric carries it.
     """
     lines: list[str] = []
-    samples = list(_samples(document))
+    samples = list(_samples(run))
     for name, text in HELP.items():
         lines += (f"# HELP {_PREFIX}{name} {text}", f"# TYPE {_PREFIX}{name} gauge")
         for sample, labels, value in samples:
@@ -60,26 +53,24 @@ def metrics_text(document: Mapping[str, object], instance_name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _samples(document: Mapping[str, object]) -> Iterator[tuple[str, dict[str, str], float]]:
-    version, role = word(document.get("agent_version")), word(document.get("role"))
-    yield "info", {"version": version, "role": role}, 1
-    yield "last_run_timestamp_seconds", {}, _timestamp(document.get("finished"))
-    yield "last_success_timestamp_seconds", {}, _timestamp(document.get("last_success"))
-    yield "last_run_success", {}, int(document.get("exit_code") == 0)
-    yield "last_exit_code", {}, whole(document.get("exit_code"))
-    yield "duration_seconds", {}, number(document.get("seconds")) or 0
-    yield "consecutive_failures", {}, whole(document.get("consecutive_failures"))
-    for result, count in counts(document).items():
+def _samples(run: LastRun) -> Iterator[tuple[str, dict[str, str], float]]:
+    yield "info", {"version": run.agent_version, "role": run.role}, 1
+    yield "last_run_timestamp_seconds", {}, _timestamp(run.finished)
+    yield "last_success_timestamp_seconds", {}, _timestamp(run.last_success)
+    yield "last_run_success", {}, int(run.exit_code == 0)
+    yield "last_exit_code", {}, run.exit_code or 0
+    yield "duration_seconds", {}, run.seconds or 0
+    yield "consecutive_failures", {}, run.consecutive_failures
+    for result, count in run.file_counts().items():
         yield "files", {"result": result}, count
-    yield "bytes", {}, whole(record(document.get("totals")).get("bytes"))
-    # By name, since Prometheus takes no file in which a metric stands twice.
-    codes = {word(each.get("name")): each for each in records(document.get("mappings"))}
-    for name, mapping in codes.items():
-        yield "mapping_exit_code", {"mapping": name}, whole(mapping.get("exit_code"))
+    yield "bytes", {}, run.totals.bytes
+    # By name, since Prometheus refuses a file in which a metric stands twice.
+    codes = {mapping.name: mapping.exit_code for mapping in run.mappings}
+    for name, code in codes.items():
+        yield "mapping_exit_code", {"mapping": name}, code
 
 
-def _timestamp(value: object) -> float:
-    time = moment(value)
+def _timestamp(time: datetime | None) -> float:
     return 0 if time is None else round(time.timestamp(), 3)
 
 
@@ -92,7 +83,7 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def write_metrics(path: str, document: Mapping[str, object]) -> None:
+def write_metrics(path: str, run: LastRun) -> None:
     """Replace the metrics file, readable by everybody; the collector sees the old one or the new one, whole.
 
     Raises:
@@ -100,7 +91,7 @@ def write_metrics(path: str, document: Mapping[str, object]) -> None:
     """
     file = Path(path)
     # Two agents of one computer need two files, so the name tells them apart.
-    text = metrics_text(document, file.stem)
+    text = metrics_text(run, file.stem)
     # Others may write files of theirs here at any time: only what a killed pass left of this very file goes.
     prefix = f"{TEMPORARY}{file.name[:_STEM]}."
     for left in file.parent.glob(f"{glob.escape(prefix)}*"):

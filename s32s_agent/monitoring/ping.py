@@ -7,14 +7,12 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
 from s32s_agent.errors import AgentError
-from s32s_agent.monitoring.lastrun import (
-    records,
-)
+from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.workers import within
 
 PING_SECONDS = 5.0
@@ -33,10 +31,11 @@ _PINGED = (
 )
 
 
-def ping_body(document: Mapping[str, object]) -> bytes:
-    """Write what a ping tells of a pass, as JSON; of the errors only as many as have room."""
+def ping_body(run: LastRun) -> bytes:
+    """Write what a ping says of a run, as JSON; of the errors only as many as have room."""
+    document = run.to_json()
     summary: dict[str, Any] = {name: document.get(name) for name in _PINGED}
-    errors = records(document.get("errors"))
+    errors = [asdict(error) for error in run.errors]
     while True:
         body = json.dumps({**summary, "errors": errors}).encode()
         if len(body) <= MAX_PING_BODY or not errors:

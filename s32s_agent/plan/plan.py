@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from s32s_agent.model import (
     Copy,
@@ -28,18 +28,23 @@ from s32s_agent.plan.compare import Difference
 
 
 @dataclass(frozen=True, slots=True)
-class Guards:
-    """How many deletes are believed."""
+class DeleteGuards:
+    """Which deletes this run believes, as far as the operator decides that."""
 
-    max_delete: Callable[[int], int]
-    """The target's number of entries -> how many of them one pass may delete."""
+    max_delete: Callable[[int], int] | None
+    """The target's number of entries -> how many of them one run may delete; None: any number."""
     allow_empty_source: bool = False
-    allow_deletes: bool = False
-    """Lift `max_delete` for this pass."""
+    known_mounts: bool = True
+    """Where an earlier run found a mount in a master's directory, one must still be there."""
+
+
+def lifted(guards: DeleteGuards) -> DeleteGuards:
+    """Return the guards of a run with `--allow-deletes`. Nothing else reads that option."""
+    return replace(guards, max_delete=None, known_mounts=False)
 
 
 def make_plan(
-    found: Difference, same: Collection[str], extras: Extras, guards: Guards
+    found: Difference, same: Collection[str], extras: Extras, guards: DeleteGuards
 ) -> Plan:
     """Turn a difference into every action of a pass, with the guards applied.
 
@@ -86,7 +91,7 @@ def _innermost_first(entries: Iterable[Entry]) -> tuple[Delete, ...]:
 
 
 def _believed(
-    found: Difference, extras: Extras, guards: Guards
+    found: Difference, extras: Extras, guards: DeleteGuards
 ) -> tuple[dict[str, Entry], tuple[Withheld, ...]]:
     """Apply the guards: what may be removed, and what is held back and why."""
     if extras is Extras.KEEP or not found.removals:
@@ -102,7 +107,7 @@ def _believed(
     return removable, (Withheld(files, reason),) if files else ()
 
 
-def _distrust(found: Difference, guards: Guards) -> str:
+def _distrust(found: Difference, guards: DeleteGuards) -> str:
     """Give the reason not to believe any removal at all, or ""."""
     fatal = next((problem for problem in found.problems if problem.fatal), None)
     if fatal is not None:
@@ -110,9 +115,9 @@ def _distrust(found: Difference, guards: Guards) -> str:
     if not found.source_entries and not guards.allow_empty_source:
         return "the source is empty (sync.allow_empty_source permits that)"
     count = sum(1 for key in found.removals if not key.endswith("/"))
-    allowed = guards.max_delete(found.target_entries)
-    if count > allowed and not guards.allow_deletes:
-        total = found.target_entries
+    total = found.target_entries
+    allowed = count if guards.max_delete is None else guards.max_delete(total)
+    if count > allowed:
         return (
             f"sync.max_delete allows {allowed} of {total} entries (--allow-deletes lifts it)"
         )

@@ -1,32 +1,73 @@
-"""What a plan is carried out with, and how bytes pass: counted, as fast as allowed, until somebody asks to stop."""
+"""What the work of a run is done with: a run context for all mappings, a mapping context for one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+
+from structlog.typing import FilteringBoundLogger
 
 from s32s_agent.cancellation import CancelToken
-from s32s_agent.run.metering import Throttle
-from s32s_agent.state.index import MappingIndex
+from s32s_agent.config.settings import Settings
+from s32s_agent.model import Mapping, Plan
+from s32s_agent.output.progress import Progress
+from s32s_agent.run.metering import Meter, Throttle
+from s32s_agent.state.index import Index, MappingIndex
+from s32s_agent.state.pending import Pending
 from s32s_agent.stores.base import Source, Target
+from s32s_agent.stores.s3.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What a plan is carried out with."""
+class RunOptions:
+    """What the command line asked of this run."""
+
+    names: tuple[str, ...] = ()
+    """Only these mappings; () is all."""
+    dry_run: bool = False
+    verify: bool = False
+    allow_deletes: bool = False
+    config: str = ""
+    """The config file."""
+
+    def includes(self, mapping: str) -> bool:
+        """Return whether the run concerns the mapping of this name."""
+        return not self.names or mapping in self.names
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What every mapping of a run is done with."""
+
+    settings: Settings
+    options: RunOptions
+    run_id: str
+    now: datetime
+    log: FilteringBoundLogger
+    progress: Progress
+    cancel_token: CancelToken
+    connection: Connection
+    index: Index
+    pending: Pending
+    throttle: Throttle
+    show_plan: Callable[[Mapping, Plan], None]
+    """Called with every plan of a dry run."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingContext:
+    """What the plan of one mapping is carried out with."""
 
     source: Source
     target: Target
     index: MappingIndex
     workers: int
-    throttle: Throttle
-    cancel_token: CancelToken
-    """Of this mapping alone."""
-    progress: Callable[[int, int], None]
-    """Called with entries and bytes done."""
+    meter: Meter
     pause_seconds: float = 0.5
     """Before an entry is tried again, up to twice this, then up to four times."""
 
-    def draw(self) -> None:
-        """Let the progress show that time goes by."""
-        self.progress(0, 0)
+    @property
+    def cancel_token(self) -> CancelToken:
+        """What cancels the work on this mapping."""
+        return self.meter.cancel_token

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from s32s_agent.cancellation import CancelToken
-from s32s_agent.config.settings import Command
+from s32s_agent.config.hook_commands import Command
 from s32s_agent.errors import ConfigError, HookError
 from s32s_agent.text import printable
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from s32s_agent import __version__
 from s32s_agent.config.settings import Settings
 from s32s_agent.errors import AgentError, Cancelled, DirectoryError, UsageError
 from s32s_agent.monitoring import last_run
-from s32s_agent.monitoring.publish import Telling
+from s32s_agent.monitoring.last_run import LastRun, Totals
+from s32s_agent.monitoring.publish import Publisher
 from s32s_agent.run import sandbox
 from s32s_agent.run.run import Pass
 from s32s_agent.signals import deadline, unmasked
@@ -31,6 +31,8 @@ class Run:
     rest: Callable[[], None]
     """Called when the work is done: from then on a first signal ends nothing."""
     crashed: bool = False
+    previous: LastRun | None = None
+    """The record of the run before; None until it has been read."""
 
     @property
     def code(self) -> int:
@@ -63,8 +65,8 @@ class Run:
         """Tell of a pass that could not begin, and give its exit status."""
         self.rest()
         self._blame(error)
-        if telling := self._telling():
-            telling.ended(self._document(datetime.now(UTC), 0.0))
+        if publisher := self._publisher():
+            publisher.run_ended(self._record(datetime.now(UTC), 0.0))
         return self.code
 
     def _pass(self, started: datetime) -> None:
@@ -75,8 +77,8 @@ class Run:
                 unmasked(),
                 deadline(self.settings.sync.run_timeout, whole.cancel_token.cancel),
             ):
-                if telling := self._telling():
-                    telling.started(self._about(started))
+                if publisher := self._publisher():
+                    publisher.run_started(self._begun(started))
                 whole.run(started)
         except UsageError:
             raise
@@ -106,69 +108,73 @@ class Run:
         if whole.options.dry_run:
             return
         whole.end("after", hooks.after, self.code)
-        document = None
+        record = None
         if not isinstance(whole.report.error, UsageError):
             try:
-                document = self._written(started, clock)
+                record = self._written(started, clock)
             except Cancelled as stopped:  # a second signal would end the process
                 self._blame(stopped)
-                document = self._written(started, clock)
+                record = self._written(started, clock)
         before = self.code
         if self.code:
             whole.end("on_failure", hooks.on_failure, self.code)
         self.rest()
-        if document and self.code != before:
-            document = self._written(started, clock)
-        if document and (telling := self._telling()):
-            telling.ended(document)
+        if record and self.code != before:
+            record = self._written(started, clock)
+        if record and (publisher := self._publisher()):
+            publisher.run_ended(record)
 
-    def _written(self, started: datetime, clock: float) -> dict[str, Any]:
+    def _written(self, started: datetime, clock: float) -> LastRun:
         """Write down what the pass did, and give what was to be written."""
         seconds = round(time.monotonic() - clock, 3)
-        document = self._document(started, seconds)
+        record = self._record(started, seconds)
         try:
-            self._write_last_run(document)
+            self._write_last_run(record)
         except DirectoryError as error:
             self._blame(error)
-            document = self._document(started, seconds)
-        return document
+            record = self._record(started, seconds)
+        return record
 
-    def _write_last_run(self, document: dict[str, Any]) -> None:
-        last_run.write_last_run(self.settings.state_dir, document)
+    def _write_last_run(self, run: LastRun) -> None:
+        last_run.write_last_run(self.settings.state_dir, run)
 
-    def _telling(self) -> Telling | None:
-        """Give who is told; nobody of a dry run, nor of a pass over some mappings, which says nothing of the whole."""
+    def _publisher(self) -> Publisher | None:
+        """Return the publisher; None for a dry run and for a run over some of the mappings."""
         options = self.whole.options
         silent = options.dry_run or options.names
-        return None if silent else Telling(self.settings, self.whole.log)
+        return None if silent else Publisher(self.settings, self.whole.log)
 
-    def _about(self, started: datetime) -> dict[str, object]:
-        """Say which pass this is."""
-        only = self.whole.options.names
-        return {
-            "agent_version": __version__,
-            "hostname": socket.gethostname(),
-            "run_id": self.whole.run_id,
-            "role": self.settings.role.value,
-            "started": started.isoformat(),
-            **({"only": only} if only else {}),
-        }
+    def _begun(self, started: datetime) -> LastRun:
+        """Return the record of this run as far as it is known at the start."""
+        return LastRun(
+            agent_version=__version__,
+            hostname=socket.gethostname(),
+            run_id=self.whole.run_id,
+            role=self.settings.role.value,
+            started=started,
+            only=self.whole.options.names,
+        )
 
-    def _document(self, started: datetime, seconds: float) -> dict[str, Any]:
+    def _record(self, started: datetime, seconds: float) -> LastRun:
+        """Return the record of this run, now that it has ended."""
         report = self.whole.report
-        run = {
-            **self._about(started),
-            "finished": datetime.now(UTC).isoformat(),
-            "seconds": seconds,
-            "exit_code": self.code,
-            "cause": "software" if self.crashed else report.cause,
-            "mappings": [mapping.document() for mapping in report.mappings],
-            "totals": report.totals(),
-            "errors": report.errors(),
-        }
-        previous = None
+        run = replace(
+            self._begun(started),
+            finished=datetime.now(UTC),
+            seconds=seconds,
+            exit_code=self.code,
+            cause="software" if self.crashed else report.cause,
+            mappings=tuple(mapping.result() for mapping in report.mappings),
+            totals=Totals(**report.totals()),
+            errors=report.errors(),
+        )
+        if self.previous is None:
+            self.previous = self._read_previous()
+        return run.following(self.previous)
+
+    def _read_previous(self) -> LastRun:
         try:
-            previous = last_run.read_last_run(self.settings.state_dir)
+            return last_run.read_last_run(self.settings.state_dir) or LastRun()
         except DirectoryError as error:
             self.whole.log.warning("status.damaged", error=str(error))
-        return last_run.last_run_document(previous, run=run)
+            return LastRun()

@@ -9,10 +9,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from s32s_agent.config.config_file import MAP_SUFFIXES
+from s32s_agent.config.documents import MAX_JSON_SIZE
 from s32s_agent.config.map_file import MapFile
-from s32s_agent.config.settings import MapsLocation
-from s32s_agent.config.values import MAX_JSON_SIZE
+from s32s_agent.config.option_forms import MAP_SUFFIXES, MapsLocation
 from s32s_agent.errors import MapError, SourceChanged
 from s32s_agent.model import Entry, Kind, Location
 from s32s_agent.state.files import make_directory, read_file, replace_file

@@ -1,18 +1,18 @@
-"""TODO."""
+"""Meter the bytes that pass: hold them to the permitted rate, count them, and stop when the run is cancelled.
+
+Decides nothing about entries, and changes no byte.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.model import Stamp
 from s32s_agent.stores.base import Attributes, Content, File, RangedContent
-
-if TYPE_CHECKING:
-    from s32s_agent.run.context import Means
 
 
 class Throttle:
@@ -40,26 +40,59 @@ class Throttle:
         self._cancel_token.sleep(wait)
 
 
-def watched(content: Content, means: Means, paid: int) -> Content:
-    """Have the bytes of a content pass at the rate that is allowed, be counted, and end when somebody asks to stop.
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """What counts entries and bytes of one mapping, and may slow or end the work on them; thread-safe."""
+
+    throttle: Throttle
+    cancel_token: CancelToken
+    """Of this mapping alone."""
+    progress: Callable[[int, int], None]
+    """Called with entries and bytes done."""
+
+    def pass_bytes(self, size: int, *, prepaid: int = 0) -> None:
+        """Wait until bytes may pass, and count them.
+
+        Args:
+            size: the number of bytes.
+            prepaid: how many of them the throttle has let through already.
+
+        Raises:
+            Cancelled: the run was cancelled.
+        """
+        self.cancel_token.check()
+        self.throttle.take(max(0, size - prepaid))
+        self.progress(0, size)
+
+    def count_entry(self) -> None:
+        """Count one entry that is done."""
+        self.progress(1, 0)
+
+    def refresh(self) -> None:
+        """Refresh the display of the progress while nothing is done yet."""
+        self.progress(0, 0)
+
+
+def metered(content: Content, meter: Meter, prepaid: int) -> Content:
+    """Return the content with its bytes metered.
 
     Args:
         content: what is read.
-        means: say how fast, count, and may ask to stop.
-        paid: so many bytes are allowed already.
+        meter: limits, counts, and may cancel.
+        prepaid: how many bytes the throttle has let through already.
     """
     if isinstance(content, RangedContent):
-        return _WatchedRanges(content, content, means)
-    return _Watched(content, means, paid)
+        return _MeteredRanges(content, content, meter)
+    return _MeteredContent(content, meter, prepaid)
 
 
-class _Watched:
+class _MeteredContent:
     """A content that comes from its beginning to its end."""
 
-    def __init__(self, content: Content, means: Means, paid: int) -> None:
+    def __init__(self, content: Content, meter: Meter, prepaid: int) -> None:
         self._content = content
-        self._means = means
-        self._paid = paid
+        self._meter = meter
+        self._prepaid = prepaid
 
     @property
     def attributes(self) -> Attributes:
@@ -75,38 +108,34 @@ class _Watched:
 
     def chunks(self) -> Iterator[bytes]:
         for chunk in self._content.chunks():
-            self._means.cancel_token.check()
-            self._means.throttle.take(max(0, len(chunk) - self._paid))
-            self._paid = max(0, self._paid - len(chunk))
-            self._means.progress(0, len(chunk))
+            self._meter.pass_bytes(len(chunk), prepaid=self._prepaid)
+            self._prepaid = max(0, self._prepaid - len(chunk))
             yield chunk
 
 
-class _WatchedRanges(_Watched, RangedContent):
+class _MeteredRanges(_MeteredContent, RangedContent):
     """A content that comes in ranges."""
 
-    def __init__(self, content: Content, ranges: RangedContent, means: Means) -> None:
-        super().__init__(content, means, 0)
+    def __init__(self, content: Content, ranges: RangedContent, meter: Meter) -> None:
+        super().__init__(content, meter, 0)
         self._ranges = ranges
 
     def fill(self, file: File, kept: int) -> None:
-        self._means.progress(0, kept)
-        self._ranges.fill(_WatchedFile(file, self._means), kept)
+        self._meter.progress(0, kept)
+        self._ranges.fill(_MeteredFile(file, self._meter), kept)
 
 
-class _WatchedFile:
-    """The file that the ranges go to."""
+class _MeteredFile:
+    """The file that the ranges are written to."""
 
-    def __init__(self, file: File, means: Means) -> None:
+    def __init__(self, file: File, meter: Meter) -> None:
         self._file = file
-        self._means = means
+        self._meter = meter
 
     def write(self, chunk: bytes, position: int) -> None:
-        self._means.cancel_token.check()
-        self._means.throttle.take(len(chunk))
-        self._means.progress(0, len(chunk))
+        self._meter.pass_bytes(len(chunk))
         self._file.write(chunk, position)
 
     def read(self, size: int, position: int) -> bytes:
-        self._means.cancel_token.check()
+        self._meter.cancel_token.check()
         return self._file.read(size, position)

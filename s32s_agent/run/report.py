@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 
 from s32s_agent.errors import AgentError, Cancelled, DeletesRefused, EntryError, Interrupted
 from s32s_agent.model import Mapping, Outcome, Plan, Status, Withheld
-
-KEPT_ERRORS = 50
-"""How many single errors a report keeps; the log has them all."""
+from s32s_agent.monitoring.last_run import MAX_ERRORS, MappingResult, RunError
 
 
 @dataclass(slots=True)
@@ -30,7 +28,7 @@ class MappingReport:
     """What ended the mapping before its work was done."""
     codes: set[int] = field(default_factory=set)
     causes: set[str] = field(default_factory=set)
-    errors: list[dict[str, str]] = field(default_factory=list)
+    errors: list[RunError] = field(default_factory=list)
 
     @classmethod
     def of(cls, mapping: Mapping) -> MappingReport:
@@ -79,9 +77,8 @@ class MappingReport:
         known = error if isinstance(error, AgentError) else AgentError(str(error))
         self.codes.add(known.exit_status)
         self.causes.add(known.cause)
-        if len(self.errors) < KEPT_ERRORS:
-            about = {"mapping": self.name, "key": key, "error": str(error)}
-            self.errors.append({**about, "remedy": known.remedy})
+        if len(self.errors) < MAX_ERRORS:
+            self.errors.append(RunError(self.name, key, str(error), known.remedy))
 
     @property
     def exit_code(self) -> int:
@@ -100,19 +97,19 @@ class MappingReport:
         names = ("copied", "deleted", "unchanged", "skipped", "failed", "bytes")
         return {name: getattr(self, name) for name in names}
 
-    def document(self) -> dict[str, object]:
-        """Give the report as it stands in `last_run.json`."""
-        return {
-            "name": self.name,
-            "s3": self.s3,
-            "directory": self.directory,
-            "exit_code": self.exit_code,
-            "cause": self.cause,
-            "error": str(self.error) if self.error else "",
+    def result(self) -> MappingResult:
+        """Return the report as it stands in `last_run.json`."""
+        return MappingResult(
+            name=self.name,
+            s3=self.s3,
+            directory=self.directory,
+            exit_code=self.exit_code,
+            cause=self.cause,
+            error=str(self.error) if self.error else "",
             **self.counts(),
-            "withheld": self.withheld,
-            "seconds": round(self.seconds, 3),
-        }
+            withheld=self.withheld,
+            seconds=round(self.seconds, 3),
+        )
 
 
 def one_code(codes: set[int]) -> int:
@@ -167,14 +164,11 @@ class RunReport:
         if not errors:
             return ""
         first = errors[0]
-        mapping = f'mapping "{first["mapping"]}"' if first["mapping"] else ""
-        return ": ".join(filter(None, (mapping, first["key"], first["error"])))
+        mapping = f'mapping "{first.mapping}"' if first.mapping else ""
+        return ": ".join(filter(None, (mapping, first.key, first.error)))
 
-    def errors(self) -> list[dict[str, str]]:
-        """List the first errors, those of the whole pass before all."""
-        first = [
-            {"mapping": "", "key": "", "error": str(error), "remedy": error.remedy}
-            for error in self._of_the_pass()
-        ]
-        of_mappings = [error for mapping in self.mappings for error in mapping.errors]
-        return (first + of_mappings)[:KEPT_ERRORS]
+    def errors(self) -> tuple[RunError, ...]:
+        """Return the first errors, those of the whole run before all; the log has every error."""
+        first = (RunError("", "", str(error), error.remedy) for error in self._of_the_pass())
+        of_mappings = (error for mapping in self.mappings for error in mapping.errors)
+        return (*first, *of_mappings)[:MAX_ERRORS]

@@ -22,8 +22,9 @@ from s32s_agent.config.directories import (
     home_directories,
     protected_paths,
 )
+from s32s_agent.config.hook_commands import Command
 from s32s_agent.config.map_file import MapRules, Maps, read_maps
-from s32s_agent.config.settings import Command, Settings
+from s32s_agent.config.settings import Settings
 from s32s_agent.errors import (
     AgentError,
     Cancelled,
@@ -36,11 +37,13 @@ from s32s_agent.errors import (
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.monitoring import last_run
 from s32s_agent.output.progress import Progress
+from s32s_agent.run.context import RunContext, RunOptions
 from s32s_agent.run.hooks import Hooks
 from s32s_agent.run.map_files import MapCache, fetch_maps
-from s32s_agent.run.mapping_run import BATCHES, UPLOADS, Options, Tools, Work
+from s32s_agent.run.mapping_run import MappingRun
 from s32s_agent.run.metering import Throttle
 from s32s_agent.run.report import MappingReport, RunReport
+from s32s_agent.run.sides import BATCHES, UPLOADS
 from s32s_agent.signals import unmasked
 from s32s_agent.state.index import Index
 from s32s_agent.state.pending import PENDING, Change, Pending
@@ -68,7 +71,7 @@ class Pass:
     """
 
     settings: Settings
-    options: Options
+    options: RunOptions
     run_id: str
     log: FilteringBoundLogger
     progress: Progress
@@ -122,7 +125,7 @@ class Pass:
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))
-            tools = Tools(
+            context = RunContext(
                 settings,
                 self.options,
                 self.run_id,
@@ -138,7 +141,7 @@ class Pass:
             )
             for mapping in self._chosen(maps):
                 if mapping.name in places:
-                    self._run_mapping(Work(tools, mapping, places[mapping.name]))
+                    self._run_mapping(MappingRun(context, mapping, places[mapping.name]))
         return self.report
 
     def _open_index(self) -> Index:
@@ -171,8 +174,12 @@ class Pass:
         known |= {failure.mapping for failure in maps.failures}
         if unknown := [name for name in self.options.names if name not in known]:
             names = ", ".join(f'"{name}"' for name in unknown)
-            alike = difflib.get_close_matches(unknown[0], known, n=1)
-            remedy = f'did you mean "{alike[0]}"?' if alike else "--check lists the mappings"
+            equal_by_hash = difflib.get_close_matches(unknown[0], known, n=1)
+            remedy = (
+                f'did you mean "{equal_by_hash[0]}"?'
+                if equal_by_hash
+                else "--check lists the mappings"
+            )
             raise UsageError(f"--map: no mapping is called {names}", remedy=remedy)
         return [mapping for mapping in maps.mappings if self._is_chosen(mapping.name)]
 
@@ -204,13 +211,13 @@ class Pass:
 
     # --- one mapping ---
 
-    def _run_mapping(self, work: Work) -> None:
-        report = MappingReport.of(work.mapping)
+    def _run_mapping(self, mapping_run: MappingRun) -> None:
+        report = MappingReport.of(mapping_run.mapping)
         self.report.mappings.append(report)
         started = time.monotonic()
         try:
             with unmasked():
-                work.run(report)
+                mapping_run.execute(report)
         except Cancelled as error:
             self.cancel_token.cancel(error)
             raise

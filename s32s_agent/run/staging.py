@@ -1,4 +1,7 @@
-"""TODO."""
+"""Stage one entry: fetch its bytes from the source and have the target keep them, where they do not show yet.
+
+What may succeed at a second attempt is tried again. Decides nothing about other entries.
+"""
 
 from __future__ import annotations
 
@@ -6,80 +9,78 @@ import random
 import threading
 from collections.abc import Iterator
 
-from s32s_agent.errors import (
-    DiskFull,
-    IntegrityError,
-    SourceChanged,
-    StoreUnavailable,
-)
-from s32s_agent.model import (
-    Copy,
-    Kind,
-    Stamp,
-)
-from s32s_agent.run.context import Means
-from s32s_agent.run.metering import watched
+from s32s_agent.errors import DiskFull, IntegrityError, SourceChanged, StoreUnavailable
+from s32s_agent.model import Copy, Kind, Stamp
+from s32s_agent.run.context import MappingContext
+from s32s_agent.run.metering import metered
 from s32s_agent.stores.base import Attributes, Staged, Target
 
 ONE_PIECE = 4 << 20
-"""Bytes up to which an entry may come at once, before anybody asks for the first."""
-
-
+"""Bytes up to which a store may send an entry at once, before its first byte is read."""
 ATTEMPTS = 3
 """How often one entry is tried."""
 
 
-class _Room:
+class SpaceMaker:
     """Has the target make room on a full disk, once for all workers that found it full at the same time."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._lock = threading.Lock()
-        self._made = 0
+        self._times = 0
 
     @property
-    def made(self) -> int:
+    def times(self) -> int:
         """How often room has been made."""
-        return self._made
+        return self._times
 
-    def make(self, made: int) -> bool:
-        """Make room, unless that was done since `made` was read; tell whether to try again."""
+    def make(self, times: int) -> bool:
+        """Make room, unless that was done since `times` was read; return whether to try again."""
         with self._lock:
-            if self._made == made and self._target.free_space():
-                self._made += 1
-            return self._made > made
+            if self._times == times and self._target.free_space():
+                self._times += 1
+            return self._times > times
 
 
-def _stage(copy: Copy, means: Means, room: _Room) -> Staged:
-    """Bring one entry's bytes to the target, trying again where that can help."""
+def stage_entry(copy: Copy, context: MappingContext, space: SpaceMaker) -> Staged:
+    """Bring one entry's bytes to the target, trying again where that can help.
+
+    Raises:
+        Cancelled: the run was cancelled.
+        AgentError: the last attempt failed, or no other attempt can help.
+    """
     for attempt in range(1, ATTEMPTS + 1):
-        means.cancel_token.check()
-        made = room.made
+        context.cancel_token.check()
+        times = space.times
         try:
-            if copy.entry.kind is Kind.DIRECTORY:
-                return means.target.put(copy, _Nothing())
-            paid = copy.entry.size if copy.entry.size <= ONE_PIECE else 0
-            means.throttle.take(paid)
-            with means.source.open(copy.entry) as content:
-                return means.target.put(copy, watched(content, means, paid))
+            return _transfer(copy, context)
         except SourceChanged:
-            current = means.source.current_version(copy.entry)
+            current = context.source.current_version(copy.entry)
             if attempt == ATTEMPTS or current is None:
                 raise
             copy = copy._replace(entry=current)
         except DiskFull:
-            if attempt == ATTEMPTS or not room.make(made):
+            if attempt == ATTEMPTS or not space.make(times):
                 raise
         except (IntegrityError, StoreUnavailable):
             if attempt == ATTEMPTS:
                 raise
-            pause = random.uniform(0, means.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
-            means.cancel_token.sleep(pause)
+            pause = random.uniform(0, context.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
+            context.cancel_token.sleep(pause)
     raise AssertionError
 
 
-class _Nothing:
-    """The content of a directory."""
+def _transfer(copy: Copy, context: MappingContext) -> Staged:
+    if copy.entry.kind is Kind.DIRECTORY:
+        return context.target.put(copy, _DirectoryContent())
+    prepaid = copy.entry.size if copy.entry.size <= ONE_PIECE else 0
+    context.meter.throttle.take(prepaid)
+    with context.source.open(copy.entry) as content:
+        return context.target.put(copy, metered(content, context.meter, prepaid))
+
+
+class _DirectoryContent:
+    """The content of a directory: no bytes."""
 
     attributes = Attributes()
     stamp: Stamp | None = None

@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,6 +61,8 @@ def replace_file(
     Raises:
         DirectoryError: the directory cannot be written; `DiskFull` when it is full. The old file stays.
     """
+    import tempfile  # noqa: PLC0415 (only writers need it: it imports compression and random numbers)
+
     try:
         descriptor, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
         temporary = Path(name)

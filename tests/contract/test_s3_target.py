@@ -227,7 +227,7 @@ def test_a_name_that_was_a_directory_becomes_an_object(rig: Rig, size: int) -> N
     if rig.server.directories:
         with pytest.raises(SourceChanged, match="still has a directory") as error:
             rig.put("x", LARGE[:size])
-        assert "a later pass" in error.value.remedy
+        assert "a later run" in error.value.remedy
         assert (rig.scanned(), rig.unfinished()) == ({}, [])
     else:
         rig.put("x", LARGE[:size])
@@ -256,7 +256,7 @@ def test_our_own_object_is_recognised(rig: Rig, size: int) -> None:
 
 def test_parts_give_their_memory_back(rig: Rig) -> None:
     """More parts than buffers are sent one after the other, and every buffer is free afterwards."""
-    buffers = rig.target._large = Buffers(2)
+    buffers = rig.target._multipart._buffers = Buffers(2)
     sender = threading.Thread(target=lambda: rig.put("x", LARGE), daemon=True)
     sender.start()
     sender.join(200)

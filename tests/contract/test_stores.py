@@ -205,11 +205,12 @@ def s3_read_only(makers: Makers) -> Rig:
 
 
 def s3_by_boto3(makers: Makers) -> Rig:
-    """List by boto3, as where a plain signed GET does not do."""
+    """List by boto3, as where a direct request does not do."""
     rig, connection = s3_read_only(makers), makers.connection()
     _ = connection.client  # made once, for both
-    rig.store._connection = copy.copy(connection)
-    rig.store._connection._plain = None
+    other = copy.copy(connection)
+    other._direct = None
+    rig.store = S3Source(other, Location(makers.bucket().name, PREFIX))
     return rig
 
 

@@ -60,6 +60,7 @@ def test_a_signal_while_a_pass_is_written_down_is_told(
     last_run = json.loads((slave.agent.state_dir / "last_run.json").read_text())
     assert run.named("run.crashed") == [], run.stderr
     assert failed == [*earlier, "stopped"]
+    assert last_run["consecutive_failures"] == 1
     assert len(last_run["errors"]) == len(failed)
     assert run.exit_code == last_run["exit_code"] == {"SIGTERM": 143, "SIGINT": 130}[signal]
     assert earlier or slave.tree() == {"d": None, **FILES}

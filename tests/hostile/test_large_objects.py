@@ -26,9 +26,9 @@ from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import SourceChanged, StoreUnavailable
 from s32s_agent.model import Copy, Location, Outcome, Plan, Status
-from s32s_agent.run.context import Means
+from s32s_agent.run.context import MappingContext
 from s32s_agent.run.execute import carry_out
-from s32s_agent.run.metering import Throttle
+from s32s_agent.run.metering import Meter, Throttle
 from s32s_agent.state.index import Index
 from s32s_agent.stores.local.files import OpenFile
 from s32s_agent.stores.local.partial_downloads import name_of
@@ -77,16 +77,14 @@ class Slave:
         ):
             scan = store.scan()
             list(scan)
-            means = Means(
+            context = MappingContext(
                 source,
                 store,
                 index.of_mapping("m"),
                 4,
-                Throttle(None, token),
-                token,
-                lambda _entries, _bytes: None,
+                Meter(Throttle(None, token), token, lambda _entries, _bytes: None),
             )
-            found = carry_out(Plan(copies=(copy,)), means, scan.learned.leftovers)
+            found = carry_out(Plan(copies=(copy,)), context, scan.learned.leftovers)
             return [each for each in found if isinstance(each, Outcome)]
 
     def tree(self) -> dict[str, str]:

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.agents import TIMEOUT_SECONDS, AgentRun
+from support.agents import AgentRun
+from support.forked import TIMEOUT_SECONDS
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.programs import needs_terminal
 
 import s32s_agent
 from s32s_agent.demo.narration import NotAsTold, claim
@@ -126,6 +127,7 @@ def test_the_story_is_told_and_nothing_stays_behind(
     assert "\x1b" not in done.stdout
 
 
+@needs_terminal
 @pytest.mark.parametrize(
     ("changes", "coloured"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],

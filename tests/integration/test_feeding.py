@@ -1,4 +1,4 @@
-"""The commands of docs/feeding.md that feed slaves from another tool, as they stand there, on a real server."""
+"""The commands that feed slaves from another tool, as docs/understand/feeding.md has them, on a real server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from support.buckets import Bucket
 from support.moto_server import find_tool
-from support.readme import DOCS
+from support.pages import PAGES, blocks
 from support.slaves import Slave
 from support.trees import write
 
 pytestmark = pytest.mark.integration
 
 MIB = 1 << 20
-COMMANDS = DOCS["feeding.md"].partition("```sh\n")[2].partition("```")[0].splitlines()
+COMMANDS = blocks(PAGES["docs/understand/feeding.md"])[0].splitlines()
 PREFIX, SOURCE, BUCKET = "backup/dir1", "/srv/site", "bucketname"
 
 FILES = {

@@ -16,6 +16,7 @@ import pytest
 from support.buckets import Bucket
 from support.counting import CountingProxy
 from support.masters import Master
+from support.pages import PAGES
 from support.slaves import Slave
 from support.trees import canary
 
@@ -25,7 +26,6 @@ pytestmark = pytest.mark.integration
 
 FILES = {"a": b"alpha", "sub/b": b"beta"}
 SOON_SECONDS = 60
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
 RECORD = """
 number=$(ls "$1" | wc -l)
 { env | grep ^S32S_; [ -z "$S32S_CHANGED_FILE" ] || tr '\\0' '\\n' <"$S32S_CHANGED_FILE"; } >"$1/.new"
@@ -153,8 +153,8 @@ def test_the_readme_names_what_a_hook_learns(slave: Slave, recorder: Recorder) -
     slave.once()
 
     found = {name for call in recorder.calls for name in call.variables}
-    section = README.partition("\n## Hooks\n")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `S32S_")]
+    page = PAGES["docs/use/hooks.md"]
+    rows = [line for line in page.splitlines() if line.startswith("| `S32S_")]
     assert {
         name for row in rows for name in re.findall(r"S32S_\w+", row.split(" | ")[0])
     } == found

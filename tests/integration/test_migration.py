@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.readme import README
+from support.pages import PAGES
 from support.slaves import Slave
 from support.trees import snapshot
 
+PAGE = PAGES["docs/understand/migrating-from-s32server.md"]
 pytestmark = pytest.mark.integration
 
 
@@ -53,7 +54,7 @@ def test_the_notes_in_the_readme_are_what_is_printed(slave: Slave) -> None:
 
     code, notes = check(slave)
 
-    told = [line for line in README.splitlines() if line.startswith("note  ")]
+    told = [line for line in PAGE.splitlines() if line.startswith("note  ")]
     assert code == 0
     assert [note.replace(slave.bucket, "bucketname") for note in notes] == told
 

@@ -406,7 +406,7 @@ def test_nagios_sees_a_server_grow_old(slave: Slave) -> None:
     assert codes + [run.exit_code for run in runs] == [3, 0, 1, 2, 0]
     assert [run.stdout.count("\n") for run in runs] == [1, 1, 1, 1]
     assert runs[0].stdout.startswith("S32S-AGENT OK - in sync ")
-    assert "no pass for 1 hour | age=42" in runs[2].stdout
+    assert "no run for 1 hour | age=42" in runs[2].stdout
     assert ";7200;86400;0" in runs[3].stdout
 
 

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
+from support.agents import Agent, AgentRun
 from support.buckets import Bucket
 from support.counting import CountingProxy
+from support.forked import TIMEOUT_SECONDS
 from support.slaves import Slave
 from support.trees import snapshot
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 from support.buckets import LISTER, READER, Bucket
@@ -111,3 +113,31 @@ def test_a_server_that_is_down_is_not_an_empty_bucket(slave: Slave) -> None:
     (event,) = run.named("run.failed")
     assert "s3.endpoint_url" in event["remedy"]
     assert run.named("maps.loaded") == []
+
+
+def test_a_slave_that_could_write_to_the_bucket(slave: Slave, bucket: Bucket) -> None:
+    """What writes to S3, or deletes there, is not even loaded into the process of a slave that copies and deletes."""
+    slave.publish(FILES)
+    slave.once()
+    slave.publish({"a": b"newer"})
+    bucket.delete("data/b")
+    script = (
+        "import sys; from s32s_agent import cli; code = cli.main(sys.argv[1:]);"
+        "print(code, *sorted(name for name in sys.modules if name.startswith('s32s_agent.stores.s3.')))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, *slave.agent.command("--once")[3:]],
+        env=slave.agent.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, *loaded = done.stdout.split()
+
+    assert (code, slave.tree()) == ("0", {"a": b"newer"})
+    assert "s32s_agent.stores.s3.source" in loaded
+    writing = {
+        f"s32s_agent.stores.s3.{name}" for name in ("target", "multipart", "write_requests")
+    }
+    assert not writing & set(loaded)

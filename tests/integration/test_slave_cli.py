@@ -136,7 +136,7 @@ def test_status_tells_the_last_pass(slave: Slave, bucket: Bucket) -> None:
     text = slave.agent.run("--status")
     bad = json.loads(slave.agent.run("--status", "--json").stdout)
 
-    assert (never.exit_code, "no pass has ended yet" in never.stdout) == (0, True)
+    assert (never.exit_code, "no run has ended yet" in never.stdout) == (0, True)
     assert (good["exit_code"], good["totals"]["copied"], good["errors"]) == (0, 2, [])
     assert (bad_code, bad["exit_code"], bad["cause"]) == (3, 3, "refused")
     assert bad["last_success"] == good["finished"]

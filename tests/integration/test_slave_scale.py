@@ -15,6 +15,7 @@ from obstore.store import S3Store
 from support.agents import parse_events
 from support.buckets import Bucket
 from support.counting import CountingProxy
+from support.programs import needs
 from support.scripted import ScriptedS3, is_list
 from support.slaves import Slave
 
@@ -75,6 +76,7 @@ def opened_below(directory: Path, slave: Slave, log: Path) -> list[str]:
     return [line for line in lines if str(directory) in line and "O_DIRECTORY" not in line]
 
 
+@needs("strace")
 def test_a_pass_in_sync_opens_no_data_file(slave: Slave, tmp_path: Path) -> None:
     """Nothing is hashed that the index vouches for: system calls show no data file opened."""
     slave.publish(FILES)
@@ -83,6 +85,7 @@ def test_a_pass_in_sync_opens_no_data_file(slave: Slave, tmp_path: Path) -> None
     assert opened_below(slave.target, slave, tmp_path / "strace.log") == []
 
 
+@needs("strace")
 def test_a_touch_repairs_nothing_but_is_looked_at(slave: Slave, tmp_path: Path) -> None:
     """A new mtime costs one hash, no transfer and no trash; the pass after it costs nothing."""
     slave.publish(FILES)

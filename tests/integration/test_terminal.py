@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.programs import needs_terminal
 from support.slaves import Slave
 
 pytestmark = pytest.mark.integration
@@ -59,6 +60,7 @@ def slow(slave: Slave) -> Slave:
     return slave
 
 
+@needs_terminal
 def test_a_long_pass_shows_its_progress(slow: Slave, tmp_path: Path) -> None:
     """At a terminal a line tells objects, bytes, rate and time left, and is gone at the end."""
     text = run(slow, "--once", at="stderr", log=tmp_path / "log")
@@ -69,6 +71,7 @@ def test_a_long_pass_shows_its_progress(slow: Slave, tmp_path: Path) -> None:
     assert "B/s" not in plain.rpartition("\r\x1b[K")[2]
 
 
+@needs_terminal
 def test_without_colour_the_progress_is_plain(slow: Slave, tmp_path: Path) -> None:
     """NO_COLOR takes the colour and leaves the line."""
     text = run(slow, "--once", at="stderr", log=tmp_path / "log", env={"NO_COLOR": "1"})
@@ -77,6 +80,7 @@ def test_without_colour_the_progress_is_plain(slow: Slave, tmp_path: Path) -> No
     assert "m" not in re.findall("\x1b\\[[0-9;]*([a-zA-Z])", text)
 
 
+@needs_terminal
 def test_quiet_shows_no_progress(slow: Slave, tmp_path: Path) -> None:
     """With --quiet a terminal stays empty."""
     assert run(slow, "--once", "--quiet", at="stderr", log=tmp_path / "log") == ""
@@ -91,6 +95,7 @@ def test_elsewhere_there_is_no_progress(slow: Slave, tmp_path: Path) -> None:
     assert [line for line in lines if not line.startswith("{")] == []
 
 
+@needs_terminal
 @pytest.mark.parametrize(
     ("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )

@@ -39,11 +39,11 @@ from s32s_agent.model import (
 )
 from s32s_agent.plan import keys
 from s32s_agent.plan.compare import difference
-from s32s_agent.plan.plan import Guards, make_plan
-from s32s_agent.run.context import Means
+from s32s_agent.plan.plan import DeleteGuards, make_plan
+from s32s_agent.run.context import MappingContext
 from s32s_agent.run.execute import carry_out
-from s32s_agent.run.hashing import alike
-from s32s_agent.run.metering import Throttle
+from s32s_agent.run.hashing import equal_by_hash
+from s32s_agent.run.metering import Meter, Throttle
 from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.stores.base import Content, Source, Staged, Target
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget
@@ -51,7 +51,7 @@ from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
 
 MAPPING = Mapping("m", Location("bucket", "p"), "/srv/m")
-EVERYTHING = Guards(lambda count: count, allow_empty_source=True)
+EVERYTHING = DeleteGuards(lambda count: count, allow_empty_source=True)
 PROFILE = settings(
     derandomize=True,
     deadline=None,
@@ -185,10 +185,8 @@ class World:
     def pass_between(self, source: Source, target: Target, local: LocalTarget) -> Plan:
         """Do what a pass does; give its plan."""
         token = Sleepless()
-        throttle = Throttle(None, token)
-        means = Means(
-            source, target, self.index, 3, throttle, token, lambda _count, _size: None
-        )
+        meter = Meter(Throttle(None, token), token, lambda _count, _size: None)
+        context = MappingContext(source, target, self.index, 3, meter)
         is_slave = target is local
         target_scan = target.scan()
         found = difference(source.scan(), target_scan, MAPPING)
@@ -196,11 +194,12 @@ class World:
         def there(check: Check) -> Entry:
             return check.entry if is_slave else check.found
 
-        same = alike(
+        same = equal_by_hash(
             found.checks,
             lambda check: local.open(check.found if is_slave else check.entry),
             lambda check: (there(check).etag or "", ()),
-            means,
+            context.workers,
+            meter,
         )
         plan = make_plan(found, same, Extras.DELETE, EVERYTHING)
         self.index.remember(
@@ -209,7 +208,7 @@ class World:
         )
         self.plan = plan
         self.outcomes.clear()
-        self.outcomes.extend(carry_out(plan, means, target_scan.learned.leftovers))
+        self.outcomes.extend(carry_out(plan, context, target_scan.learned.leftovers))
         return plan
 
     def pull(self, bucket: Entries, failing: dict[str, str] | None = None) -> Plan:

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from s32s_agent.config import config_file
+from s32s_agent.config.documents import MAX_DEPTH, load_json, load_yaml
 from s32s_agent.config.map_file import MAX_MAPPINGS, MapFile, MapRules, read_maps
-from s32s_agent.config.values import MAX_DEPTH, load_json, load_yaml
 from s32s_agent.errors import (
     ConfigError,
     DirectoryError,
@@ -29,6 +29,8 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Entry, IndexRow, Problem, Role, Stamp
 from s32s_agent.monitoring import last_run
+from s32s_agent.monitoring.last_run import LastRun
+from s32s_agent.monitoring.status_text import render_status
 from s32s_agent.plan import etags, keys
 from s32s_agent.run.map_files import MapCache
 from s32s_agent.state import lock
@@ -147,11 +149,10 @@ def test_a_last_run(data: bytes) -> None:
         for name in (last_run.LAST_RUN, last_run.LAST_SKIPPED):
             Path(directory, name).write_bytes(data)
             with contextlib.suppress(DirectoryError):
-                document = last_run.read_last_run(directory)
-                shown = last_run.render_status(document, datetime(2026, 11, 22, tzinfo=UTC))
+                run = last_run.read_last_run(directory)
+                shown = render_status(run, datetime(2026, 11, 22, tzinfo=UTC))
                 assert shown.replace("\n", "").isprintable()
-                again = last_run.last_run_document(document, run={"exit_code": 1})
-                last_run.write_last_run(directory, again)
+                last_run.write_last_run(directory, LastRun(exit_code=1).following(run))
 
 
 @given(spoilt("upload"), spoilt("holder"), spoilt("map"))
@@ -236,8 +237,9 @@ MIB = 1024 * 1024
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("a: &a [x]\nb: *a", "aliases"),
-        ("&a [x]", "aliases"),
+        ("a: &a [x]\nb: *a", "anchors"),
+        ("&a [x]", "anchors"),
+        ("a: *a", "aliases"),
         ("!!set {a}", "tags"),
         ("[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1), "nests too deeply"),
         ("- " * 1000 + "x", "nests too deeply"),

@@ -22,7 +22,7 @@ from s32s_agent.config.config_file import parse
 from s32s_agent.demo.seaweedfs import S3Server
 from s32s_agent.output import logs
 from s32s_agent.output.progress import Progress
-from s32s_agent.run.mapping_run import Options
+from s32s_agent.run.context import RunOptions
 from s32s_agent.run.report import RunReport
 from s32s_agent.run.run import Pass
 
@@ -97,7 +97,7 @@ class Pair:
         }
         progress = Progress(None, enabled=False)
         whole = Pass(
-            parse(json.dumps(config), "test"), Options(), "run", logs.bind("run"), progress
+            parse(json.dumps(config), "test"), RunOptions(), "run", logs.bind("run"), progress
         )
         return whole.run(NOW)
 

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from s32s_agent.config import config_file, map_file
+from s32s_agent.config.documents import load_yaml
 from s32s_agent.config.map_file import MapFile, MapRules
+from s32s_agent.config.properties import PROPERTIES
 from s32s_agent.config.settings import Settings
-from s32s_agent.config.values import load_yaml
 from s32s_agent.errors import ConfigError
 from s32s_agent.model import Role
 
+NAMES = [each.name for each in PROPERTIES]
 ROOT = Path(__file__).parent.parent.parent
 SCHEMAS = ROOT / "etc" / "schema"
 NEEDED: dict[str, Any] = {"role": "slave", "maps": "bucket/maps", "roots": ["/srv"]}
@@ -236,7 +238,7 @@ def test_an_editor_shows_no_right_config_as_wrong_nor_most_wrong_ones_as_right()
     assert [(path, value) for path, value, _ in found if path not in LOOSER] == []
 
 
-@pytest.mark.parametrize("property_name", map_file.PROPERTIES)
+@pytest.mark.parametrize("property_name", NAMES)
 @pytest.mark.parametrize("role", list(Role), ids=lambda role: role.value)
 def test_an_editor_shows_no_right_map_as_wrong(property_name: str, role: Role) -> None:
     """Every property with each of the values, in both roles."""
@@ -285,7 +287,7 @@ def test_any_config_that_parses_is_valid(options: dict[str, object]) -> None:
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.dictionaries(st.sampled_from(map_file.PROPERTIES), JSON, max_size=4))
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4))
 def test_any_map_that_parses_is_valid(properties: dict[str, object]) -> None:
     """Whatever properties are put together: what the program takes, the schema takes."""
     mapping = {**MAPPING, **properties}

@@ -19,12 +19,14 @@ import yaml
 
 import s32s_agent
 from s32s_agent.demo.seaweedfs import S3Server
+from support.forked import TIMEOUT_SECONDS, shared_forks
 from support.secrecy import refuse_secrets, secrets_of
 
-TIMEOUT_SECONDS = 300.0
 USAGE_STATUS = 2
 PACKAGE_ROOT = Path(s32s_agent.__file__).parent.parent
 TESTS = Path(__file__).parent.parent
+READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_")
+"""How the names of variables begin that are read before the program is: a forked agent would not see them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +184,13 @@ class Agent:
         env: Mapping[str, str | None] | None = None,
         timeout: float = TIMEOUT_SECONDS,
     ) -> AgentRun:
-        """Run the agent to its end.
+        """Run the agent to its end, forked unless a variable of `env` is one that an interpreter reads at its start.
 
         Raises:
-            AssertionError: as for `ended`.
+            AssertionError: as for `ended`, or it took longer than `timeout` seconds.
         """
+        if not any(name.startswith(READ_AT_START) for name in env or {}):
+            return shared_forks().begin(self, *arguments, env=env).wait(timeout)
         if "--once" in arguments:
             self.begin()
         done = subprocess.run(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
-from support.forked import forked_once
+from support.agents import Agent, AgentRun
+from support.forked import TIMEOUT_SECONDS
 
 PREFIX = "data"
 MAPS = "maps"
@@ -38,9 +38,7 @@ class Computer:
         self.put(key, json.dumps(mappings).encode())
 
     def once(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> AgentRun:
-        """Make a pass; in a process that was forked, unless its environment must be there when it starts."""
-        if env is None:
-            return forked_once(self.agent, *arguments)
+        """Make a pass."""
         return self.agent.run("--once", *arguments, env=env)
 
     def once_without_power(self) -> AgentRun:

@@ -1,7 +1,7 @@
 """Agents as processes without the half second of imports: forked from one process that has imported everything.
 
 Each is a process of its own all the same, with its own arguments, environment, streams and exit status; only the
-interpreter's start is left out. Many may run at once. Where it matters what a user's process does, use `Agent.run`.
+interpreter's start is left out. Many may run at once. `Agent.run` starts its runs here.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from s32s_agent import cli
 from s32s_agent.stores.s3.clients import Timeouts
 from support import small_ranges
-from support.agents import TIMEOUT_SECONDS, Agent, AgentRun
 
+if TYPE_CHECKING:
+    from support.agents import Agent, AgentRun
+
+TIMEOUT_SECONDS = 300.0
 TESTS = Path(__file__).parent.parent
 
 
@@ -41,18 +44,18 @@ class Running:
     directory: Path
     """Where its output and how it ends are written down."""
 
-    def wait(self) -> AgentRun:
-        """Wait for its end; one that hangs is killed.
+    def wait(self, timeout: float = TIMEOUT_SECONDS) -> AgentRun:
+        """Wait for its end; one that takes longer than `timeout` seconds is killed.
 
         Raises:
             AssertionError: it hung, or as for `Agent.ended`.
         """
         code = self.directory / "exit-status"
-        end = time.monotonic() + TIMEOUT_SECONDS
+        end = time.monotonic() + timeout
         while not code.exists():
             if time.monotonic() > end:
                 os.kill(int((self.directory / "pid").read_text()), signal.SIGKILL)
-                raise AssertionError(f"no end after {TIMEOUT_SECONDS} seconds")
+                raise AssertionError(f"no end after {timeout} seconds")
             time.sleep(0.01)
         streams = [(self.directory / name).read_bytes() for name in ("stdout", "stderr")]
         status = int(code.read_text())
@@ -92,7 +95,7 @@ class Forks(AbstractContextManager["Forks"]):
         env: Mapping[str, str | None] | None = None,
         timeouts: Mapping[str, float] | None = None,
     ) -> Running:
-        """Begin a pass.
+        """Begin a run.
 
         Args:
             agent: whose config and directory.
@@ -100,13 +103,25 @@ class Forks(AbstractContextManager["Forks"]):
             env: as for `Agent.run`.
             timeouts: fields of `Timeouts` that differ from what users have.
         """
+        return self.begin(agent, "--once", *arguments, env=env, timeouts=timeouts)
+
+    def begin(
+        self,
+        agent: Agent,
+        *arguments: str,
+        env: Mapping[str, str | None] | None = None,
+        timeouts: Mapping[str, float] | None = None,
+    ) -> Running:
+        """Start an agent with exactly these arguments; otherwise as `start`."""
         notes = Path(self._notes, str(next(self._numbers)))
         notes.mkdir()
-        agent.begin()
+        if "--once" in arguments:
+            agent.begin()
         request = {
-            "arguments": agent.command("--once", *arguments)[3:],
+            "arguments": agent.command(*arguments)[3:],
             "environment": agent.environment(env),
             "directory": str(agent.directory),
+            "umask": _umask(),
             "notes": str(notes),
             "timeouts": dict(timeouts or {}),
             "small_ranges": agent.small_ranges,
@@ -137,6 +152,13 @@ def shared_forks() -> Forks:
 def forked_once(agent: Agent, *arguments: str) -> AgentRun:
     """Make a pass, as users have it."""
     return shared_forks().once(agent, *arguments)
+
+
+def _umask() -> int:
+    """Return the umask of this process, which the kernel tells only to those who set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _serve() -> None:
@@ -176,8 +198,10 @@ def _keep(request: Mapping[str, Any]) -> None:
 def _become(request: Mapping[str, Any]) -> None:
     """Make this process what a new one would be."""
     os.chdir(request["directory"])
+    os.umask(request["umask"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    time.tzset()
     for number, name in enumerate(("stdout", "stderr"), 1):
         place = Path(request["notes"], name)
         fd = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -16,7 +16,7 @@ from typing import Any
 from s32s_agent.demo.seaweedfs import Identity, S3Server, seaweedfs
 from support.buckets import Bucket, open_client_as
 from support.machines import Done, Machine, machine
-from support.readme import ROOT, blocks, section_of
+from support.pages import README, ROOT, blocks, section_of
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 KEYS = Identity(
@@ -28,11 +28,16 @@ HOUSE = "/usr/src/house"
 (SITE,) = json.loads(
     re.findall(
         r"^cat > web\.json <<'END'\n(.*?)^END$",
-        section_of("Installation"),
+        section_of(README, "Install"),
         re.MULTILINE | re.DOTALL,
     )[0]
 )
 """The mapping that the README has its reader write."""
+COMMANDS = (
+    *blocks(section_of(README, "Install")),
+    *blocks(section_of("docs/use/install.md", "Get notified of failures")),
+)
+"""What an operator types, one text a block, in this order."""
 TARGET = SITE["slave"]
 PUBLISHED = (
     "s32s_agent",
@@ -151,7 +156,7 @@ def installed_service(directory: Path) -> Iterator[Service]:
         offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": HOUSE}
         # As the shell of a careful admin begins; what a block sets holds for those after it.
         shell = "umask 077\n"
-        for block in blocks("Installation"):
+        for block in COMMANDS:
             service.walk.append(
                 (block, booted.run(shell + block, environ=offline, cwd=SOURCE))
             )

@@ -9,7 +9,7 @@ import sys
 
 from s32s_agent import cli
 from s32s_agent.stores.local import partial_downloads
-from s32s_agent.stores.s3 import ranges, source
+from s32s_agent.stores.s3 import download, ranges
 
 RANGE = 64 << 10
 RANGED_FROM = 8 * RANGE
@@ -18,7 +18,7 @@ RANGED_FROM = 8 * RANGE
 def shrink() -> None:
     """Have this process fetch what has a few hundred kilobytes in ranges."""
     for name, value in (("RANGE", RANGE), ("RANGED_FROM", RANGED_FROM)):
-        for module in (ranges, source, partial_downloads):
+        for module in (download, ranges, partial_downloads):
             if hasattr(module, name):
                 setattr(module, name, value)
     ranges.cut.__defaults__ = (RANGE,)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.readme import DOCS, ROOT, blocks
+from support.pages import ROOT, blocks, section_of
 
 TOOLS = ("debootstrap", "dpkg-buildpackage", "dh", "dh_python3", "apt-get")
 MISSING = [each for each in TOOLS if shutil.which(each) is None]
@@ -27,8 +27,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def package() -> Iterator[Path]:
-    """The package, built as docs/installation.md says; gone after the tests when it was not there before."""
-    build, install = blocks("Debian package", DOCS["installation.md"])[0].splitlines()[1:]
+    """The package, built as docs/use/install.md says; gone after the tests when it was not there before."""
+    build, install = blocks(section_of("docs/use/install.md", "Debian package"))[
+        0
+    ].splitlines()[1:]
     there = set(ROOT.glob("dist/*.deb"))
     subprocess.run(build, shell=True, cwd=ROOT, check=True, capture_output=True)
     found = sorted(ROOT.glob(install.split()[-1].removeprefix("./")))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.counting import CountingProxy
 from support.machines import cannot_boot
-from support.readme import DOCS, ROOT, blocks, section_of
-from support.services import SITE, TARGET, Service, installed_service, site
+from support.pages import ROOT, blocks, section_of
+from support.services import COMMANDS, SITE, TARGET, Service, installed_service, site
 
 CANNOT = cannot_boot() or (
     "" if Path("/usr/bin/python3").exists() else "needs /usr/bin/python3"
@@ -28,6 +28,7 @@ OnCalendar=*:*:0/3
 RandomizedDelaySec=0
 """
 FULL = "ReadWritePaths=/srv/www"
+INSTALL = "docs/use/install.md"
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_the_first_pass_brings_the_files_with_the_keys_that_systemd_delivered(
     assert installed.machine.run("su -s /bin/sh s32s-agent -c 'ls /etc/credstore'").status != 0
 
 
-CHECK = next(block for block in blocks("Installation") if "--check" in block)
+CHECK = next(block for block in COMMANDS if "--check" in block)
 
 
 def test_a_dry_run_as_the_service_shows_the_plan(service: Service) -> None:
@@ -342,7 +343,7 @@ def test_a_pass_by_hand_as_root_cannot_spoil_the_state(service: Service) -> None
 def test_other_owners_need_the_drop_in_of_the_readme(service: Service) -> None:
     """`sync.owner` fails in the sandbox and says why; with the README's drop-in it works."""
     (drop_in,) = re.findall(
-        r"^\| `sync\.owner` \| (.*) \| ", section_of("Service"), re.MULTILINE
+        r"^\| `sync\.owner` \| (.*) \| ", section_of(INSTALL, "Service"), re.MULTILINE
     )
     service.machine.ok("echo 'sync: {owner: games}' >> /etc/s32s-agent/config.yaml")
     service.bucket.put("backup/dir1/owned.html", b"owned")
@@ -410,7 +411,7 @@ def cron(service: Service) -> Iterator[Service]:
         pytest.skip("cron is not installed")
     # Without the user that systemd has made; what there is then belongs to the new one.
     machine.ok("userdel --force s32s-agent; find /etc/cron.d -type f -delete")
-    for block in blocks("Cron", DOCS["installation.md"]):
+    for block in blocks(section_of(INSTALL, "Cron")):
         machine.ok(block)
     assert machine.read("/etc/cron.d/s32s-agent") == CRON_JOB
     machine.write("/etc/cron.d/s32s-agent", AT_ONCE.replace("--splay 60", "--splay 1"))
@@ -472,7 +473,7 @@ def test_uninstalling_leaves_nothing_but_what_was_mirrored(installed: Service) -
     """The README's last commands succeed, remove user, units, config, keys and state, and keep the files."""
     service = installed
     service.reset()
-    command = blocks("Service")[-1]
+    command = blocks(section_of(INSTALL, "Uninstall"))[-1]
     assert "userdel" in command
     # The session that cron opened for the user lingers for ten seconds, where logind knows of it.
     service.machine.run("loginctl terminate-user s32s-agent; sleep 1")

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from support.readme import ROOT, section_of
+from support.pages import ROOT, section_of
 
 from s32s_agent import workers
 from s32s_agent.monitoring import publish
@@ -103,8 +103,9 @@ def test_the_service_is_hardly_exposed(name: str) -> None:
     assert exposure(UNITS / name) <= MOST_EXPOSED
 
 
+INSTALL = "docs/use/install.md"
 DROP_INS = re.findall(
-    r"^\| [^|]+ \| (`[^|]+`) \| ([\d.]+) \|$", section_of("Service"), re.MULTILINE
+    r"^\| [^|]+ \| (`[^|]+`) \| ([\d.]+) \|$", section_of(INSTALL, "Service"), re.MULTILINE
 )
 
 
@@ -125,13 +126,15 @@ def test_the_drop_ins_of_the_readme_cost_what_it_says(
 def test_the_table_of_drop_ins_is_found() -> None:
     """The test above has something to test, and the text names the service's own exposure."""
     assert len(DROP_INS) == 5
-    assert f"{exposure(UNITS / 's32s-agent.service')} of 10" in section_of("Service")
+    assert f"{exposure(UNITS / 's32s-agent.service')} of 10" in section_of(INSTALL, "Service")
 
 
 def test_the_unit_and_the_readme_name_the_same_mail() -> None:
     """Who takes the line from the unit's comment gets what the README promises."""
     (line,) = re.findall(
-        r"^ExecStart=/bin/sh -c 'journalctl .*$", section_of("Installation"), re.MULTILINE
+        r"^ExecStart=/bin/sh -c 'journalctl .*$",
+        section_of(INSTALL, "Get notified of failures"),
+        re.MULTILINE,
     )
 
     assert f"\n# {line}\n" in (UNITS / "s32s-agent-failure@.service").read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TIERS
-from support.readme import ROOT
+from support.pages import ROOT
 
 TESTS = ROOT / "tests"
 FILES = sorted(TESTS.glob("**/test_*.py"))

@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--readme",
         action="store_true",
-        help="write the results of this repository into its README",
+        help="write the results of this repository into README.md and docs/evidence/benchmarks.md",
     )
     return parser
 

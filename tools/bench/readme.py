@@ -1,26 +1,67 @@
-"""Puts results into the README, between two marks, so that no figure there is written by hand."""
+"""Writes the results into the documents, between marks, so that no figure there is written by hand."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .goals import goals
-from .results import Record
-from .table import short_table
+from tools.documents import fill
 
-COMMAND = "python -m tools.bench --readme"
-README, GOALS = "README.md", "docs/development.md"
+from .goals import goals
+from .results import CHECKSUMS, OURS, Record, summaries
+from .table import figure, short_table
+
+README, PAGE = "README.md", "docs/evidence/benchmarks.md"
+WIDTH = 120
 
 
 def section(workloads: Mapping[str, Record]) -> str:
-    """Give what belongs between the marks: the table, and on what it was measured."""
+    """Return the table, and on what it was measured."""
     return f"{short_table(workloads)}\n\n{_circumstances(workloads)}"
 
 
+def sentence(workloads: Mapping[str, Record]) -> str:
+    """Return the one sentence of the README: a run without changes, many small objects, one large one."""
+    told = [
+        f"{what} takes {shown}"
+        for name, what in _SHOWN.items()
+        if name in workloads and (shown := _compared(workloads[name]))
+    ]
+    return _wrapped(
+        f"On two cores that the store shares, {'; '.join(told)}."
+        if told
+        else "Nothing has been measured yet."
+    )
+
+
+_SHOWN = {
+    "e": "a run that finds 100,000 objects unchanged",
+    "a": "a first run over 10,000 objects of 4 KiB",
+    "c": "one over an object of 2 GiB",
+}
+"""The workloads that the README names, and its words for them."""
+_IN_README = (OURS, CHECKSUMS, "s5cmd sync")
+
+
+def _compared(record: Record) -> str:
+    found = summaries(record)
+    ours, *peers = (
+        f"{figure(found[tool].wall.median)} s" if tool in found else "" for tool in _IN_README
+    )
+    others = [
+        f"`{tool}` {time}" for tool, time in zip(_IN_README[1:], peers, strict=True) if time
+    ]
+    return ours and f"{ours} ({', '.join(others)})"
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
 def _circumstances(workloads: Mapping[str, Record]) -> str:
-    """Say when, where and with what; several machines are all named."""
+    """Return when, where and with what it was measured; several machines are all named."""
     records = list(workloads.values())
     if not records:
         return "Nothing has been measured yet."
@@ -49,25 +90,15 @@ def _machine(facts: Mapping[str, Any]) -> str:
     )
 
 
-def inserted(text: str, results: str, command: str) -> str:
-    """Give the README with results in their place, which names the command that writes them.
-
-    Raises:
-        ValueError: it has no such place.
-    """
-    first, last = (
-        f"<!-- written by `{command}` -->",
-        f"<!-- end of what `{command}` writes -->",
-    )
-    before, begin, rest = text.partition(first)
-    _, end, after = rest.partition(last)
-    if not begin or not end:
-        raise ValueError(f"README.md: expected the line {first} and, below it, {last}")
-    return f"{before}{begin}\n\n{results}\n\n{end}{after}"
+def blocks(workloads: Mapping[str, Record]) -> dict[str, dict[str, str]]:
+    """Return the content of each generated block, by document and name."""
+    return {
+        PAGE: {"results": section(workloads), "goals": goals(workloads)},
+        README: {"speed": sentence(workloads)},
+    }
 
 
 def update(root: Path, workloads: Mapping[str, Record]) -> None:
-    """Write the results into the README, and the goals where the development is described."""
-    for name, results in ((README, section(workloads)), (GOALS, goals(workloads))):
-        text = inserted((root / name).read_text(encoding="utf-8"), results, COMMAND)
-        (root / name).write_text(text, encoding="utf-8")
+    """Write the results into the documents that show them."""
+    for page, contents in blocks(workloads).items():
+        fill(root, page, contents)

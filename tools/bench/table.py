@@ -115,7 +115,7 @@ def _cell(record: Record, tool: str) -> str:
     each = summaries(record).get(tool)
     if each is None:
         return "wrong" if tool in problems(record) else ""
-    wall, cpu = _figure(each.wall.median), _figure(each.cpu.median)
+    wall, cpu = figure(each.wall.median), figure(each.cpu.median)
     return f"{wall} s, {cpu} s, {each.memory.median / MB:.0f} MB"
 
 
@@ -127,16 +127,14 @@ def _notes(workloads: Mapping[str, Record]) -> Iterator[str]:
     for name, record in workloads.items():
         found = summaries(record)
         if LAX in found and OURS in found:
-            lax, ours = (_figure(found[tool].wall.median) for tool in (LAX, OURS))
+            lax, ours = (figure(found[tool].wall.median) for tool in (LAX, OURS))
             yield f"{name} with `durable: false`: {lax} s instead of {ours} s."
         if FLOOR in found:
-            wall, cpu = (
-                _figure(each.median) for each in (found[FLOOR].wall, found[FLOOR].cpu)
-            )
+            wall, cpu = (figure(each.median) for each in (found[FLOOR].wall, found[FLOOR].cpu))
             yield f"{name}, to {FLOOR} and nothing else (tools/bench/floor.py): {wall} s, {cpu} s."
         if SIDE_BY_SIDE in found and PAGE_BY_PAGE in found:
             fast, slow = (
-                _figure(found[tool].wall.median) for tool in (SIDE_BY_SIDE, PAGE_BY_PAGE)
+                figure(found[tool].wall.median) for tool in (SIDE_BY_SIDE, PAGE_BY_PAGE)
             )
             yield f"{name}, {SIDE_BY_SIDE}: {fast} s instead of {slow} s one after the other."
     growth = growth_bytes(workloads)
@@ -168,14 +166,14 @@ def markdown(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]
 
 def _spread(figures: Spread, unit: float = 1.0, digits: int | None = None) -> str:
     low, middle, high = (
-        _figure(each / unit) if digits is None else f"{each / unit:.{digits}f}"
+        figure(each / unit) if digits is None else f"{each / unit:.{digits}f}"
         for each in (figures.low, figures.median, figures.high)
     )
     return f"{middle} ({low} to {high})"
 
 
-def _figure(value: float) -> str:
-    """Write three digits that count, at most two of them behind the point."""
+def figure(value: float) -> str:
+    """Return a number with three significant digits, at most two of them behind the point."""
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 

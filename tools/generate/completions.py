@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+
 import shtab
 
-from s32s_agent.cli import make_parser
 
-
-def script(shell: str) -> str:
-    """Make the script of one shell.
+def script(shell: str, parser: argparse.ArgumentParser) -> str:
+    """Return the script of one shell.
 
     Args:
         shell: `bash`, `zsh` or `fish`.
+        parser: of the command line; learns which values are files.
     """
-    parser = make_parser()
     for action in parser._actions:
         if action.metavar == "FILE":
             action.complete = shtab.FILE  # type: ignore[attr-defined]

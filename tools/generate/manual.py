@@ -1,54 +1,58 @@
-"""Make the manual pages from the parser of the command line and the tables of the README, in the macros of man(7)."""
+"""Make the manual pages from the tables of the code and from the documents, in the macros of man(7)."""
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from s32s_agent import __version__
-from s32s_agent.cli import make_parser
-from tools.generate.readme import Block, Readme, cells_of
+from s32s_agent.config.options import Option
+from tools.generate.markdown import Block, below_title, blocks_of, cells_of, section_of
+from tools.generate.pages import default_of, help_of, meaning_of, names_of, statuses
+from tools.generate.tables import Tables
+
+Documents = Mapping[str, str]
+"""The texts of the documents, by their paths below the top of the source."""
+_FILES = (
+    ("/etc/s32s-agent/config.yaml", "The config; see s32s-agent.yaml(5)."),
+    ("/var/lib/s32s-agent", "Index, cached maps, lock, and last_run.json."),
+)
 
 
-def of_the_command(readme: Readme) -> str:
-    """Make s32s-agent(8)."""
-    parser = make_parser()
+def of_the_command(documents: Documents, tables: Tables) -> str:
+    """Return s32s-agent(8)."""
+    about = documents["README.md"].partition("\n## ")[0]
     parts = [
         *_top("S32S-AGENT", 8, "s32s-agent", "keep directories equal to prefixes in S3"),
         ".SH SYNOPSIS",
-        *_synopsis(readme),
+        *_synopsis(documents["docs/reference/cli.md"]),
         ".SH DESCRIPTION",
-        *_body(_before_first_heading(readme)),
+        *_body(below_title(about), tables),
         ".SH OPTIONS",
-        *_options(parser, readme),
-        *_section("EXIT STATUS", readme, "Exit status"),
-        *_section("HOOKS", readme, "Hooks"),
-        *_section("LOG EVENTS", readme, "Log events"),
-        *_section("TRASH", readme, "Trash"),
+        *_items(_arguments(tables.parser)),
+        *_page("EXIT STATUS", documents["docs/reference/exit-status.md"], tables),
+        *_page("HOOKS", documents["docs/use/hooks.md"], tables),
+        *_page("LOG EVENTS", documents["docs/reference/log-events.md"], tables),
+        ".SH TRASH",
+        *_body(section_of(documents["docs/understand/how-it-works.md"], "Trash"), tables),
         ".SH FILES",
-        *_items(
-            (
-                ("/etc/s32s-agent/config.yaml", "The config; see s32s-agent.yaml(5)."),
-                ("/var/lib/s32s-agent", "Index, cached maps, lock, and last_run.json."),
-            )
-        ),
+        *_items(_FILES),
         ".SH SEE ALSO",
         ".BR s32s-agent.yaml (5)",
     ]
     return "\n".join(parts) + "\n"
 
 
-def of_the_config(readme: Readme) -> str:
-    """Make s32s-agent.yaml(5)."""
+def of_the_config(documents: Documents, tables: Tables) -> str:
+    """Return s32s-agent.yaml(5)."""
     name = "s32s-agent.yaml"
     parts = [
         *_top("S32S-AGENT.YAML", 5, name, "config and map files of s32s-agent"),
-        ".SH DESCRIPTION",
-        *_body(readme.section("Configuration")),
-        *_section("MAP FILES", readme, "Map files"),
-        *_section("HOOKS", readme, "Hooks"),
-        *_section("RECIPES", readme, "Recipes"),
+        *_page("DESCRIPTION", documents["docs/use/configuration.md"], tables),
+        *_page("MAP FILES", documents["docs/use/maps.md"], tables),
+        *_page("HOOKS", documents["docs/use/hooks.md"], tables),
+        *_page("RECIPES", documents["docs/use/recipes.md"], tables),
         ".SH SEE ALSO",
         ".BR s32s-agent (8)",
     ]
@@ -58,65 +62,98 @@ def of_the_config(readme: Readme) -> str:
 def _top(title: str, number: int, name: str, purpose: str) -> Iterator[str]:
     # Without a date: a page says of which version it is, and is made again with every one.
     yield f'.TH {title} {number} "" "s32s-agent {__version__}" "s32s-agent"'
+    # Long paths and URLs leave holes in lines that are set to full width.
+    yield ".ad l"
     yield ".SH NAME"
     yield rf"{_escape(name)} \- {_escape(purpose)}"
 
 
-def _synopsis(readme: Readme) -> Iterator[str]:
-    usage = next(block for block in readme.section("Command line") if block.kind == "code")
+def _synopsis(page: str) -> Iterator[str]:
+    usage = next(block for block in blocks_of(page) if block.kind == "code")
     yield from (".nf", *map(_escape, usage.lines), ".fi")
 
 
-_NAVIGATION = re.compile(r"(?:\[[^\]]+\]\(#[^)]*\)(?: · )?)+")
-"""Links to sections and nothing else: they lead nowhere in a manual page."""
-
-
-def _before_first_heading(readme: Readme) -> list[Block]:
-    text = readme.text.partition("\n## ")[0].partition("\n")[2]
-    blocks = Readme(f"\n## Top\n{text}").section("Top")
-    return [block for block in blocks if not _NAVIGATION.fullmatch(" ".join(block.lines))]
-
-
-def _options(parser: argparse.ArgumentParser, readme: Readme) -> Iterator[str]:
-    """Take the options from the parser, in its order, and what they mean from the README where one has its own row."""
-    told: dict[str, str] = {}
-    for name, cells in readme.rows("Command line").items():
-        told[name.split()[0]] = cells[-1]
-    for action in parser._actions:
-        names = ", ".join(rf"\fB{_escape(name)}\fR" for name in action.option_strings)
-        value = rf" \fI{_escape(str(action.metavar))}\fR" if action.metavar else ""
-        meaning = told.get(action.option_strings[-1])
-        about = {**vars(action), "prog": parser.prog}
-        about["choices"] = ", ".join(action.choices or ())
-        text = meaning or (action.help or "") % about
-        yield from (".TP", names + value, _inline(text))
-
-
-def _section(title: str, readme: Readme, heading: str) -> Iterator[str]:
+def _page(title: str, text: str, tables: Tables) -> Iterator[str]:
     yield f".SH {title}"
-    yield from _body(readme.section(heading))
+    yield from _body(below_title(text), tables)
 
 
-def _body(blocks: Iterable[Block]) -> Iterator[str]:
+# --- from the tables of the code ---
+
+
+def _generated(name: str, tables: Tables) -> Iterator[str]:
+    """Return what a generated block of a document becomes.
+
+    Raises:
+        KeyError: no manual page knows the block.
+    """
+    if name == "options":
+        yield from _config(tables)
+        return
+    lists = {"properties": _properties(tables), "statuses": _statuses()}
+    yield from _items(lists[name])
+
+
+def _config(tables: Tables) -> Iterator[str]:
+    for section in tables.sections:
+        if section.name:
+            yield from (f".SS {_escape(section.name)}", _inline(section.help))
+        yield from _items(map(_option, section.options))
+
+
+def _option(option: Option) -> tuple[str, str]:
+    default = "Needed." if option.needed else f"Default: {default_of(option)}."
+    return f"`{option.name}`", f"{meaning_of(option)} Value: {option.form.markdown}. {default}"
+
+
+def _properties(tables: Tables) -> Iterator[tuple[str, str]]:
+    for each in tables.properties:
+        needed = "" if each.needed == "no" else f" Needed: {each.needed}."
+        yield f"`{each.name}`", f"{each.help} Value: {each.form.markdown}.{needed}"
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    for action in parser._actions:
+        names = (
+            f"`{name}` *{value}*" if value else f"`{name}`" for name, value in names_of(action)
+        )
+        yield ", ".join(names), help_of(parser, action)
+
+
+def _statuses() -> Iterator[tuple[str, str]]:
+    for numbers, each in statuses():
+        yield f"{numbers} ({each.cause})" if each.cause else numbers, each.meaning
+
+
+# --- from Markdown to roff ---
+
+
+def _body(markdown: str, tables: Tables) -> Iterator[str]:
     first = True
-    for block in blocks:
-        if block.kind == "text":
-            yield from (() if first else (".PP",))
-            yield from map(_inline, block.lines)
-        elif block.kind == "heading":
-            yield f".SS {_inline(block.lines[0])}"
-        elif block.kind == "list":
-            for point in block.lines:
-                yield from (r".IP \(bu 2", _inline(point))
-        elif block.kind == "code":
-            yield from (".PP", ".RS 4", ".nf", *map(_escape, block.lines), ".fi", ".RE")
-        else:
-            yield from _items(_tagged(cells_of(row)) for row in block.lines)
+    for block in blocks_of(markdown):
+        yield from _block(block, tables, first=first)
         first = block.kind == "heading"
 
 
+def _block(block: Block, tables: Tables, *, first: bool) -> Iterator[str]:
+    if block.kind == "text":
+        yield from (() if first else (".PP",))
+        yield from map(_inline, block.lines)
+    elif block.kind == "heading":
+        yield f".SS {_inline(block.lines[0])}"
+    elif block.kind == "list":
+        for point in block.lines:
+            yield from (r".IP \(bu 2", _inline(point))
+    elif block.kind == "code":
+        yield from (".PP", ".RS 4", ".nf", *map(_escape, block.lines), ".fi", ".RE")
+    elif block.kind == "table":
+        yield from _items(_tagged(cells_of(row)) for row in block.lines)
+    else:
+        yield from _generated(block.lines[0], tables)
+
+
 def _tagged(cells: tuple[str, ...]) -> tuple[str, str]:
-    """Make a tag of all cells of a row but the last, which is the text."""
+    """Return all cells of a row but the last as a tag, and the last as the text."""
     tag, *facts, text = cells
     return tag + "".join(f" ({fact})" for fact in facts if fact), text
 

@@ -104,7 +104,7 @@ class Clients:
             where = address(
                 settings.endpoint_url, settings.addressing_style, self._session, os.environ
             )
-            self.plain = self._direct_requests(where) if where else None
+            self.direct = self._direct_requests(where) if where else None
             """Requests without boto3, where they will do."""
             plain_endpoint = where.endpoint if where else None
             self.endpoint = plain_endpoint or str(self._client().meta.endpoint_url)

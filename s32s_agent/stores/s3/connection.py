@@ -1,24 +1,30 @@
-"""How S3 is reached: what a pass asks for by itself, and the clients for the rest.
+"""Send every request to S3 that reads: list, fetch, head, get. What writes is in `write_requests`.
 
-Pages of listings and small objects are asked for plainly, and of boto3 when anything but a plain answer comes.
+Pages of listings and small objects are requested directly, and by boto3 where anything but a plain answer comes;
+bodies come by obstore, and by botocore where obstore would change the key. Every error is translated here.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import AgentError, StoreUnavailable
-from s32s_agent.plan.etags import is_md5, normal
+from s32s_agent.plan.etags import normal
+from s32s_agent.plan.proofs import Verdict, judge
+from s32s_agent.stores.s3 import obstore_requests
 from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Clients, Timeouts
 from s32s_agent.stores.s3.direct_get import DirectAnswer
-from s32s_agent.stores.s3.listing import NotAListing, Page, parse_page
+from s32s_agent.stores.s3.listing import NotAListing, parse_page
+from s32s_agent.stores.s3.objects import Body, Head, ListedPage, ObjectName
+from s32s_agent.stores.s3.ranges import Range
 from s32s_agent.stores.s3.response_limits import MAX_ANSWER
 from s32s_agent.stores.s3.translate import (
     NotModified,
@@ -31,13 +37,15 @@ from s32s_agent.workers import in_background
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from obstore.store import S3Store as ByteStore
 
 R = TypeVar("R")
 
 _TRIES = 3
-"""How often a page, or a map file, is asked for that comes torn or is none."""
+"""How often a page, or a small object, is requested when it comes torn or is none."""
+_CHUNK = 1 << 20
 _OK = 200
-_TOLD = ("x-amz-bucket-region", "server")
+_REGION, _SERVER = "x-amz-bucket-region", "server"
 _QUERY = {
     "Prefix": "prefix",
     "StartAfter": "start-after",
@@ -48,15 +56,13 @@ _QUERY = {
 
 
 class Connection:
-    """How S3 is reached: plain requests where they will do, and a client of boto3.
-
-    Thread-safe, as boto3 clients are.
+    """A way to read S3; thread-safe. Nothing here can write or delete.
 
     Args:
         settings: the `s3` section of the config.
         workers: how many requests may run at once.
-        cancel_token: ends the waiting for every request that a pass itself waits for. Those are made in a thread, since
-            botocore takes an exception of a signal for trouble of the network, and asks again.
+        cancel_token: ends the waiting for every request that the run itself waits for. Those are made in a thread,
+            since botocore takes an exception of a signal for trouble of the network, and repeats the request.
         timeouts: how long S3 is waited for.
         answered: called in the thread that reads listings and maps, for every answer.
 
@@ -72,41 +78,38 @@ class Connection:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         answered: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self.timeouts = timeouts
         self.cancel_token = cancel_token or CancelToken()
         self.answered = answered
         self._for_boto3: set[str] = set()
-        """Buckets that boto3 could list where a plain request could not: in another region, for one."""
+        """Buckets that boto3 could list where a direct request could not: in another region, for one."""
         self._clients = Clients(settings, workers, self.cancel_token, timeouts)
-        self._plain = self._clients.plain
+        self._direct = self._clients.direct
+        self._regions: dict[str, str] = {}
+        """Of buckets, as their listings named them."""
+        self._byte_stores: dict[str, ByteStore] = {}
+        self._opening = threading.Lock()
         self.endpoint = self._clients.endpoint
         """The endpoint's URL."""
         self.custom_endpoint = self._clients.custom_endpoint
         """Whether it is none of AWS."""
-        self.byte_store = self._clients.byte_store
-        """Opens obstore on a bucket."""
 
     @property
     def client(self) -> S3Client:
         """The client of boto3, made when it is first needed."""
         return self._clients.client
 
-    def digest_of_body(self, md5: bytes) -> dict[str, Any]:
-        """Give what has the store check the bytes of a request, where botocore sends no checksum of its own.
-
-        With it, their SHA-256 need not be in the signature too: half a second of a processor a GB.
-        """
-        return {"ContentMD5": base64.b64encode(md5).decode()} if self.custom_endpoint else {}
-
     def common(self, bucket: str) -> dict[str, Any]:
-        """Give the parameters that every request carries."""
+        """Return the parameters that every request carries."""
         parameters: dict[str, Any] = {"Bucket": bucket}
-        if self._settings.requester_pays:
+        if self.settings.requester_pays:
             parameters["RequestPayer"] = "requester"
-        if self._settings.expected_bucket_owner:
-            parameters["ExpectedBucketOwner"] = self._settings.expected_bucket_owner
+        if self.settings.expected_bucket_owner:
+            parameters["ExpectedBucketOwner"] = self.settings.expected_bucket_owner
         return parameters
+
+    # --- listings ---
 
     def page(self, bucket: str, **parameters: Any) -> ListedPage:
         """Fetch one page of a listing.
@@ -116,26 +119,30 @@ class Connection:
             ListingInconsistent: its entries lack what every entry has.
         """
         for attempt in range(_TRIES):
-            request = partial(self._list, bucket, parameters, plainly=not attempt)
+            request = partial(self._list, bucket, parameters, directly=not attempt)
             answer = self.waited_for(f'listing "{bucket}"', request)
             try:
                 if not isinstance(answer.body, bytes) or answer.status != _OK:
                     code = answer.status
                     raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
-                told = (answer.headers.get(name, "") for name in _TOLD)
-                return ListedPage(parse_page(answer.body), *told)
+                page = parse_page(answer.body)
             except NotAListing as error:
                 self._pause(attempt, error)
+                continue
+            region = answer.headers.get(_REGION, "")
+            if region:
+                self._regions[bucket] = region
+            return ListedPage(page, region, answer.headers.get(_SERVER, ""))
         raise AssertionError
 
-    def _list(self, bucket: str, parameters: dict[str, Any], *, plainly: bool) -> _Answer:
-        if plainly and (plain := self._list_directly(bucket, parameters)):
-            return plain
-        answer = self.client.list_objects_v2(**self.common(bucket), **parameters)
-        if plainly:
+    def _list(self, bucket: str, parameters: dict[str, Any], *, directly: bool) -> _Answer:
+        if directly and (answer := self._list_directly(bucket, parameters)):
+            return answer
+        found = self.client.list_objects_v2(**self.common(bucket), **parameters)
+        if directly:
             self._for_boto3.add(bucket)
-        meta = answer["ResponseMetadata"]
-        raw = cast("bytes | None", answer.get("RawPage"))
+        meta = found["ResponseMetadata"]
+        raw = cast("bytes | None", found.get("RawPage"))
         return _Answer(meta["HTTPStatusCode"], meta["HTTPHeaders"], raw)
 
     def _list_directly(self, bucket: str, parameters: dict[str, Any]) -> _Answer | None:
@@ -147,20 +154,20 @@ class Connection:
     def _get_directly(
         self, bucket: str, key: str, query: dict[str, str], headers: dict[str, str], limit: int
     ) -> DirectAnswer | None:
-        if self._plain is None or bucket in self._for_boto3:
+        if self._direct is None or bucket in self._for_boto3:
             return None
         common = dict(headers)
-        if self._settings.requester_pays:
+        if self.settings.requester_pays:
             common["x-amz-request-payer"] = "requester"
-        if self._settings.expected_bucket_owner:
-            common["x-amz-expected-bucket-owner"] = self._settings.expected_bucket_owner
-        return self._plain.get(bucket, key, query, common, limit)
+        if self.settings.expected_bucket_owner:
+            common["x-amz-expected-bucket-owner"] = self.settings.expected_bucket_owner
+        return self._direct.get(bucket, key, query, common, limit)
 
     def waited_for(self, subject: str, request: Callable[[], R]) -> R:
-        """Make a request that the pass itself waits for.
+        """Make a request that the run itself waits for.
 
         Raises:
-            Cancelled: the pass is to end.
+            Cancelled: the run is to end.
             StoreUnavailable: it took longer than any such request does.
         """
 
@@ -176,6 +183,15 @@ class Connection:
             raise StoreUnavailable(message) from error
         return answer
 
+    def _pause(self, attempt: int, error: AgentError) -> None:
+        """Wait before a request is repeated; after the last attempt, raise what went wrong."""
+        if attempt + 1 == _TRIES:
+            raise error
+        longest = self.timeouts.pause_seconds * 2 ** (attempt + 1)
+        self.cancel_token.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
+
+    # --- small objects ---
+
     def fetch(
         self, bucket: str, key: str, limit: int, known_etag: str = ""
     ) -> tuple[bytes, str] | None:
@@ -190,7 +206,7 @@ class Connection:
         """
         for attempt in range(_TRIES):
             wanted = bucket, key, limit, known_etag
-            request = partial(self._fetch, *wanted, plainly=not attempt)
+            request = partial(self._fetch, *wanted, directly=not attempt)
             try:
                 return self.waited_for(f'"{bucket}/{key}"', request)
             except NotModified:
@@ -200,6 +216,30 @@ class Connection:
             finally:
                 self.answered()
         raise AssertionError
+
+    def _fetch(
+        self, bucket: str, key: str, limit: int, known_etag: str, *, directly: bool
+    ) -> tuple[bytes, str]:
+        if directly and (answer := self._fetch_directly(bucket, key, limit, known_etag)):
+            return answer
+        condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
+        subject = f'"{bucket}/{key}"'
+        found = self.client.get_object(**self.common(bucket), Key=key, **condition)
+        length, etag = required(found, "ContentLength", subject), found.get("ETag", "")
+        if length > limit:
+            raise StoreUnavailable(f"{subject}: over {limit} bytes, expected a small file")
+        try:
+            with translate_errors(subject):
+                data = found["Body"].read(limit + 1)
+        except StoreUnavailable as error:
+            # botocore repeats requests, but not the reading of an answer.
+            raise TornAnswer(str(error)) from error
+        if len(data) != length:
+            raise TornAnswer(f"{subject}: got {len(data)} of {length} bytes")
+        computed, expected = _md5(data), normal(etag)
+        if judge(expected, computed) is Verdict.OTHER_MD5 and not is_encrypted(found):
+            raise TornAnswer(f"{subject}: got MD5 {computed}, expected {expected}")
+        return data, etag
 
     def _fetch_directly(
         self, bucket: str, key: str, limit: int, known_etag: str
@@ -211,59 +251,87 @@ class Connection:
         if answer.status != _OK:
             raise NotModified(f'"{bucket}/{key}"')
         etag = answer.headers.get("etag", "")
-        computed = hashlib.md5(answer.body, usedforsecurity=False).hexdigest()
-        # Another digest may be an encrypted object's, or damage: boto3 asks again, and that is looked into.
-        return (answer.body, etag) if computed == normal(etag) else None
+        # Another digest may be an encrypted object's, or damage: boto3 asks again, and that is examined.
+        return (answer.body, etag) if _md5(answer.body) == normal(etag) else None
 
-    def _fetch(
-        self, bucket: str, key: str, limit: int, known_etag: str, *, plainly: bool
-    ) -> tuple[bytes, str]:
-        if plainly and (plain := self._fetch_directly(bucket, key, limit, known_etag)):
-            return plain
-        condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
-        subject = f'"{bucket}/{key}"'
-        answer = self.client.get_object(**self.common(bucket), Key=key, **condition)
-        length, etag = required(answer, "ContentLength", subject), answer.get("ETag", "")
-        if length > limit:
-            raise StoreUnavailable(f"{subject}: over {limit} bytes, expected a small file")
-        try:
-            with translate_errors(subject):
-                data = answer["Body"].read(limit + 1)
-        except StoreUnavailable as error:
-            # botocore repeats requests, but not the reading of an answer.
-            raise TornAnswer(str(error)) from error
-        if len(data) != length:
-            raise TornAnswer(f"{subject}: got {len(data)} of {length} bytes")
-        computed = hashlib.md5(data, usedforsecurity=False).hexdigest()
-        expected = normal(etag)
-        if is_md5(expected) and computed != expected and not is_encrypted(answer):
-            raise TornAnswer(f"{subject}: got MD5 {computed}, expected {expected}")
-        return data, etag
+    # --- objects ---
 
-    def _pause(self, attempt: int, error: AgentError) -> None:
-        """Wait before a request is made again; after the last attempt, raise what went wrong."""
-        if attempt + 1 == _TRIES:
-            raise error
-        longest = self.timeouts.pause_seconds * 2 ** (attempt + 1)
-        self.cancel_token.sleep(random.uniform(0, longest))  # noqa: S311 (jitter, no secret)
-
-    def put(self, bucket: str, key: str, data: bytes, content_type: str) -> None:
-        """Write a small object, encrypted as the settings say.
+    def head(self, name: ObjectName, part_number: int | None = None) -> Head:
+        """Ask what an object is, or one of its parts.
 
         Raises:
-            AccessDenied: the store refused.
-            StoreUnavailable: it did not take the object.
+            SourceChanged: it is not there.
         """
-        settings = self._settings
-        encryption = {
-            "ServerSideEncryption": settings.server_side_encryption,
-            "SSEKMSKeyId": settings.kms_key_id,
-        }
-        given: dict[str, Any] = {name: value for name, value in encryption.items() if value}
-        with translate_errors(f'"{bucket}/{key}"'):
-            self.client.put_object(
-                **self.common(bucket), **given, Key=key, Body=data, ContentType=content_type
-            )
+        parameters = self.common(name.bucket)
+        if part_number is not None:
+            parameters["PartNumber"] = part_number
+        with translate_errors(name.label):
+            answer = self.client.head_object(**parameters, Key=name.key)
+            size = required(answer, "ContentLength", name.label)
+        parts = answer.get("PartsCount", 0)
+        return Head(answer.get("ETag", ""), size, is_encrypted(answer), parts)
+
+    def get(self, name: ObjectName, condition: str | None, size: int) -> Body:
+        """Request the bytes of one version of an object.
+
+        Args:
+            name: the object.
+            condition: the version, as the store wrote its ETag; None is any.
+            size: its bytes.
+
+        Raises:
+            SourceChanged: there is another version, or none.
+        """
+        if obstore_requests.can_name(name.key):
+            store = self.byte_store(name.bucket)
+            return obstore_requests.get(store, name, condition, size)
+        return self._get_with_boto3(name, condition)
+
+    def can_get_ranges(self, name: ObjectName) -> bool:
+        """Tell whether ranges of an object can be requested."""
+        return obstore_requests.can_name(name.key)
+
+    def describe(self, name: ObjectName, condition: str | None) -> Body:
+        """Request what `get` gives, but without the bytes; for a name of which ranges can be requested."""
+        return obstore_requests.describe(self.byte_store(name.bucket), name, condition)
+
+    def get_range(self, name: ObjectName, condition: str | None, wanted: Range) -> Body:
+        """Request a range of one version, as `get` the whole.
+
+        Raises:
+            IntegrityError: the answer is another range, or none.
+        """
+        store = self.byte_store(name.bucket)
+        return obstore_requests.get_range(store, name, condition, wanted)
+
+    def byte_store(self, bucket: str) -> ByteStore:
+        """Return obstore's view of a bucket, made when it is first needed."""
+        with self._opening:
+            if bucket not in self._byte_stores:
+                region = self._regions.get(bucket, "")
+                self._byte_stores[bucket] = self._clients.byte_store(bucket, region)
+            return self._byte_stores[bucket]
+
+    def _get_with_boto3(self, name: ObjectName, condition: str | None) -> Body:
+        parameters = self.common(name.bucket)
+        if condition:
+            parameters["IfMatch"] = condition
+        with translate_errors(name.label):
+            answer = self.client.get_object(**parameters, Key=name.key)
+            size = required(answer, "ContentLength", name.label)
+            modified = required(answer, "LastModified", name.label)
+        stream = answer["Body"]
+
+        def chunks() -> Iterator[bytes]:
+            # Drained to its end, since only then does botocore check what it can.
+            with translate_errors(name.label), contextlib.closing(stream):
+                while chunk := stream.read(_CHUNK):
+                    yield chunk
+
+        etag, metadata = answer.get("ETag", ""), answer.get("Metadata", {})
+        return Body(etag, size, (0, size), modified, metadata, chunks)
+
+    # --- buckets ---
 
     def is_versioned(self, bucket: str) -> bool:
         """Tell whether a bucket keeps old versions; True where the store does not say."""
@@ -277,14 +345,8 @@ class Connection:
         return answer.get("Status") == "Enabled"
 
 
-class ListedPage(NamedTuple):
-    """A page of a listing."""
-
-    page: Page
-    region: str
-    """The bucket's, "" when it was not told."""
-    server: str
-    """What the server calls itself."""
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 class _Answer(NamedTuple):

@@ -16,6 +16,7 @@ from xml.parsers import expat
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Kind, Problem
 from s32s_agent.plan.etags import normal
+from s32s_agent.stores.s3 import quirks
 
 _MAX_DEPTH = 8
 _MAX_TEXT = 64 * 1024
@@ -232,7 +233,7 @@ class Listing:
         listed = len(page.contents) + page.common_prefixes
         if count is not None and count != str(listed):
             raise ListingInconsistent(f"the listing has {listed} entries but counts {count}")
-        if page.common_prefixes and not self._bucket.endswith("--x-s3"):
+        if page.common_prefixes and not quirks.is_directory_bucket(self._bucket):
             raise ListingInconsistent("the listing folds keys into common prefixes, unasked")
 
     def _entry(self, key: str, listed: Listed, page: Page) -> Entry | Problem | None:
@@ -271,25 +272,21 @@ def decoded_keys(page: Page) -> list[str]:
 def _decoder(page: Page) -> _Decoder:
     encoded = page.fields.get("EncodingType", "").lower() == "url"
     if not encoded:
-        return _Decoder(encoded=False, plus_is_space=False)
-    # A store that writes a space as %20 may leave + as it is; one that writes it as + writes + as %2B.
-    # SeaweedFS does the one in directories and the other in the last part, so only that is looked at.
-    keys = [listed.key for listed in page.contents]
-    plus_stays = any("%20" in key.rpartition("/")[2] for key in keys)
-    escaped = any("%2B" in key or "%2b" in key for key in keys)
-    return _Decoder(encoded=True, plus_is_space=escaped or not plus_stays)
+        return _Decoder(encoded=False, plus_is_blank=False)
+    plus_is_blank = quirks.plus_is_blank([listed.key for listed in page.contents])
+    return _Decoder(encoded=True, plus_is_blank=plus_is_blank)
 
 
 class _Decoder(NamedTuple):
     """How the keys of a page are written."""
 
     encoded: bool
-    plus_is_space: bool
+    plus_is_blank: bool
 
     def __call__(self, text: str) -> str:
         if not self.encoded or ("%" not in text and "+" not in text):
             return text
-        spaced = text.replace("+", " ") if self.plus_is_space else text
+        spaced = text.replace("+", " ") if self.plus_is_blank else text
         try:
             return unquote_to_bytes(spaced).decode()
         except UnicodeDecodeError:

@@ -25,6 +25,7 @@ _OTHER_VERSION = {
     "NoSuchKey", "404", "NotFound", "NoSuchVersion", "NoSuchUpload",
     "PreconditionFailed", "ConditionalRequestConflict", "412",
 }  # fmt: skip
+_NOT_IMPLEMENTED = 501
 _CONDITION_FAILED = ("PreconditionError", "NotModifiedError", "AlreadyExistsError")
 
 
@@ -45,6 +46,17 @@ def required(answer: Mapping[str, Any], name: str, subject: str) -> Any:
     if name not in answer:
         raise TornAnswer(f"{subject}: the answer lacks its {name}")
     return answer[name]
+
+
+def is_not_implemented(error: AgentError) -> bool:
+    """Tell whether a store does not know a condition: 501, as B2 answers.
+
+    The message holds the key, which may read `501` too, so only what the store itself said counts.
+    """
+    response: dict[str, Any] = getattr(error.__cause__, "response", {})
+    if response:
+        return bool(response["ResponseMetadata"].get("HTTPStatusCode") == _NOT_IMPLEMENTED)
+    return re.search(r"status code: 501\b", str(error.__cause__)) is not None
 
 
 def is_encrypted(answer: Mapping[str, Any]) -> bool:

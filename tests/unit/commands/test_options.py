@@ -27,7 +27,7 @@ from s32s_agent.monitoring.health import Limits
         ("--status --lock-wait 5", "--lock-wait goes with --once, and not with --status"),
         ("--fleet --splay 5", "--splay goes with --once, and not with --fleet"),
         ("--check --quiet", "--quiet goes with --once, and not with --check"),
-        ("--status --nagios --warn soon", 'expected a duration such as "90s", "30m" or "1h"'),
+        ("--status --nagios --warn soon", "expected a duration such as 90s, 30m or 1h"),
         ("--status --nagios --warn 0", "expected a duration"),
         ("--fleet --warn 2h --crit 1h", "--warn: expected no longer time than --crit"),
     ],

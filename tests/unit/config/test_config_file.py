@@ -11,16 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from s32s_agent.config.config_file import parse
+from s32s_agent.config.hook_commands import OnChange
+from s32s_agent.config.option_forms import MapsLocation, MaxDelete, Symlinks
 from s32s_agent.config.settings import (
     HookSettings,
     LogSettings,
-    MapsLocation,
-    MaxDelete,
     MonitoringSettings,
-    OnChange,
     S3Settings,
     Settings,
-    Symlinks,
     SyncSettings,
 )
 from s32s_agent.errors import ConfigError
@@ -213,7 +211,17 @@ REFUSED = [
         "expected an account number of 12 digits in quotes",
         {"123456789012": "123456789012"},
     ),
-    ("state_dir", "expected an absolute path", {"state": '"state"', "c:/state": '"c:/state"'}),
+    ("state_dir", "expected an absolute path", {"state": '"state"'}),
+    (
+        "state_dir",
+        "expected an absolute path, which begins with / in role slave",
+        {"c:/state": '"c:/state"'},
+    ),
+    (
+        "s3.ca_bundle",
+        "expected an absolute path, which begins with / in role slave",
+        {"'c:\\ca.pem'": '"c:/ca.pem"'},
+    ),
     ("state_dir", "expected text without control characters", {'"/a\\e[1m"': '"/a\\x1b[1m"'}),
     (
         "monitoring.metrics_file",
@@ -225,7 +233,7 @@ REFUSED = [
     ("hooks.before", "[0]: expected a program and its arguments", {"[[]]": "an empty list"}),
     (
         "hooks.before",
-        "[1]: expected text, in quotes where YAML sees something else",
+        "[1]: expected text, in quotes where YAML reads it as something else",
         {"[a, 1]": "1"},
     ),
     ("hooks.before", f"expected {COMMANDS}", {"[a, [b]]": "a list"}),
@@ -241,12 +249,12 @@ REFUSED = [
     ("hooks.on_change", f".site: expected {COMMANDS}", {"{site: 3}": "3"}),
     (
         "hooks.on_change",
-        ".s[1][1]: expected text, in quotes where YAML sees something else",
+        ".s[1][1]: expected text, in quotes where YAML reads it as something else",
         {"{s: [[a], [b, 2]]}": "2"},
     ),
     (
         "hooks.timeout",
-        'expected a duration such as "90s", "30m" or "1h", or seconds',
+        "expected a duration such as 90s, 30m or 1h, or a number of seconds",
         {"0": "0"},
     ),
 ]
@@ -341,7 +349,7 @@ def test_a_wrong_duration(text: str) -> None:
     """What is no duration is refused, the ambiguous 1:30 too."""
     [actual] = problems_of(with_option("sync.run_timeout", text))
 
-    assert actual.startswith('sync.run_timeout: expected a duration such as "90s"')
+    assert actual.startswith("sync.run_timeout: expected a duration such as 90s")
 
 
 @pytest.mark.parametrize("text", ["0644", "644", "0o644"])
@@ -423,7 +431,7 @@ def test_every_problem_is_reported_at_once() -> None:
     assert actual == (
         "role: key given more than once",
         'logs: unknown key, did you mean "log"?',
-        'role: expected master or slave, got "both"',
+        'role: expected slave or master, got "both"',
         "maps: missing, expected bucket/prefix",
         'roots[0]: expected an absolute path, got "srv"',
         'roots[1]: expected an absolute path without "." and "..", got "/srv/../etc"',
@@ -439,7 +447,12 @@ def test_every_problem_is_reported_at_once() -> None:
     [
         ("[]", ("expected a mapping, got a list",)),
         ("slave", ('expected a mapping, got "slave"',)),
-        ("a: &x 1", ("line 1, column 4: not valid YAML, expected no YAML aliases",)),
+        (
+            "a: &x 1",
+            (
+                "line 1, column 4: YAML anchors are not allowed; put text that begins with & in quotes",
+            ),
+        ),
         ("x" * 1048577, ("expected at most 1048576 characters, got 1048577",)),
     ],
 )
@@ -456,7 +469,7 @@ def test_an_empty_file_says_what_is_needed() -> None:
 
     assert actual == (
         "expected a mapping, got null",
-        "role: missing, expected master or slave",
+        "role: missing, expected slave or master",
         "maps: missing, expected bucket/prefix",
         "roots: missing, expected a list of local directories",
     )

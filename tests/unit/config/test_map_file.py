@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from support.documents import SCALARS
 
 from s32s_agent.config.map_file import (
-    PROPERTIES,
     MapFailure,
     MapFile,
     MapRules,
     Maps,
     read_maps,
 )
+from s32s_agent.config.properties import PROPERTIES
 from s32s_agent.model import Extras, Location, Mapping, Role
 
+NAMES = [each.name for each in PROPERTIES]
 SAMPLE = Path(__file__).parents[3] / "etc" / "maps" / "sample.json"
 SLAVE = MapRules(
     Role.SLAVE, ("/srv", "/etc", "/var", "/proc"), "/var/lib/s32s-agent", {"/srv/eve"}
@@ -162,7 +163,10 @@ def test_a_list_of_files_does_not_delete_its_neighbours(
         ({"ignore": [""]}, 'ignore[0]: expected text, got ""'),
         ({"ignore": {}}, "ignore: expected a list of patterns, got a mapping"),
         ({"extras": "purge"}, 'extras: expected delete or keep, got "purge"'),
-        ({"content_types": []}, "content_types: expected a mapping, got a list"),
+        (
+            {"content_types": []},
+            "content_types: expected a mapping of suffixes to media types, got a list",
+        ),
         (
             {"content_types": {"js": "text/javascript"}},
             'content_types.js: expected a suffix such as ".html"',
@@ -360,6 +364,19 @@ def test_a_broken_mapping_keeps_its_directory() -> None:
     assert len(actual.failures) == 2
 
 
+def test_a_pattern_without_quotes_is_not_an_alias_to_a_person() -> None:
+    """The message for `ignore: [*.bmp]` in YAML says to put the pattern in quotes, and with them it is read."""
+    text = "- {name: a, s3: bucket/a, slave: /srv/a,\n   ignore: [%s]}"
+    wrong = read_maps([MapFile("m.yaml", (text % "tmp/*, *.bmp").encode())], SLAVE)
+    right = read_maps([MapFile("m.yaml", (text % "tmp/*, '*.bmp'").encode())], SLAVE)
+
+    assert str(wrong.failures[0].error) == (
+        "m.yaml: line 2, column 20: YAML aliases are not allowed;"
+        " put a pattern that begins with * in quotes: '*.bmp'"
+    )
+    assert right.mappings[0].ignore == ("tmp/*", "*.bmp")
+
+
 def test_a_new_file_cannot_take_over_the_name_of_an_old_mapping() -> None:
     """A name that is given twice is refused everywhere, and both places are named."""
     files = [
@@ -400,7 +417,11 @@ def test_a_property_that_is_given_twice_is_not_chosen_from() -> None:
         ("m.json", b"[" * 100_000, "not valid JSON, it nests too deeply"),
         ("m.json", b"\xff\xfe[", "expected UTF-8, byte 0 is not"),
         ("m.yaml", b"", "expected an array of mappings, got null"),
-        ("m.yaml", b"- &a x", "line 1, column 3: not valid YAML, expected no YAML aliases"),
+        (
+            "m.yaml",
+            b"- &a x",
+            "line 1, column 3: YAML anchors are not allowed; put text that begins with & in quotes",
+        ),
         ("m.txt", b"[]", "expected a name that ends in .json, .yaml or .yml"),
     ],
 )
@@ -447,13 +468,11 @@ JSON = st.recursive(
     ),
     lambda children: (
         st.lists(children, max_size=3)
-        | st.dictionaries(
-            st.sampled_from([*PROPERTIES, ".js"]) | st.text(), children, max_size=5
-        )
+        | st.dictionaries(st.sampled_from([*NAMES, ".js"]) | st.text(), children, max_size=5)
     ),
     max_leaves=10,
 )
-MAPPINGS = st.lists(st.dictionaries(st.sampled_from(PROPERTIES), JSON) | JSON, max_size=4)
+MAPPINGS = st.lists(st.dictionaries(st.sampled_from(NAMES), JSON) | JSON, max_size=4)
 
 
 @given(MAPPINGS, st.sampled_from([SLAVE, MASTER]), st.sampled_from(["m.json", "m.yaml"]))

@@ -1,4 +1,4 @@
-"""Whether the last pass is good news, and the line that Nagios gets."""
+"""How the last run is judged, and the line that Nagios gets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from support.documents import JSON
 
 from s32s_agent.monitoring.health import Health, Limits, first_error, judge, nagios_line
+from s32s_agent.monitoring.last_run import LastRun
 
 NOW = datetime(2026, 11, 22, 21, 0, 0, tzinfo=UTC)
 LIMITS = Limits(warn=900, crit=3600)
 PERFORMANCE = re.compile(r"[a-z_]+=\d+(?:s|B)?(?:;\d*){3}")
 
 
-def a_pass(
+def a_document(
     exit_code: int = 0, minutes: float | None = 3, success: float | None = 3, failures: int = 0
 ) -> dict[str, Any]:
-    """Make the document of a pass that ended some minutes ago, with the last success."""
+    """Make the document of a run that ended some minutes ago, with the last success."""
     return {
         "schema_version": 1,
         "exit_code": exit_code,
@@ -37,77 +38,81 @@ def a_pass(
     }
 
 
+def a_run(*values: Any, **changes: Any) -> LastRun:
+    return LastRun.from_json(a_document(*values, **changes))
+
+
 def ago(minutes: float | None) -> str | None:
     return None if minutes is None else (NOW - timedelta(minutes=minutes)).isoformat()
 
 
 @pytest.mark.parametrize(
-    ("document", "health", "reason"),
+    ("run", "health", "reason"),
     [
-        (None, Health.UNKNOWN, "no pass has ended yet"),
-        ({"last_skipped": {}}, Health.UNKNOWN, "no pass has ended yet"),
-        (a_pass(), Health.OK, "in sync 3 minutes ago"),
-        (a_pass(success=0), Health.OK, "in sync just now"),
-        (a_pass(success=15), Health.OK, "in sync 15 minutes ago"),
-        (a_pass(minutes=16, success=16), Health.WARNING, "no pass for 16 minutes"),
-        (a_pass(minutes=60, success=60), Health.WARNING, "no pass for 1 hour"),
-        (a_pass(minutes=61, success=61), Health.CRITICAL, "no pass for 1 hour"),
+        (None, Health.UNKNOWN, "no run has ended yet"),
+        (LastRun(), Health.UNKNOWN, "no run has ended yet"),
+        (a_run(), Health.OK, "in sync 3 minutes ago"),
+        (a_run(success=0), Health.OK, "in sync just now"),
+        (a_run(success=15), Health.OK, "in sync 15 minutes ago"),
+        (a_run(minutes=16, success=16), Health.WARNING, "no run for 16 minutes"),
+        (a_run(minutes=60, success=60), Health.WARNING, "no run for 1 hour"),
+        (a_run(minutes=61, success=61), Health.CRITICAL, "no run for 1 hour"),
         (
-            a_pass(69, success=8, failures=1),
+            a_run(69, success=8, failures=1),
             Health.WARNING,
-            "the last pass failed: unavailable (exit status 69)",
+            "the last run failed: unavailable (exit status 69)",
         ),
         (
-            a_pass(69, success=30, failures=5),
+            a_run(69, success=30, failures=5),
             Health.WARNING,
             "not in sync for 30 minutes: unavailable (exit status 69), 5 times in a row",
         ),
         (
-            a_pass(69, success=90, failures=17),
+            a_run(69, success=90, failures=17),
             Health.CRITICAL,
             "not in sync for 1 hour: unavailable (exit status 69), 17 times in a row",
         ),
         (
-            a_pass(69, success=None, failures=1),
+            a_run(69, success=None, failures=1),
             Health.CRITICAL,
             "never in sync: unavailable (exit status 69)",
         ),
         (
-            a_pass(0, success=8, failures=2),
+            a_run(0, success=8, failures=2),
             Health.WARNING,
-            "the last pass failed: 2 full passes in a row failed before one of some mappings",
+            "the last run failed: 2 full runs in a row failed before one of some mappings",
         ),
-        (a_pass(success=-4), Health.OK, "in sync just now"),
+        (a_run(success=-4), Health.OK, "in sync just now"),
         (
-            a_pass(minutes=-6, success=-6),
+            a_run(minutes=-6, success=-6),
             Health.UNKNOWN,
             "its clock, or this one, is wrong by 6 minutes or more",
         ),
         (
-            a_pass(69, minutes=-120, success=3),
+            a_run(69, minutes=-120, success=3),
             Health.UNKNOWN,
             "its clock, or this one, is wrong by 2 hours or more",
         ),
     ],
 )
-def test_verdicts(document: dict[str, Any] | None, health: Health, reason: str) -> None:
+def test_verdicts(run: LastRun | None, health: Health, reason: str) -> None:
     """The table in the docstring of `judge`."""
-    verdict = judge(document, NOW, LIMITS)
+    verdict = judge(run, NOW, LIMITS)
 
     assert (verdict.health, verdict.reason) == (health, reason)
 
 
 def test_a_dead_timer_is_not_taken_for_a_server_in_sync() -> None:
-    """A success of long ago is critical, however well that pass ended."""
-    verdict = judge(a_pass(minutes=60 * 24 * 30, success=60 * 24 * 30), NOW, LIMITS)
+    """A success of long ago is critical, however well that run ended."""
+    verdict = judge(a_run(minutes=60 * 24 * 30, success=60 * 24 * 30), NOW, LIMITS)
 
-    assert (verdict.health, verdict.reason) == (Health.CRITICAL, "no pass for 30 days")
+    assert (verdict.health, verdict.reason) == (Health.CRITICAL, "no run for 30 days")
 
 
 def test_the_line_of_nagios() -> None:
     """One line: status, reason, first error, and performance data with its limits."""
-    document = a_pass(69, success=30, failures=5)
-    line = nagios_line(document, judge(document, NOW, LIMITS), LIMITS)
+    run = a_run(69, success=30, failures=5)
+    line = nagios_line(run, judge(run, NOW, LIMITS), LIMITS)
 
     assert line == (
         "S32S-AGENT WARNING - not in sync for 30 minutes: unavailable (exit status 69), 5 times in a row"
@@ -116,21 +121,22 @@ def test_the_line_of_nagios() -> None:
     )
 
 
-def test_nothing_is_measured_of_no_pass() -> None:
-    """Without a pass there is no performance data."""
+def test_nothing_is_measured_of_no_run() -> None:
+    """Without a run there is no performance data."""
     line = nagios_line(None, judge(None, NOW, LIMITS), LIMITS)
 
-    assert line == "S32S-AGENT UNKNOWN - no pass has ended yet"
+    assert line == "S32S-AGENT UNKNOWN - no run has ended yet"
 
 
-@given(st.dictionaries(st.sampled_from(sorted(a_pass())) | st.text(), JSON))
+@given(st.dictionaries(st.sampled_from(sorted(a_document())) | st.text(), JSON))
 def test_whatever_a_document_holds_gives_one_sound_line(document: dict[str, Any]) -> None:
     """No value of any field breaks the verdict, the line, or its performance data."""
-    line = nagios_line(document, judge(document, NOW, LIMITS), LIMITS)
+    run = LastRun.from_json(document)
+    line = nagios_line(run, judge(run, NOW, LIMITS), LIMITS)
     text, _, performance = line.partition(" | ")
 
     assert line.isprintable()
     assert len(text) < 1000
     assert "|" not in text + performance
     assert all(PERFORMANCE.fullmatch(each) for each in performance.split())
-    assert first_error(document).isprintable()
+    assert first_error(run).isprintable()

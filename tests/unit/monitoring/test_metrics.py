@@ -9,8 +9,8 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import s32s_agent
 from s32s_agent.errors import DirectoryError
+from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.monitoring.metrics import HELP, metrics_text, write_metrics
 
 ROOT = Path(s32s_agent.__file__).parent.parent
@@ -25,31 +26,33 @@ RULES = ROOT / "etc" / "prometheus" / "s32s-agent.rules.yml"
 DASHBOARD = ROOT / "etc" / "grafana" / "s32s-agent.json"
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
-DOCUMENT: dict[str, Any] = {
-    "schema_version": 1,
-    "agent_version": "0.1.0",
-    "hostname": "web1",
-    "role": "slave",
-    "finished": "2026-11-22T20:55:00.500000+00:00",
-    "seconds": 12.34,
-    "exit_code": 3,
-    "cause": "refused",
-    "mappings": [
-        {"name": 'we"b\\', "exit_code": 3, "withheld": 7},
-        {"name": "data", "exit_code": 0, "withheld": 0},
-        {"name": "data", "exit_code": 1, "withheld": 1},
-    ],
-    "totals": {
-        "copied": 12,
-        "deleted": 1,
-        "unchanged": 99,
-        "skipped": 2,
-        "failed": 0,
-        "bytes": 4096,
-    },
-    "last_success": "2026-11-22T20:00:00Z",
-    "consecutive_failures": 4,
-}
+RUN = LastRun.from_json(
+    {
+        "schema_version": 1,
+        "agent_version": "0.1.0",
+        "hostname": "web1",
+        "role": "slave",
+        "finished": "2026-11-22T20:55:00.500000+00:00",
+        "seconds": 12.34,
+        "exit_code": 3,
+        "cause": "refused",
+        "mappings": [
+            {"name": 'we"b\\', "exit_code": 3, "withheld": 7},
+            {"name": "data", "exit_code": 0, "withheld": 0},
+            {"name": "data", "exit_code": 1, "withheld": 1},
+        ],
+        "totals": {
+            "copied": 12,
+            "deleted": 1,
+            "unchanged": 99,
+            "skipped": 2,
+            "failed": 0,
+            "bytes": 4096,
+        },
+        "last_success": "2026-11-22T20:00:00Z",
+        "consecutive_failures": 4,
+    }
+)
 
 
 def samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
@@ -73,9 +76,9 @@ def samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
     return found
 
 
-def test_the_metrics_say_what_the_document_says() -> None:
+def test_the_metrics_say_what_the_record_says() -> None:
     """Every metric has its value, times as seconds since 1970, names of mappings unharmed."""
-    found = samples(metrics_text(DOCUMENT, "web"))
+    found = samples(metrics_text(RUN, "web"))
 
     assert found == {
         "info": [({"version": "0.1.0", "role": "slave"}, 1)],
@@ -100,7 +103,7 @@ def test_the_metrics_say_what_the_document_says() -> None:
 
 def test_no_success_is_longest_ago() -> None:
     """Without any success the time is 0, so that an alert on its age fires."""
-    found = samples(metrics_text({**DOCUMENT, "last_success": None}, "web"))
+    found = samples(metrics_text(replace(RUN, last_success=None), "web"))
 
     assert found["last_success_timestamp_seconds"] == [({}, 0)]
 
@@ -110,8 +113,8 @@ def test_a_metrics_file_can_be_read_by_the_collector(tmp_path: Path) -> None:
     path = tmp_path / "web.prom"
     before = os.umask(0o077)
     try:
-        write_metrics(str(path), DOCUMENT)
-        write_metrics(str(path), DOCUMENT)
+        write_metrics(str(path), RUN)
+        write_metrics(str(path), RUN)
     finally:
         os.umask(before)
 
@@ -126,7 +129,7 @@ def test_the_collector_never_sees_a_file_half_written(tmp_path: Path) -> None:
     (tmp_path / "web.prom" / "child").touch()
 
     with pytest.raises(DirectoryError) as raised:
-        write_metrics(str(tmp_path / "web.prom"), DOCUMENT)
+        write_metrics(str(tmp_path / "web.prom"), RUN)
 
     assert [each.name for each in tmp_path.iterdir()] == ["web.prom"]
     assert "ReadWritePaths=" in raised.value.remedy
@@ -200,7 +203,7 @@ def test_promtool_fires_the_alerts() -> None:
 @needs_promtool
 def test_promtool_finds_nothing_to_say_of_the_metrics() -> None:
     """The linter for metrics is content."""
-    done = promtool("check", "metrics", text=metrics_text(DOCUMENT, "web"))
+    done = promtool("check", "metrics", text=metrics_text(RUN, "web"))
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
@@ -212,12 +215,12 @@ def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedPr
     )
 
 
-def test_what_a_killed_pass_left_of_the_metrics_does_not_stay(tmp_path: Path) -> None:
-    """Its temporary file goes with the next pass; that of another agent's metrics is left alone."""
+def test_what_a_killed_run_left_of_the_metrics_does_not_stay(tmp_path: Path) -> None:
+    """Its temporary file goes with the next run; that of another agent's metrics is left alone."""
     ours, theirs = tmp_path / ".s32s-tmp.a.prom.x", tmp_path / ".s32s-tmp.b.prom.x"
     ours.touch()
     theirs.touch()
 
-    write_metrics(str(tmp_path / "a.prom"), {})
+    write_metrics(str(tmp_path / "a.prom"), RUN)
 
     assert (ours.exists(), theirs.exists()) == (False, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -13,8 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from support.ping_server import SECRET, Ping, PingServer
+from support.records import FINISHED, a_run
 
 from s32s_agent.errors import AgentError
+from s32s_agent.monitoring.last_run import LastRun, RunError
 from s32s_agent.monitoring.ping import MAX_PING_BODY, ping, ping_body
 
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -119,14 +122,23 @@ def test_a_server_that_is_away() -> None:
 
 def test_a_body_has_the_errors_that_have_room() -> None:
     """However much went wrong, the service takes the body, and the result stands in it."""
-    errors = [{"mapping": "web", "key": f"k{n}", "error": "x" * 900} for n in range(50)]
-    body = ping_body(
-        {"exit_code": 1, "hostname": "web1", "errors": errors, "mappings": ["much"]}
-    )
+    errors = tuple(RunError("web", f"k{n}", "x" * 900) for n in range(50))
+    body = ping_body(a_run(exit_code=1, cause="partial", errors=errors))
 
     document = json.loads(body)
+    kept = [asdict(error) for error in errors[: len(document["errors"])]]
     assert len(body) <= MAX_PING_BODY
     assert (document["exit_code"], document["hostname"]) == (1, "web1")
-    assert document["errors"] == errors[: len(document["errors"])]
-    assert len(document["errors"]) == 6
+    assert document["errors"] == kept
+    assert len(kept) == 6
     assert "mappings" not in document
+
+
+def test_a_start_has_no_result_yet() -> None:
+    """Every field is there, and what is not known is null."""
+    body = json.loads(ping_body(LastRun(run_id="r1", hostname="web1", started=FINISHED)))
+
+    assert (body["run_id"], body["started"]) == ("r1", "2026-11-22T20:55:00+00:00")
+    assert body["errors"] == []
+    for name in ("finished", "seconds", "exit_code", "cause", "totals", "last_success"):
+        assert body[name] is None

@@ -1,4 +1,4 @@
-"""What becomes of a listener that fails: words for the log, in time, and never an exception."""
+"""What becomes of a monitoring service that fails: fields for the log, in time, and never an exception."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_listener_that_never_returns_holds_nobody_up() -> None:
 
 
 def test_a_signal_goes_through() -> None:
-    """What ends the pass is nobody's failure."""
+    """What ends the run is not a failure of the monitoring."""
     with pytest.raises(Interrupted):
         _problem_of(60, lambda: fail(Interrupted(15)))
 

@@ -32,10 +32,10 @@ from s32s_agent.model import (
 )
 from s32s_agent.plan import plan
 from s32s_agent.plan.compare import Difference, OutOfOrder, difference, pair_up
-from s32s_agent.plan.plan import Guards, make_plan
+from s32s_agent.plan.plan import DeleteGuards, lifted, make_plan
 
 MAPPING = Mapping("m", Location("bucket", "p"), "/srv/m")
-BELIEVE_ALL = Guards(max_delete=lambda count: count)
+BELIEVE_ALL = DeleteGuards(max_delete=lambda count: count)
 ONE = "0cc175b9c0f1b6a831c399e269772661"
 TWO = "92eb5ffee6ae2fec3ad71c777531578f"
 PARTS = f"{TWO}-2"
@@ -69,7 +69,7 @@ def plan_of(
     target: Iterable[Entry | Problem],
     *,
     mapping: Mapping = MAPPING,
-    guards: Guards = BELIEVE_ALL,
+    guards: DeleteGuards = BELIEVE_ALL,
     same: Sequence[str] = (),
 ) -> Plan:
     return make_plan(difference(source, target, mapping), same, mapping.extras, guards)
@@ -569,7 +569,7 @@ def test_a_bucket_that_lost_much_does_not_empty_the_disk(
 ) -> None:
     """A share above `max_delete` is held back, all of it; up to ten always pass."""
     names = [f"f{number:03}" for number in range(total)]
-    guards = Guards(quarter)
+    guards = DeleteGuards(quarter)
 
     plan = plan_of(map(file, names[extra:]), map(file, names), guards=guards)
 
@@ -587,7 +587,7 @@ def test_the_guard_counts_files_and_links_but_no_directories() -> None:
         seen.append(total)
         return 3
 
-    plan = plan_of(tree("x"), target, guards=Guards(allow))
+    plan = plan_of(tree("x"), target, guards=DeleteGuards(allow))
 
     assert seen == [4]
     assert shape(plan) == Shape(deletes="y/ l d/e/ d/ b a", skipped="s")
@@ -595,20 +595,20 @@ def test_the_guard_counts_files_and_links_but_no_directories() -> None:
 
 def test_a_count_of_none_holds_everything_back() -> None:
     """`max_delete: 0` means none, not without limit."""
-    plan = plan_of(tree("a"), tree("a b"), guards=Guards(lambda _total: 0))
+    plan = plan_of(tree("a"), tree("a b"), guards=DeleteGuards(lambda _total: 0))
 
     assert shape(plan) == Shape(withheld=1)
 
 
 def test_allow_deletes_lifts_the_guard() -> None:
     """The operator's word for this pass counts more than the number."""
-    guards = Guards(lambda _total: 0, allow_deletes=True)
+    guards = lifted(DeleteGuards(lambda _total: 0))
 
     assert shape(plan_of(tree("a"), tree("a b"), guards=guards)) == Shape(deletes="b")
 
 
-@pytest.mark.parametrize("guards", [BELIEVE_ALL, replace(BELIEVE_ALL, allow_deletes=True)])
-def test_an_empty_bucket_does_not_empty_the_disk(guards: Guards) -> None:
+@pytest.mark.parametrize("guards", [BELIEVE_ALL, lifted(BELIEVE_ALL)])
+def test_an_empty_bucket_does_not_empty_the_disk(guards: DeleteGuards) -> None:
     """An empty source holds all deletes back, `--allow-deletes` or not."""
     plan = plan_of([], tree("a d/ d/b"), guards=guards)
 
@@ -649,7 +649,7 @@ def test_an_unreadable_directory_at_the_source_deletes_nothing() -> None:
     source: list[Entry | Problem] = [file("a"), unread, file("new")]
     target = [*tree("a"), thing("d/gone", Kind.GONE), *tree("x y")]
 
-    plan = plan_of(source, target, guards=replace(BELIEVE_ALL, allow_deletes=True))
+    plan = plan_of(source, target, guards=lifted(BELIEVE_ALL))
 
     reason = 'the source could not be read completely: "d/": cannot be read'
     assert plan == Plan(
@@ -711,10 +711,10 @@ def test_nothing_is_decided_before_both_listings_ended() -> None:
 
 @pytest.mark.parametrize(
     "guards",
-    [Guards(lambda _total: 0), replace(BELIEVE_ALL, allow_empty_source=False)],
+    [DeleteGuards(lambda _total: 0), replace(BELIEVE_ALL, allow_empty_source=False)],
     ids=["max_delete", "problem"],
 )
-def test_what_a_guard_holds_back_is_not_cleared_away_either(guards: Guards) -> None:
+def test_what_a_guard_holds_back_is_not_cleared_away_either(guards: DeleteGuards) -> None:
     """A guard that keeps a file keeps it from a copy that needs its place, too."""
     fatal: list[Entry | Problem] = [Problem("zz", "cannot be read", "zz", fatal=True)]
 

@@ -45,10 +45,16 @@ from s32s_agent.model import (
     Why,
     Withheld,
 )
-from s32s_agent.run.context import Means
-from s32s_agent.run.execute import BATCH_BYTES, BATCH_ENTRIES, HOPELESS, SMALL_BYTES, carry_out
-from s32s_agent.run.hashing import alike
-from s32s_agent.run.metering import Throttle
+from s32s_agent.run.context import MappingContext
+from s32s_agent.run.copying import (
+    BATCH_BYTES,
+    BATCH_ENTRIES,
+    MAX_CONSECUTIVE_FAILURES,
+    SMALL_BYTES,
+)
+from s32s_agent.run.execute import carry_out
+from s32s_agent.run.hashing import equal_by_hash
+from s32s_agent.run.metering import Meter, Throttle
 from s32s_agent.run.staging import ATTEMPTS, ONE_PIECE
 from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.stores.base import Content, File, Published, RangedContent, Staged
@@ -165,19 +171,26 @@ class Bench:
     progress: list[tuple[int, int]] = field(default_factory=list)
 
     @property
-    def means(self) -> Means:
-        return Means(
+    def context(self) -> MappingContext:
+        return MappingContext(
             self.source,
             self.target,
             self.index,
             self.workers,
-            Throttle(None, self.cancel_token),
-            self.cancel_token,
-            lambda entries, size: self.progress.append((entries, size)),
+            Meter(
+                Throttle(None, self.cancel_token),
+                self.cancel_token,
+                lambda entries, size: self.progress.append((entries, size)),
+            ),
         )
 
+    def throttled(self, throttle: Throttle) -> MappingContext:
+        """The same with another throttle."""
+        context = self.context
+        return replace(context, meter=replace(context.meter, throttle=throttle))
+
     def run(self, plan: Plan) -> list[Outcome | Withheld]:
-        return list(carry_out(plan, self.means))
+        return list(carry_out(plan, self.context))
 
     def run_to_its_end(
         self, plan: Plan, error: type[BaseException]
@@ -185,7 +198,7 @@ class Bench:
         """Carry out a plan that ends early; also give the error's message."""
         found: list[Outcome | Withheld] = []
         with pytest.raises(error) as caught:
-            found.extend(carry_out(plan, self.means))
+            found.extend(carry_out(plan, self.context))
         return found, str(caught.value)
 
     def known(self) -> list[str]:
@@ -398,7 +411,7 @@ def test_a_delete_that_fails_stops_no_other(bench: Bench) -> None:
 def test_a_stop_between_deletes_leaves_the_index_right(bench: Bench) -> None:
     """What was deleted before somebody asked to stop is forgotten, the rest is not."""
     bench.workers = 1
-    found = carry_out(Plan(deletes=deletes("x", "old")), bench.means)
+    found = carry_out(Plan(deletes=deletes("x", "old")), bench.context)
     first = next(found)
     assert isinstance(first, Outcome)
     bench.cancel_token.cancel()
@@ -629,7 +642,7 @@ def test_a_store_that_refuses_everything_is_left_alone(
     bench.source.failures = {copy.entry.key: [failure] for copy in plan.copies}
     found, message = bench.run_to_its_end(plan, type(failure))
 
-    assert len(found) == HOPELESS
+    assert len(found) == MAX_CONSECUTIVE_FAILURES
     assert message == str(failure)
     assert "old" in bench.target.entries
 
@@ -978,8 +991,8 @@ def test_bytes_are_paid_for_before_they_come(bench: Bench) -> None:
     large = b"x" * (ONE_PIECE + 5)
     bench.source.entries["a"] = large
     bench.target.when_put = lambda key: told.append(f"put {key}")
-    means = replace(bench.means, throttle=Watched(None, bench.cancel_token), workers=1)
-    list(carry_out(Plan(copies=copies(bench.source, "a", "b")), means))
+    context = replace(bench.throttled(Watched(None, bench.cancel_token)), workers=1)
+    list(carry_out(Plan(copies=copies(bench.source, "a", "b")), context))
 
     assert told == ["pay 0", "put a", f"pay {len(large)}", "pay 4", "put b", "pay 0"]
 
@@ -996,8 +1009,8 @@ def test_a_throttled_pass_can_be_stopped() -> None:
 
 def test_every_chunk_passes_the_throttle(bench: Bench) -> None:
     """The bytes of all entries are counted, not their number."""
-    means = replace(bench.means, throttle=Throttle(4, bench.cancel_token))
-    list(carry_out(Plan(copies=copies(bench.source, "a", "b")), means))
+    context = bench.throttled(Throttle(4, bench.cancel_token))
+    list(carry_out(Plan(copies=copies(bench.source, "a", "b")), context))
 
     assert sorted(round(pause) for pause in bench.cancel_token.slept) == [1, 2]
 
@@ -1055,11 +1068,11 @@ def ranged(bench: Bench) -> tuple[Bench, Noted]:
 def test_every_range_passes_the_throttle_and_is_counted(ranged: tuple[Bench, Noted]) -> None:
     """What passes is held to the rate; what was there already is only counted."""
     bench, file = ranged
-    means = replace(bench.means, throttle=Throttle(1, bench.cancel_token))
+    context = bench.throttled(Throttle(1, bench.cancel_token))
     (copy,) = copies(bench.source, "a")
     large = copy._replace(entry=copy.entry._replace(size=ONE_PIECE + 1))
 
-    list(carry_out(Plan(copies=(large,)), means))
+    list(carry_out(Plan(copies=(large,)), context))
 
     assert sorted(round(pause) for pause in bench.cancel_token.slept) == [4, 7]
     assert sorted(size for entries, size in bench.progress if not entries) == [3, 4, 10]
@@ -1072,12 +1085,12 @@ def test_a_stop_ends_a_download_in_ranges(ranged: tuple[Bench, Noted]) -> None:
     file.when_written = bench.cancel_token.cancel
 
     with pytest.raises(Cancelled):
-        list(carry_out(Plan(copies=copies(bench.source, "a")), bench.means))
+        list(carry_out(Plan(copies=copies(bench.source, "a")), bench.context))
 
     assert file.log == ["write 4 at 13"]
 
 
-# --- alike ---
+# --- hashing ---
 
 
 def check_of(key: str, data: bytes, etag: str) -> Check:
@@ -1090,17 +1103,18 @@ def reading(content: Bytes) -> Iterator[Content]:
     yield content
 
 
-def alike_of(
+def equal_of(
     bench: Bench,
     check: Check,
     content: Bytes | Callable[[], AbstractContextManager[Content]],
     part_sizes: tuple[int, ...] = (),
 ) -> dict[str, Stamp]:
-    return alike(
+    return equal_by_hash(
         [check],
         lambda _: reading(content) if isinstance(content, Bytes) else content(),
         lambda each: (each.entry.etag or "", part_sizes),
-        bench.means,
+        bench.workers,
+        bench.context.meter,
     )
 
 
@@ -1113,7 +1127,7 @@ def test_equal_bytes_are_adopted_by_their_md5(bench: Bench) -> None:
     """A file that has the object's MD5 already is not sent, and its stamp is the one of the reading."""
     content = Bytes((b"da", b"ta"), stamp=STAMP)
 
-    assert alike_of(bench, check_of("a", b"data", md5(b"data")), content) == {"a": STAMP}
+    assert equal_of(bench, check_of("a", b"data", md5(b"data")), content) == {"a": STAMP}
     assert bench.progress == [(0, 2), (0, 2), (1, 0)]
 
 
@@ -1122,8 +1136,8 @@ def test_equal_bytes_are_adopted_by_their_parts(bench: Bench) -> None:
     content = Bytes((b"da", b"ta"), stamp=STAMP)
     check = check_of("a", b"data", parts_etag(b"dat", b"a"))
 
-    assert alike_of(bench, check, content, (2, 3)) == {"a": STAMP}
-    assert alike_of(bench, check, content, (2,)) == {}
+    assert equal_of(bench, check, content, (2, 3)) == {"a": STAMP}
+    assert equal_of(bench, check, content, (2,)) == {}
 
 
 @pytest.mark.parametrize(
@@ -1134,7 +1148,7 @@ def test_bytes_without_proof_are_not_adopted(
 ) -> None:
     """Another digest is no match, and an opaque ETag proves nothing, so it is not even read for."""
     assert (
-        alike_of(bench, check_of("a", b"data", etag), Bytes((b"data",), stamp=STAMP), sizes)
+        equal_of(bench, check_of("a", b"data", etag), Bytes((b"data",), stamp=STAMP), sizes)
         == {}
     )
 
@@ -1143,7 +1157,7 @@ def test_a_file_whose_edit_could_hide_is_not_adopted(bench: Bench) -> None:
     """Equal bytes without a stamp cannot be remembered, so they count as different."""
     content = Bytes((b"data",), stamp=None)
 
-    assert alike_of(bench, check_of("a", b"data", md5(b"data")), content) == {}
+    assert equal_of(bench, check_of("a", b"data", md5(b"data")), content) == {}
 
 
 def test_a_file_that_changed_meanwhile_is_not_adopted(bench: Bench) -> None:
@@ -1152,7 +1166,7 @@ def test_a_file_that_changed_meanwhile_is_not_adopted(bench: Bench) -> None:
     def changed() -> AbstractContextManager[Content]:
         raise SourceChanged("gone")
 
-    assert alike_of(bench, check_of("a", b"data", md5(b"data")), changed) == {}
+    assert equal_of(bench, check_of("a", b"data", md5(b"data")), changed) == {}
 
 
 def test_a_disk_that_cannot_be_read_ends_the_mapping(bench: Bench) -> None:
@@ -1162,7 +1176,7 @@ def test_a_disk_that_cannot_be_read_ends_the_mapping(bench: Bench) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with pytest.raises(OSError, match="Input/output"):
-        alike_of(bench, check_of("a", b"data", md5(b"data")), broken)
+        equal_of(bench, check_of("a", b"data", md5(b"data")), broken)
 
 
 def test_hashing_can_be_stopped(bench: Bench) -> None:
@@ -1170,7 +1184,7 @@ def test_hashing_can_be_stopped(bench: Bench) -> None:
     content = Bytes((b"da", b"ta"), stamp=STAMP, between=bench.cancel_token.cancel)
 
     with pytest.raises(Cancelled):
-        alike_of(bench, check_of("a", b"data", md5(b"data")), content)
+        equal_of(bench, check_of("a", b"data", md5(b"data")), content)
 
 
 def test_kinds_are_no_part_of_the_count(bench: Bench) -> None:

@@ -39,7 +39,8 @@ from s32s_agent.model import (
     Why,
     Withheld,
 )
-from s32s_agent.run.report import KEPT_ERRORS, MappingReport, RunReport, one_code
+from s32s_agent.monitoring.last_run import MAX_ERRORS, MappingResult, RunError
+from s32s_agent.run.report import MappingReport, RunReport, one_code
 
 MAPPING = Mapping("site", Location("bucket", "p"), "/srv/site")
 TABLE = [
@@ -95,7 +96,7 @@ def test_every_cancellation_has_its_exit_status(
     run = RunReport([], cancellation)
 
     assert (run.exit_code, run.cause) == (code, cause)
-    assert run.errors()[0]["remedy"]
+    assert run.errors()[0].remedy
     assert not isinstance(cancellation, Exception)
 
 
@@ -161,7 +162,7 @@ def test_withheld_deletes_are_status_3() -> None:
 
     assert (planned.exit_code, planned.withheld) == (3, 7)
     assert (later.exit_code, later.withheld) == (3, 2)
-    assert planned.errors[0]["error"] == "7 deletes withheld: too many"
+    assert planned.errors[0].error == "7 deletes withheld: too many"
 
 
 def test_skipped_entries_are_partial_but_for_the_expected_ones() -> None:
@@ -196,17 +197,20 @@ def test_counts() -> None:
         "failed": 1,
         "bytes": 30,
     }
-    assert mapping.document() == {
-        "name": "site",
-        "s3": "bucket/p",
-        "directory": "/srv/site",
-        "exit_code": 1,
-        "cause": "partial",
-        "error": "",
-        **mapping.counts(),
-        "withheld": 0,
-        "seconds": 1.235,
-    }
+    assert mapping.result() == MappingResult(
+        name="site",
+        s3="bucket/p",
+        directory="/srv/site",
+        exit_code=1,
+        cause="partial",
+        copied=2,
+        deleted=1,
+        unchanged=3,
+        skipped=1,
+        failed=1,
+        bytes=30,
+        seconds=1.235,
+    )
 
 
 def test_totals_add_up_the_mappings() -> None:
@@ -229,20 +233,15 @@ def test_totals_add_up_the_mappings() -> None:
 
 def test_the_first_errors_are_kept_and_no_more() -> None:
     """A million failures do not fill the report; what ended the pass comes first."""
-    many = report(*(EntryError(f"e{number}") for number in range(KEPT_ERRORS + 9)))
+    many = report(*(EntryError(f"e{number}") for number in range(MAX_ERRORS + 9)))
     run = RunReport([many, report(EntryError("later"))], RunTimedOut("late", remedy="wait"))
     errors = run.errors()
 
-    assert many.failed == KEPT_ERRORS + 9
-    assert len(many.errors) == KEPT_ERRORS
-    assert len(errors) == KEPT_ERRORS
-    assert errors[0] == {"mapping": "", "key": "", "error": "late", "remedy": "wait"}
-    assert errors[1] == {
-        "mapping": "site",
-        "key": "k0",
-        "error": "e0",
-        "remedy": EntryError.remedy,
-    }
+    assert many.failed == MAX_ERRORS + 9
+    assert len(many.errors) == MAX_ERRORS
+    assert len(errors) == MAX_ERRORS
+    assert errors[0] == RunError("", "", "late", "wait")
+    assert errors[1] == RunError("site", "k0", "e0", EntryError.remedy)
 
 
 def test_the_first_reason_names_what_it_is_about() -> None:
@@ -256,14 +255,14 @@ def test_the_first_reason_names_what_it_is_about() -> None:
     assert RunReport([MappingReport("site")]).first_reason() == ""
 
 
-def test_what_ended_a_mapping_is_in_its_document() -> None:
+def test_what_ended_a_mapping_is_in_its_result() -> None:
     """The error that ended a mapping is told with its remedy."""
     mapping = MappingReport.of(replace(MAPPING, location=Location("bucket")))
     mapping.fail(StoreUnavailable("no answer"))
 
-    assert mapping.document()["error"] == "no answer"
-    assert mapping.document()["s3"] == "bucket"
-    assert "s3.endpoint_url" in RunReport([mapping]).errors()[0]["remedy"]
+    assert mapping.result().error == "no answer"
+    assert mapping.result().s3 == "bucket"
+    assert "s3.endpoint_url" in RunReport([mapping]).errors()[0].remedy
 
 
 def test_a_foreign_exception_counts_as_partial() -> None:
@@ -271,7 +270,7 @@ def test_a_foreign_exception_counts_as_partial() -> None:
     mapping = report()
     mapping.add(Outcome(Status.FAILED, "k", error=ValueError("odd")))
 
-    assert (mapping.exit_code, mapping.errors[0]["error"]) == (1, "odd")
+    assert (mapping.exit_code, mapping.errors[0].error) == (1, "odd")
 
 
 def test_deletes_withheld_because_of_a_failure_hide_no_cause() -> None:
@@ -289,6 +288,4 @@ def test_a_failed_hook_fails_a_pass_that_is_in_sync() -> None:
     report = RunReport([MappingReport("m")], other_errors=[hook])
 
     assert (report.exit_code, report.cause) == (1, "hook")
-    assert report.errors() == [
-        {"mapping": "", "key": "", "error": "hooks.after: failed", "remedy": "mend it"}
-    ]
+    assert report.errors() == (RunError("", "", "hooks.after: failed", "mend it"),)

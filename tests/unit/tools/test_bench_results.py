@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.pages import PAGES, ROOT
 
 from tools.bench import readme, results, table
 from tools.bench.chart import heights
@@ -15,8 +16,8 @@ from tools.bench.goals import goals
 from tools.bench.measure import Run
 from tools.bench.results import Spread, best_peer, problems, spread, summaries
 from tools.bench.workloads import Scenario, Workload
+from tools.documents import filled
 
-ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "tools" / "bench" / "results" / results.FILE
 OURS, PEER, OTHER = "s32s-agent", "rclone --checksum", "s5cmd sync"
 
@@ -102,24 +103,12 @@ def test_a_workload_is_added_to_what_is_known(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_a_readme_without_a_place_for_results_is_refused() -> None:
-    """It is said which lines are missing, and nothing is guessed."""
-    with pytest.raises(ValueError, match="expected the line <!-- written by"):
-        readme.inserted("# Title\n", "", readme.COMMAND)
-
-
-def test_the_figures_of_the_readme_are_those_that_were_measured() -> None:
-    """What stands between the marks is what the committed results give, there and where the goals are."""
-    measured = results.read(COMMITTED)
-    texts = [
-        (ROOT / name).read_text(encoding="utf-8") for name in (readme.README, readme.GOALS)
-    ]
-    wanted = readme.section(measured), goals(measured)
-
-    assert [
-        readme.inserted(text, each, readme.COMMAND)
-        for text, each in zip(texts, wanted, strict=True)
-    ] == texts
+def test_the_figures_of_the_documents_are_those_that_were_measured() -> None:
+    """What stands between the marks is what the committed results give."""
+    for page, contents in readme.blocks(results.read(COMMITTED)).items():
+        text = PAGES[page]
+        for name, content in contents.items():
+            assert filled(text, name, content) == text
 
 
 def test_a_goal_that_was_missed_is_told() -> None:

@@ -1,25 +1,32 @@
-"""What is made from code and README is as they are now, and what it is made for takes it: shells, man, validators."""
+"""Files that follow from the code are as the code is now, and what they are for takes them: shells, man, validators."""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import json
 import os
 import pty
 import re
 import select
-import shutil
 import subprocess
 import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.programs import needs
 
 from s32s_agent.cli import make_parser
+from s32s_agent.config.forms import one_of
+from s32s_agent.config.options import option, section
+from s32s_agent.config.properties import PROPERTIES, Property
+from s32s_agent.config.settings import Settings, SyncSettings
 from tools.generate.files import made
 from tools.generate.manual import of_the_command
-from tools.generate.readme import Readme, cells_of
+from tools.generate.markdown import cells_of
+from tools.generate.tables import Tables
 
 ROOT = Path(__file__).parents[3]
 COMPLETIONS = ROOT / "etc" / "completions"
@@ -27,32 +34,29 @@ PAGES = ("s32s-agent.8", "s32s-agent.yaml.5")
 PATIENCE_SECONDS = 60
 
 
-def needs(program: str) -> pytest.MarkDecorator:
-    missing = shutil.which(program) is None
-    return pytest.mark.skipif(missing, reason=f"{program} is not installed")
-
-
 def options() -> set[str]:
-    """Give every long option of the parser."""
+    """Return every long option of the parser."""
     strings = (text for action in make_parser()._actions for text in action.option_strings)
     return {text for text in strings if text.startswith("--")}
 
 
-@pytest.mark.parametrize("name", sorted(made(ROOT)))
+MADE = made(ROOT)
+
+
+@pytest.mark.parametrize("name", sorted(MADE))
 def test_a_generated_file_is_up_to_date(name: str) -> None:
     """It is what `python -m tools.generate` writes."""
-    assert (ROOT / name).read_text(encoding="utf-8") == made(ROOT)[name]
+    assert (ROOT / name).read_text(encoding="utf-8") == MADE[name]
 
 
 def test_nothing_old_is_left_among_the_generated_files() -> None:
     """The directories hold what is generated and nothing else."""
+    parts = ("completions", "man", "schema")
     there = {
-        f"etc/{part}/{path.name}"
-        for part in ("completions", "man", "schema")
-        for path in (ROOT / "etc" / part).iterdir()
+        f"etc/{part}/{path.name}" for part in parts for path in (ROOT / "etc" / part).iterdir()
     }
 
-    assert there == set(made(ROOT))
+    assert there == {name for name in MADE if name.split("/")[1] in parts}
 
 
 def test_an_installation_has_every_generated_file() -> None:
@@ -61,21 +65,99 @@ def test_an_installation_has_every_generated_file() -> None:
     shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
     missing = [
         name
-        for name in made(ROOT)
-        if name not in shared and str(Path(name).parent) not in shared
+        for name in MADE
+        if name.startswith("etc/")
+        and name not in shared
+        and str(Path(name).parent) not in shared
     ]
 
     assert missing == []
     assert [name for name in shared if not (ROOT / name).exists()] == []
 
 
-def test_the_manual_page_has_nothing_that_only_a_parser_or_a_browser_understands() -> None:
-    """Choices are words, without Python's brackets, and a row of links to sections is left out."""
-    page = of_the_command(Readme((ROOT / "README.md").read_text(encoding="utf-8")))
+# --- one row, and everything follows ---
 
-    assert "instead of log.level: debug, info, warning, error\n" in page
-    assert "Exit status · Log" not in page
-    assert page.count(" · ") == 0
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sync(SyncSettings):
+    """The section with one more option."""
+
+    colour: str = option(
+        "How it `looks`.", one_of("red", "blue"), default="red", example="blue"
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class More(Settings):
+    """The table with one more row."""
+
+    sync: Sync = section("How mappings are carried out.", Sync)
+
+
+COLOUR = Property("colour", "How it `looks`.", one_of("red", "blue"))
+
+
+def differing(tables: Tables) -> dict[str, list[str]]:
+    """Return the lines that other tables add to each generated file; they take none away."""
+    lines = {}
+    for name, text in made(ROOT, tables).items():
+        before, after = MADE[name].splitlines(), text.splitlines()
+        changes = list(difflib.ndiff(before, after))
+        assert [each for each in changes if each.startswith("- ")] == []
+        if added := [each[2:].strip() for each in changes if each.startswith("+ ")]:
+            lines[name] = added
+    return lines
+
+
+def test_a_new_option_is_one_row() -> None:
+    """Reference page, manual page, sample and schema have it, and nothing else changes; the parser has its own test."""
+    schema, *texts = sorted(differing(Tables(settings=More)).items(), reverse=True)
+
+    assert texts == [
+        (
+            "etc/man/s32s-agent.yaml.5",
+            [
+                ".TP",
+                r"\fBsync.colour\fR",
+                r"How it \fBlooks\fR\&. Value: \fBred\fR or \fBblue\fR\&. Default: \fBred\fR\&.",
+            ],
+        ),
+        (
+            "etc/config.yaml",
+            ["# How it looks.", "# Value: red or blue", "# Example: blue", "colour: red"],
+        ),
+        (
+            "docs/use/configuration.md",
+            ["| `sync.colour` | `red` or `blue` | `red` | How it `looks`. |"],
+        ),
+    ]
+    properties = json.loads(made(ROOT, Tables(settings=More))[schema[0]])["properties"]
+    assert properties["sync"]["properties"]["colour"] == {
+        "description": "How it looks.",
+        "default": "red",
+        "examples": ["blue"],
+        "enum": ["red", "blue"],
+    }
+
+
+def test_a_new_property_is_one_row() -> None:
+    """Reference page, manual page and schema have it, and nothing else changes; the parser has its own test."""
+    tables = Tables(properties=(*PROPERTIES, COLOUR))
+    schema, *texts = sorted(differing(tables).items(), reverse=True)
+
+    assert texts == [
+        (
+            "etc/man/s32s-agent.yaml.5",
+            [
+                ".TP",
+                r"\fBcolour\fR",
+                r"How it \fBlooks\fR\&. Value: \fBred\fR or \fBblue\fR\&.",
+            ],
+        ),
+        ("docs/use/maps.md", ["| `colour` | `red` or `blue` | no | How it `looks`. |"]),
+    ]
+    properties = json.loads(made(ROOT, tables)[schema[0]])["items"]["properties"]
+    assert properties["colour"] == {"description": "How it looks.", "enum": ["red", "blue"]}
 
 
 # --- completions ---
@@ -219,17 +301,31 @@ def test_mandoc_has_no_warning(page: str) -> None:
     assert said == []
 
 
+def page_with(page: str, text: str) -> str:
+    """Return s32s-agent(8) after some more text in one of the documents."""
+    paths = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    documents = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths
+    }
+    documents[page] += text
+    return of_the_command(documents, Tables())
+
+
 def test_text_that_looks_like_roff_is_text() -> None:
-    """A line that begins with a dot, a backslash, a quote: all stand in the page as in the README."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    odd = text.replace(
-        "## Trash\n", "## Trash\n\n.so /etc/passwd\n\n    'x \\fB \\n(.s `y`\n", 1
-    )
-    page = of_the_command(Readme(odd))
+    """A line that begins with a dot, a backslash, a quote: all stand in the page as in the document."""
+    page = page_with("docs/use/hooks.md", "\n.so /etc/passwd\n\n    'x \\fB \\n(.s `y`\n")
 
     assert r"\&.so /etc/passwd" in page
     assert "\n.so" not in page
     assert r"\(aqx \efB \en(.s \(gay\(ga" in page
+
+
+def test_the_manual_page_has_nothing_that_only_a_parser_or_a_browser_understands() -> None:
+    """Choices are words, without Python's brackets; marks of generated blocks and drawings are left out."""
+    page = MADE["etc/man/s32s-agent.8"]
+
+    assert "instead of log.level: debug, info, warning, error\n" in page
+    assert [text for text in ("<!--", "┌", "mermaid") if text in page] == []
 
 
 @pytest.mark.parametrize(
@@ -246,14 +342,13 @@ def test_cells_of_a_row(row: str, cells: tuple[str, ...]) -> None:
 
 def test_the_pages_name_every_option_and_every_key() -> None:
     """Whatever one may write on the command line or in the config has its paragraph."""
-    readme = Readme((ROOT / "README.md").read_text(encoding="utf-8"))
     command, settings = (_plain((ROOT / "etc" / "man" / page).read_text()) for page in PAGES)
+    tables = Tables()
+    keys = [row.name for group in tables.sections for row in group.options]
+    keys += [row.name for row in tables.properties]
 
-    assert {each for each in options() if f"\n{each}" not in f"{command}"} - {
-        "--help"
-    } == set()
-    keys: dict[str, Any] = {**readme.rows("Configuration"), **readme.rows("Map files")}
-    assert [key for key in keys if f".TP\n{key}" not in settings] == []
+    assert {each for each in options() if f"\n{each}" not in command} - {"--help"} == set()
+    assert [key for key in keys if f".TP\n{key}\n" not in settings] == []
 
 
 def _plain(page: str) -> str:

@@ -43,6 +43,6 @@ def test_the_bytes_come_from_where_the_bucket_is(
         monkeypatch.setenv(name, value)
     connection = Connection(S3Settings(region="us-east-1"), 8)
 
-    stores = [connection.byte_store(bucket, region) for _ in range(2)]
+    stores = [connection._clients.byte_store(bucket, region) for _ in range(2)]
 
     assert [each.config.get("endpoint") for each in stores] == [endpoint] * 2

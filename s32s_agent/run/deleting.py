@@ -1,0 +1,82 @@
+"""Confirm that the source lacks a key, and delete it from the target.
+
+Decides nothing: the plan says what is to go, and `execute` when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from s32s_agent.errors import AgentError
+from s32s_agent.model import Delete, Kind, Outcome, Status
+from s32s_agent.run.context import MappingContext
+from s32s_agent.workers import in_parallel
+
+
+def find_present(deletes: Iterable[Delete], context: MappingContext) -> str:
+    """Ask the source for every key that is to be deleted; return the first that exists, or "".
+
+    A directory is only ever removed empty, so it needs no confirmation.
+
+    Raises:
+        Cancelled: the run was cancelled.
+        AgentError: the source did not answer for a key, so nothing is confirmed.
+    """
+    files = [each.entry.key for each in deletes if each.entry.kind is not Kind.DIRECTORY]
+    meter = context.meter
+    results = in_parallel(
+        context.source.confirm_absent,
+        files,
+        context.workers,
+        meter.cancel_token,
+        meter.refresh,
+    )
+    with contextlib.closing(results):
+        for key, absent in results:
+            meter.refresh()
+            if isinstance(absent, Exception):
+                raise absent
+            if not absent:
+                return key
+    context.cancel_token.check()
+    return ""
+
+
+def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterator[Outcome]:
+    """Delete files side by side, then directories one after the other, innermost first.
+
+    The index forgets each key after it is gone, also when this ends early.
+
+    Raises:
+        Cancelled: the run was cancelled.
+    """
+    files = [each for each in deletes if each.entry.kind is not Kind.DIRECTORY]
+    directories = [each for each in deletes if each.entry.kind is Kind.DIRECTORY]
+    removed: list[str] = []
+    try:
+        for some, workers in ((files, context.workers), (directories, 1)):
+            results = in_parallel(
+                lambda each: context.target.delete(each.entry),
+                some,
+                workers,
+                context.cancel_token,
+            )
+            with contextlib.closing(results):
+                for delete, result in results:
+                    yield from _outcome(delete.entry.key, result, removed)
+                    context.meter.count_entry()
+            context.cancel_token.check()
+    finally:
+        context.index.forget(removed)
+
+
+def _outcome(key: str, result: object, removed: list[str]) -> Iterator[Outcome]:
+    """Yield what became of one deletion; nothing for a directory that is not empty."""
+    if isinstance(result, AgentError):
+        yield Outcome(Status.FAILED, key, error=result)
+    elif isinstance(result, Exception):
+        raise result
+    elif result:
+        removed.append(key)
+        yield Outcome(Status.DELETED, key)

@@ -20,7 +20,7 @@ from s32s_agent.state.files import read_file
 from s32s_agent.text import printable
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.s3.clients import Timeouts
+    from s32s_agent.stores.s3.timeouts import Timeouts
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
 
@@ -238,6 +238,6 @@ def _check(settings: Settings, config: str) -> int:
 
 def _once(settings: Settings, options: argparse.Namespace, timeouts: Timeouts | None) -> int:
     from s32s_agent.commands.once import once  # noqa: PLC0415 (the others need no log)
-    from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS  # noqa: PLC0415
+    from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS  # noqa: PLC0415
 
     return once(settings, options, timeouts or DEFAULT_TIMEOUTS)

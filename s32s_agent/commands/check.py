@@ -62,7 +62,7 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
     yield from _hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
     require_trusted_state(settings.state_dir)
-    connection = Connection(settings.s3, settings.sync.workers)
+    connection = Connection(settings.s3)
     files = fetch_maps(connection, settings.maps, MapCache(None))
     maps = read_maps(files, map_rules(settings))
     found = (_several(len(files), "file"), _several(len(maps.mappings), "mapping"))

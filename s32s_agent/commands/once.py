@@ -25,7 +25,7 @@ from s32s_agent.run.lifecycle import Run
 from s32s_agent.run.run import LOCK, OWN_DIRECTORIES, Pass, new_run_id, require_trusted_state
 from s32s_agent.signals import Signals
 from s32s_agent.state import files, lock
-from s32s_agent.stores.s3.clients import Timeouts
+from s32s_agent.stores.s3.timeouts import Timeouts
 
 
 def once(settings: Settings, options: argparse.Namespace, timeouts: Timeouts) -> int:

@@ -138,9 +138,7 @@ def _show_fleet(options: argparse.Namespace, s3: S3Settings, location: Location)
     from s32s_agent.monitoring.fleet import fleet_document, fleet_lines, read_fleet  # noqa: PLC0415 (imports boto3)
     from s32s_agent.stores.s3.connection import Connection  # noqa: PLC0415
 
-    fleet = read_fleet(
-        Connection(s3, _CONNECTIONS), location, datetime.now(UTC), limits_of(options)
-    )
+    fleet = read_fleet(Connection(s3), location, datetime.now(UTC), limits_of(options))
     if options.html is not None:
         from s32s_agent.monitoring.fleet_page import write_page  # noqa: PLC0415
 

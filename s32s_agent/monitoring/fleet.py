@@ -25,7 +25,7 @@ from s32s_agent.monitoring.health import Health, Limits, first_error, judge
 from s32s_agent.monitoring.last_run import SCHEMA_VERSION, LastRun
 from s32s_agent.monitoring.untrusted import as_text
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.objects import ObjectName
+from s32s_agent.stores.s3.objects import ObjectHeaders, ObjectName
 from s32s_agent.stores.s3.source import S3Source
 from s32s_agent.stores.s3.write_requests import WriteRequests
 from s32s_agent.text import duration_text, printable, shortened
@@ -119,10 +119,11 @@ def send_report(settings: Settings, location: Location, run: LastRun) -> list[st
     if len(data) > MAX_REPORT_BYTES:
         data = json.dumps({**report, "mappings": []}).encode()
     key = report_key(location, run.hostname)
-    connection = Connection(settings.s3, 1)
+    connection = Connection(settings.s3)
     before = _agent_of(connection, location.bucket, key) if mine else ""
     name = ObjectName(location.bucket, key, f'"{location.bucket}/{key}"')
-    WriteRequests(connection).put_small(name, data, "application/json")
+    headers = ObjectHeaders("application/json")
+    WriteRequests(connection).put(name, data, headers)
     return [key] if before not in ("", mine) else []
 
 

@@ -47,8 +47,8 @@ from s32s_agent.run.sides import BATCHES, UPLOADS
 from s32s_agent.signals import unmasked
 from s32s_agent.state.index import Index
 from s32s_agent.state.pending import PENDING, Change, Pending
-from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Timeouts
 from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 INDEX = "index.db"
 MAPS = "maps"
@@ -119,9 +119,7 @@ class Pass:
     def _mirror(self, now: datetime) -> RunReport:
         settings = self.settings
         answered = self.progress.waited
-        connection = Connection(
-            settings.s3, settings.sync.workers, self.cancel_token, self.timeouts, answered
-        )
+        connection = Connection(settings.s3, self.cancel_token, self.timeouts, answered)
         with contextlib.closing(self._open_index()) as index:
             maps = self._load_maps(connection)
             places = dict(self._places(maps.mappings))

@@ -15,7 +15,7 @@ from support.forked import Forks
 from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3
 from support.slaves import TEMPORARY, Slave
 
-from s32s_agent.stores.s3.response_limits import MAX_ANSWER
+from s32s_agent.stores.s3.client import MAX_ANSWER
 
 pytestmark = pytest.mark.hostile
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from s32s_agent import cli
-from s32s_agent.stores.s3.clients import Timeouts
+from s32s_agent.stores.s3.timeouts import Timeouts
 from support import small_ranges
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from s32s_agent.stores.s3.addresses import (
     AWS_HOSTS,
     GLOBAL_REGION,
     Address,
+    aws_endpoint,
     boto3_address,
     plain_address,
 )
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
 
 NO_CREDENTIALS = (
     "no credentials were found: set s3.profile, the AWS_* variables, or an instance role"
+)
+_CHECK_FILES = (
+    "correct ~/.aws/config and ~/.aws/credentials, or the files that AWS_* variables name"
+)
+_CHECK_PROFILE = "check the profile in ~/.aws/config, and the program or service that it asks"
+_CONFIG_ERRORS = frozenset(
+    {"ConfigParseError", "ConfigNotFound", "ProfileNotFound", "InvalidRegionError"}
 )
 _SLOW = "check what the profile asks for credentials: its credential_process, or the service that issues them"
 
@@ -78,13 +86,16 @@ class Resolved:
         delivered = delivered_file(environment)
         self._profile = plain_profile(settings.profile, environment, delivered)
         if self._profile is None:
-            self._session = self._new_session()
+            try:
+                self._session = self._new_session()
+            except Exception as error:
+                raise self._unusable(error) from error
         self.region = self._setting("region") or GLOBAL_REGION
         self.endpoint_url = settings.endpoint_url or self._endpoint_of_profile()
         """Of a compatible store, wherever it was set; None is AWS."""
         self.source = self._find_credentials()
         """Where the credentials come from, for people."""
-        self.endpoint = self.endpoint_url or f"https://s3.{self.region}.amazonaws.com"
+        self.endpoint = self.endpoint_url or aws_endpoint(self.region)
         self.custom_endpoint = self._check_endpoint()
         """Whether it is none of AWS."""
 
@@ -142,9 +153,10 @@ class Resolved:
         profile = self._settings.profile or self._environment.get("AWS_PROFILE") or "default"
         text = str(error).splitlines()
         detail = printable(text[0])[:300] if text else type(error).__name__
+        if type(error).__name__ in _CONFIG_ERRORS:
+            return ConfigError("the AWS settings", [detail], remedy=_CHECK_FILES)
         message = f'the credentials of profile "{printable(profile)}": {detail}'
-        remedy = "see `aws configure list` and the profile in ~/.aws/config"
-        return AccessDenied(message, remedy=remedy)
+        return AccessDenied(message, remedy=_CHECK_PROFILE)
 
     # --- where ---
 

@@ -73,7 +73,7 @@ def plain_address(
         return _virtual(bucket, endpoint, region)
     if not _AWS_REGION.fullmatch(region):
         return None
-    endpoint = f"https://s3.{region}.amazonaws.com"
+    endpoint = aws_endpoint(region)
     if style == "path":
         return (
             Address(f"{endpoint}/{bucket}", Scope(region))
@@ -81,6 +81,12 @@ def plain_address(
             else None
         )
     return _virtual(bucket, endpoint, region)
+
+
+def aws_endpoint(region: str) -> str:
+    """Return the URL of S3 in a region of AWS, as boto3 has it."""
+    host = "s3" if region == GLOBAL_REGION else f"s3.{region}"
+    return f"https://{host}.amazonaws.com"
 
 
 def _virtual(bucket: str, endpoint: str, region: str) -> Address | None:

@@ -22,6 +22,15 @@ from s32s_agent.errors import (
 from s32s_agent.stores.s3.transport import HttpAnswer
 from s32s_agent.text import printable
 
+
+class NotModified(AgentError):
+    """304: the known version is the current one."""
+
+
+class TornAnswer(StoreUnavailable):
+    """What came is not whole, or not what was promised; asking again may help."""
+
+
 MAX_SHOWN = 300
 """Characters of a store's own message that a log shows."""
 _READ = 64 << 10

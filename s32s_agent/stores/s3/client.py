@@ -22,6 +22,7 @@ from s32s_agent.errors import AgentError, StoreUnavailable
 from s32s_agent.stores.s3.addresses import Address
 from s32s_agent.stores.s3.answers import (
     PROXY_REMEDY,
+    NotModified,
     StoreError,
     error_in,
     meaning_of,
@@ -50,6 +51,8 @@ R = TypeVar("R")
 MAX_ANSWER = 32 << 20
 """Bytes of an answer that is read whole. A page of 1000 keys of 1024 bytes, every byte written as %XX, is 4 MB."""
 _ERROR_BYTES = 64 << 10
+_NOT_FOUND = 404
+_NOT_IMPLEMENTED = 501
 _LONGEST_PAUSE = 20.0
 _PASSING_CODES = frozenset(
     [
@@ -138,10 +141,6 @@ class Call:
     def payload(self) -> str:
         """What the signature says of the body; Content-MD5, a header, proves the bytes."""
         return UNSIGNED_PAYLOAD if self.body else EMPTY_SHA256
-
-
-class NotModified(AgentError):
-    """304: the known version is the current one."""
 
 
 class S3Client:
@@ -323,6 +322,20 @@ def _beginning(chunks: Iterator[bytes]) -> bytes:
         if len(body) > _ERROR_BYTES:
             break
     return body
+
+
+def is_not_implemented(error: AgentError) -> bool:
+    """Return whether a store does not know a condition: 501, as B2 answers."""
+    refused = error.__cause__
+    return isinstance(refused, _Refused) and refused.error.status == _NOT_IMPLEMENTED
+
+
+def is_page_of_status_404(error: AgentError) -> bool:
+    """Return whether something answered 404 that does not look like a store."""
+    refused = error.__cause__
+    if not isinstance(refused, _Refused):
+        return False
+    return refused.error.status == _NOT_FOUND and not refused.error.is_from_s3
 
 
 def may_pass(error: StoreError) -> bool:

@@ -556,7 +556,7 @@ def test_pauses_of_a_connection_grow_and_differ(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     token, trouble = Sleepless(), StoreUnavailable("503")
-    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1, token)
+    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), token)
     for _ in range(5):
         connection._pause(0, trouble)
     assert len(set(token.slept)) == 5

@@ -21,7 +21,8 @@ from s32s_agent.errors import (
     StoreUnavailable,
 )
 from s32s_agent.stores.s3.addresses import Address
-from s32s_agent.stores.s3.client import Call, NotModified, S3Client, Tries
+from s32s_agent.stores.s3.answers import NotModified
+from s32s_agent.stores.s3.client import Call, S3Client, Tries
 from s32s_agent.stores.s3.http import Http
 from s32s_agent.stores.s3.signing import Credentials, Scope
 from s32s_agent.stores.s3.transport import Transport

@@ -28,7 +28,7 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Source]:
         settings = S3Settings(
             endpoint_url=server.endpoint_url, region="us-east-1", addressing_style="path"
         )
-        found = S3Source(Connection(settings, 8), Location(server.bucket, "data"))
+        found = S3Source(Connection(settings), Location(server.bucket, "data"))
         for entry in found.scan():
             with found.open(entry) as content:  # type: ignore[arg-type]
                 assert list(content.chunks()) == [b"alpha"]

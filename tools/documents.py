@@ -10,8 +10,17 @@ content
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
+
+WIDTH = 120
+"""Of the lines of prose."""
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph in lines of the documents' width; names and links stay whole."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def filled(text: str, name: str, content: str) -> str:

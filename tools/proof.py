@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,8 @@ MET = 0.95
 """The share of the points that must be met: a pass may take another way than the one that was counted."""
 ROOT = Path(__file__).parent.parent
 PAGE, BLOCK = "docs/evidence/guarantees.md", "faults"
+RESULTS = ROOT / "tools" / "results" / "proof.json"
+"""The results that the page shows."""
 COUNT = re.compile(r"^\d+ of (?P<count>\d+) points$", re.MULTILINE)
 POINTS = re.compile(
     r"^all \| \| (?P<tried>\d+) \| (?P<met>\d+) \| (?P<lost>\d+) \|$", re.MULTILINE
@@ -40,11 +42,11 @@ CUTS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a class of faults."""
+    """The result of a class of faults."""
 
     tried: str
     lost: int | None
-    """None: it could not be tried, or not to its end."""
+    """None: it could not be tried, or did not finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,10 @@ def of_points(printed: str, _: Path) -> Result:
     found, count = POINTS.search(printed), COUNT.search(printed)
     if found is None or count is None or int(found["met"]) < MET * int(found["tried"]):
         return Result("", None)
-    told = (
-        f"{int(found['tried']):,} of {int(count['count']):,} points, {int(found['met']):,} met"
-    )
-    return Result(told, int(found["lost"]))
+    tried, met = int(found["tried"]), int(found["met"])
+    reached = "all" if met == tried else f"{met:,}"
+    text = f"{tried:,} of {int(count['count']):,} calls, {reached} reached"
+    return Result(text, int(found["lost"]))
 
 
 def of_cuts(printed: str, _: Path) -> Result:
@@ -105,11 +107,11 @@ def of_soak(printed: str, _: Path) -> Result:
     found = dict(re.findall(r"^([\w ]+): +([\d.]+)", printed, re.MULTILINE))
     if "losses" not in found:
         return Result("", None)
-    told = (
-        f"{found['minutes']} minutes, {found['passes']} passes, {found['killed by SIGKILL']} killed, "
-        f"{found.get('steps of the clock', 'no')} steps of the clock"
+    text = (
+        f"{found['minutes']} minutes, {int(found['passes']):,} runs, {found['killed by SIGKILL']} killed, "
+        f"{found.get('steps of the clock', 'no')} clock steps"
     )
-    return Result(told, int(found["losses"]))
+    return Result(text, int(found["losses"]))
 
 
 def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
@@ -134,7 +136,7 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
         return Proof(name, ["tools.crashes", *options], read)
 
     yield tests(
-        "servers that lie, break off, never end, or hold something else",
+        "servers that lie, break off, never end, or contain something else",
         *hostile(
             "cases",
             "listings",
@@ -158,14 +160,14 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
         *hostile("system_places"),
         "tests/unit/plan/test_keys.py",
     )
-    yield tests("passes that overlap", "tests/integration/test_overlap.py")
-    yield tests("spoilt and made-up inputs", "tests/property")
-    yield tests("rights, secrets, and files that others may write", "tests/trust")
+    yield tests("runs that overlap", "tests/integration/test_overlap.py")
+    yield tests("corrupted and generated inputs", "tests/property")
+    yield tests("rights, secrets, and files that other users can write", "tests/trust")
     yield tests(
         "disks that are full or fail", *hostile("full_disks", "failing_syncs", "clears")
     )
-    yield crashes("SIGKILL before each file-system call of a pass")
-    yield crashes("SIGTERM before each file-system call of a pass", "--fault", "SIGTERM")
+    yield crashes("SIGKILL before each file-system call of a run")
+    yield crashes("SIGTERM before each file-system call of a run", "--fault", "SIGTERM")
     faults = ("ENOSPC", "EDQUOT", "EIO", "EPERM", "EROFS", "short write")
     options = [word for fault in faults for word in ("--fault", fault)]
     yield crashes(f"each call fails: {', '.join(faults)}", *options, *sample)
@@ -214,22 +216,35 @@ def try_out(proof: Proof, directory: Path) -> Result:
     return result
 
 
-def table(results: Sequence[tuple[Proof, Result]]) -> str:
-    """Tell what came of every class."""
+def table(results: Mapping[str, Result], date: str) -> str:
+    """Return a table of the classes, in Markdown.
+
+    Args:
+        results: by the name of the class.
+        date: when they were tried.
+    """
     rows = [
-        f"| {proof.name} | {result.tried} | {'could not be tried' if result.lost is None else result.lost} |"
-        for proof, result in results
+        f"| {name} | {each.tried} | {'could not be tried' if each.lost is None else each.lost} |"
+        for name, each in results.items()
     ]
-    when = f"{datetime.now(UTC):%Y-%m-%d}"
-    return "\n".join(
-        [
-            "| class of faults | tried | losses |",
-            "|---|---|---|",
-            *rows,
-            "",
-            f"All of it tried on {when}.",
-        ]
-    )
+    head = ["| class of faults | tried | losses |", "|---|---|---|"]
+    return "\n".join([*head, *rows, "", f"Tried on {date}."])
+
+
+def read(file: Path) -> tuple[dict[str, Result], str]:
+    """Read results and their date, as `write` has written them."""
+    document = json.loads(file.read_text(encoding="utf-8"))
+    classes = {name: Result(**each) for name, each in document["classes"].items()}
+    return classes, document["date"]
+
+
+def write(file: Path, results: Mapping[str, Result], date: str) -> None:
+    """Write results and their date to a file."""
+    document = {
+        "date": date,
+        "classes": {name: asdict(each) for name, each in results.items()},
+    }
+    file.write_text(f"{json.dumps(document, indent=1)}\n", encoding="utf-8")
 
 
 def main() -> int:
@@ -249,20 +264,21 @@ def main() -> int:
         help="a file for what came of each class; what is in it is not tried again",
     )
     options = parser.parse_args()
-    results: list[tuple[Proof, Result]] = []
+    results: dict[str, Result] = {}
     kept = Kept(options.results)
     with tempfile.TemporaryDirectory(prefix="proof-") as directory:
         for proof in proofs(options.minutes, options.seed, options.sample):
             print(f"{proof.name} ...", file=sys.stderr, flush=True)
             result = kept.of(proof) or try_out(proof, Path(directory))
             kept.keep(proof, result)
-            results.append((proof, result))
+            results[proof.name] = result
             print(f"    {result.tried}, losses: {result.lost}", file=sys.stderr, flush=True)
-    text = table(results)
-    print(text)
+    date = f"{datetime.now(UTC):%Y-%m-%d}"
+    print(table(results, date))
     if options.readme:
-        fill(ROOT, PAGE, {BLOCK: text})
-    return 1 if any(result.lost != 0 for _, result in results) else 0
+        write(RESULTS, results, date)
+        fill(ROOT, PAGE, {BLOCK: table(results, date)})
+    return 1 if any(result.lost != 0 for result in results.values()) else 0
 
 
 if __name__ == "__main__":

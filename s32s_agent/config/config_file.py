@@ -23,12 +23,12 @@ _REMEDY = (
 )
 
 
-def parse(text: str, place: str, kind: type[Settings] = Settings) -> Settings:
+def parse(text: str, name: str, kind: type[Settings] = Settings) -> Settings:
     """Return the settings that the text of a config file stands for.
 
     Args:
         text: YAML.
-        place: what messages call the file.
+        name: what messages call the file.
         kind: the table of options.
 
     Raises:
@@ -38,14 +38,14 @@ def parse(text: str, place: str, kind: type[Settings] = Settings) -> Settings:
     try:
         document = load_yaml(text)
     except ValueError as error:
-        raise ConfigError(printable(place), [str(error)], remedy=_REMEDY) from error
+        raise ConfigError(printable(name), [str(error)], remedy=_REMEDY) from error
     reader = RecordReader(document, problems, known=_keys(kind))
     values = _values(reader, kind)
     _check_paths(reader, kind, values)
     _check_s3(reader, values["s3"])
     _check_report(reader, values["monitoring"], values["maps"])
     if problems:
-        raise ConfigError(printable(place), first_problems(problems), remedy=_REMEDY)
+        raise ConfigError(printable(name), first_problems(problems), remedy=_REMEDY)
     return kind(**values)
 
 
@@ -112,7 +112,7 @@ def _check_s3(reader: RecordReader, s3: S3Settings) -> None:
             reader.report("s3.endpoint_url", error)
     if s3.kms_key_id is not None and s3.server_side_encryption != "aws:kms":
         reader.report(
-            "s3.kms_key_id", "expected server_side_encryption to be aws:kms beside it"
+            "s3.kms_key_id", "expected server_side_encryption: aws:kms, which a key needs"
         )
 
 
@@ -122,12 +122,13 @@ def _check_report(
     report = monitoring.report
     if report is not None and maps is not None and _overlap(report, maps.location):
         reader.report(
-            "monitoring.report", "expected a prefix apart from maps, which all computers read"
+            "monitoring.report",
+            "expected a prefix that does not overlap maps, where every computer looks for map files",
         )
 
 
 def _overlap(one: Location, other: Location) -> bool:
-    """Return whether one location is the other or holds it."""
+    """Return whether one location is equal to the other or holds it."""
     first, second = str(one).split("/"), str(other).split("/")
     shared = min(len(first), len(second))
     return first[:shared] == second[:shared]

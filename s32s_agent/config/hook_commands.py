@@ -31,7 +31,7 @@ def _word(value: object) -> str:
     if not isinstance(value, str):
         raise expected("text, in quotes where YAML reads it as something else", value)
     if "\0" in value or any("\ud800" <= char <= "\udfff" for char in value):
-        raise expected("text that an argument can hold", value)
+        raise expected("text that can be a program's argument", value)
     return value
 
 

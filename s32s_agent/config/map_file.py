@@ -80,7 +80,7 @@ class _Draft:
     """A mapping while its problems are collected."""
 
     label: str
-    place: str
+    position: str
     """Its file and its number there."""
     name: str | None = None
     directory: str | None = None
@@ -90,8 +90,8 @@ class _Draft:
     problems: list[str] = field(default_factory=list)
 
     @property
-    def full_place(self) -> str:
-        return self.place if self.name is None else f"{self.place} {quote(self.name)}"
+    def full_position(self) -> str:
+        return self.position if self.name is None else f"{self.position} {quote(self.name)}"
 
 
 def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
@@ -108,13 +108,13 @@ def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
     if rules.role is Role.MASTER:
         # Each mapping's extras are the other's files: two masters of one prefix delete each other's objects.
         _refuse_overlaps(drafts, "s3", _location_parts)
-        _refuse_deleting(drafts, rules.maps, "the map files")
-        _refuse_deleting(drafts, rules.reports, "the reports of the fleet")
+        _refuse_prefix_with(drafts, rules.maps, "the map files")
+        _refuse_prefix_with(drafts, rules.reports, "the reports of the fleet")
     mappings = [
         draft.mapping for draft in drafts if draft.mapping is not None and not draft.problems
     ]
     failures += [
-        MapFailure(draft.label, MapError(draft.full_place, first_problems(draft.problems)))
+        MapFailure(draft.label, MapError(draft.full_position, first_problems(draft.problems)))
         for draft in drafts
         if draft.problems
     ]
@@ -132,8 +132,8 @@ def _drafts(file: MapFile, rules: MapRules, limit: int) -> list[_Draft]:
         raise expected("an array of mappings", values)
     if len(values) > limit:
         raise ValueError(
-            f"expected at most {MAX_MAPPINGS} mappings in all map files, got {len(values)} more"
-            f" after {MAX_MAPPINGS - limit}"
+            f"expected at most {MAX_MAPPINGS} mappings in all map files together, got {len(values)}"
+            f" here and {MAX_MAPPINGS - limit} in the files before"
         )
     name = printable(file.name)
     return [
@@ -146,7 +146,7 @@ def _document(file: MapFile) -> object:
     try:
         text = file.data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"expected UTF-8, byte {error.start} is not") from error
+        raise ValueError(f"not valid UTF-8, at byte {error.start}") from error
     suffix = file.name.lower()
     if suffix.endswith((".yaml", ".yml")):
         return load_yaml(text)
@@ -155,8 +155,8 @@ def _document(file: MapFile) -> object:
     raise ValueError("expected a name that ends in .json, .yaml or .yml")
 
 
-def _draft(value: object, place: str, label: str, rules: MapRules) -> _Draft:
-    draft = _Draft(label, place)
+def _draft(value: object, position: str, label: str, rules: MapRules) -> _Draft:
+    draft = _Draft(label, position)
     known = [each.name for each in rules.properties]
     reader = RecordReader(value, draft.problems, known=known, word="property")
     if not isinstance(value, Record):
@@ -193,9 +193,11 @@ def _directory(rules: MapRules) -> Callable[[object], str]:
     def allowed(text: str) -> str:
         directory = normal_directory(text, windows_ok=rules.role is Role.MASTER)
         if is_system_directory(directory, rules.homes):
-            raise ValueError("expected no system directory and no home")
+            raise ValueError(
+                "expected a directory that is neither a system directory nor a home"
+            )
         if is_inside(directory, rules.state_dir) or is_inside(rules.state_dir, directory):
-            raise ValueError("expected a directory apart from state_dir")
+            raise ValueError("expected a directory that does not overlap state_dir")
         if not any(is_inside(directory, root) for root in rules.roots):
             raise ValueError("expected a directory inside one of the roots of the config")
         return directory
@@ -212,10 +214,12 @@ def _refuse_repeated_names(drafts: Sequence[_Draft]) -> None:
         if name is not None and len(bearers) > 1:
             for draft in bearers:
                 other = bearers[1] if draft is bearers[0] else bearers[0]
-                draft.problems.append(f"name: {quote(name)} is also the name of {other.place}")
+                draft.problems.append(
+                    f"name: {quote(name)} is also the name of {other.position}"
+                )
 
 
-def _refuse_deleting(drafts: Sequence[_Draft], held: Location | None, what: str) -> None:
+def _refuse_prefix_with(drafts: Sequence[_Draft], held: Location | None, what: str) -> None:
     """Refuse a prefix that holds what others need: it would be deleted as something the master does not have."""
     for draft in drafts:
         there = draft.location
@@ -223,7 +227,9 @@ def _refuse_deleting(drafts: Sequence[_Draft], held: Location | None, what: str)
             continue
         above = f"{there.prefix}/" if there.prefix else ""
         if f"{held.prefix}/".startswith(above):
-            draft.problems.append(f"s3: holds {what}, {held}, which would be deleted")
+            draft.problems.append(
+                f"s3: the prefix holds {what}, {held}, which a master would delete; choose another one"
+            )
 
 
 def _directory_parts(draft: _Draft) -> tuple[str, ...] | None:
@@ -239,19 +245,19 @@ def _location_parts(draft: _Draft) -> tuple[str, ...] | None:
 def _refuse_overlaps(
     drafts: Sequence[_Draft], key: str, parts_of: Callable[[_Draft], tuple[str, ...] | None]
 ) -> None:
-    """Refuse both mappings of every pair of which one place is the other or contains it.
+    """Refuse both mappings of every pair whose directories, or prefixes, are equal or nested.
 
     A mapping that fails for another reason counts too: repairing it must not break a second one.
     """
-    placed = [(parts, draft) for draft in drafts if (parts := parts_of(draft)) is not None]
-    placed.sort(key=lambda pair: pair[0])
+    all_parts = [(parts, draft) for draft in drafts if (parts := parts_of(draft)) is not None]
+    all_parts.sort(key=lambda pair: pair[0])
     around: list[tuple[tuple[str, ...], _Draft]] = []
-    # In this order whatever is inside a place follows it directly.
-    for parts, draft in placed:
+    # In this order, what is inside a directory or prefix follows it directly.
+    for parts, draft in all_parts:
         while around and parts[: len(around[-1][0])] != around[-1][0]:
             around.pop()
         if around:
             outer = around[-1][1]
-            draft.problems.append(f"{key}: overlaps that of {outer.full_place}")
-            outer.problems.append(f"{key}: overlaps that of {draft.full_place}")
+            draft.problems.append(f"{key}: overlaps that of {outer.full_position}")
+            outer.problems.append(f"{key}: overlaps that of {draft.full_position}")
         around.append((parts, draft))

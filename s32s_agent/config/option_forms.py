@@ -73,7 +73,7 @@ def _metrics_file(value: object) -> str:
     path = DIRECTORY.check(value)
     if not path.endswith(".prom"):
         raise expected(
-            "a name that ends in .prom, which the textfile collector looks for", path
+            "a name that ends in .prom, since the textfile collector reads no other", path
         )
     return path
 
@@ -193,7 +193,7 @@ def _permissions(value: object) -> int:
     if not isinstance(value, str) or not re.fullmatch(_PERMISSIONS, value, re.ASCII):
         raise expected(words, value)
     if int(value, 8) > _MAX_PERMISSIONS:
-        raise expected("no bits but those of 0777", value)
+        raise expected("permission bits only, up to 0777", value)
     return int(value, 8)
 
 

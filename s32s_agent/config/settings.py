@@ -164,7 +164,7 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class MonitoringSettings:
-    """Whom a run reports to."""
+    """Where a run reports what it did."""
 
     metrics_file: str | None = option(
         "A file for the textfile collector of Prometheus. Its name becomes the label `instance_name`; agents of one"
@@ -251,7 +251,9 @@ class Settings:
     )
     sync: SyncSettings = section("How mappings are carried out.", SyncSettings)
     log: LogSettings = section("What is logged, and how it looks.", LogSettings)
-    monitoring: MonitoringSettings = section("Whom a run reports to.", MonitoringSettings)
+    monitoring: MonitoringSettings = section(
+        "Where a run reports what it did.", MonitoringSettings
+    )
     hooks: HookSettings = section(
         "Commands around a run. A command is a program and its arguments, as in `[/usr/bin/logger, changed]`; no shell"
         " reads it.",

@@ -145,7 +145,7 @@ def local(makers: Makers) -> Rig:
     return Rig(store, **parts, pins=False, has_current_version=False)
 
 
-def local_reader(makers: Makers) -> Rig:
+def local_source(makers: Makers) -> Rig:
     parts = local_parts(makers)
     rig = Rig(
         LocalSource(Tree(str(makers.directory / "tree")), tuple),
@@ -203,7 +203,9 @@ def s3_read_only(makers: Makers) -> Rig:
     return rig
 
 
-SOURCES = [memory, local, local_reader, s3_read_only]
+SOURCES = [memory, local_source, s3_read_only]
+READABLE = [*SOURCES, local]
+"""What can be scanned and opened: a local target, too, so that its files can be hashed."""
 TARGETS = [memory, local, s3]
 
 
@@ -232,6 +234,11 @@ def makers(request: pytest.FixtureRequest, tmp_path: Path) -> Makers:
 
 @pytest.fixture(params=SOURCES, ids=lambda make: str(make.__name__))
 def source(request: pytest.FixtureRequest, makers: Makers) -> Iterator[Rig]:
+    yield from made(request, makers)
+
+
+@pytest.fixture(params=READABLE, ids=lambda make: str(make.__name__))
+def readable(request: pytest.FixtureRequest, makers: Makers) -> Iterator[Rig]:
     yield from made(request, makers)
 
 
@@ -268,115 +275,115 @@ def install(store: Target, copy: Copy, *pieces: bytes) -> Published:
 # --- scan ---
 
 
-def test_an_empty_store_is_empty(source: Rig) -> None:
+def test_an_empty_store_is_empty(readable: Rig) -> None:
     """Nothing there gives nothing, without an exception."""
 
-    assert scanned(source.store) == {}
+    assert scanned(readable.store) == {}
 
 
-def test_scan_yields_every_entry_in_key_order(source: Rig) -> None:
+def test_scan_yields_every_entry_in_key_order(readable: Rig) -> None:
     """Keys come strictly increasing by code point, each exactly as it was written, with its size."""
-    source.fill({name: name.encode() for name in NAMES})
-    found = [each for each in source.store.scan(HINTS) if each.kind is Kind.FILE]
+    readable.fill({name: name.encode() for name in NAMES})
+    found = [each for each in readable.store.scan(HINTS) if each.kind is Kind.FILE]
 
     assert [each.key for each in found] == sorted(NAMES)
     assert [each.size for each in found] == [len(name.encode()) for name in sorted(NAMES)]
 
 
-def test_scan_is_strictly_increasing_over_all_kinds(source: Rig) -> None:
+def test_scan_is_strictly_increasing_over_all_kinds(readable: Rig) -> None:
     """Directories sort among the files by their keys, slash included."""
-    source.fill(
+    readable.fill(
         {"a/b": b"", "a-": b"", "a0": b"", "e/": b"", "d/e/f": b"", "d/e-": b"", "a.": b""}
     )
-    found = [each.key for each in source.store.scan(HINTS)]
+    found = [each.key for each in readable.store.scan(HINTS)]
 
     assert found == sorted(set(found))
     assert {"a-", "a.", "a/b", "a0", "d/e-", "d/e/f", "e/"} <= set(found)
 
 
-def test_an_empty_directory_is_an_entry(source: Rig) -> None:
+def test_an_empty_directory_is_an_entry(readable: Rig) -> None:
     """A directory is one, with its slash and without bytes or ETag."""
-    source.fill({"d/": b""})
+    readable.fill({"d/": b""})
 
-    assert scanned(source.store)["d/"] == Entry("d/", kind=Kind.DIRECTORY)
+    assert scanned(readable.store)["d/"] == Entry("d/", kind=Kind.DIRECTORY)
 
 
-def test_scan_may_be_repeated(source: Rig) -> None:
+def test_scan_may_be_repeated(readable: Rig) -> None:
     """Each scan begins anew, also after one that was not read to its end."""
-    source.fill({"a": b"1", "b": b"22"})
-    begun = source.store.scan(HINTS)
+    readable.fill({"a": b"1", "b": b"22"})
+    begun = readable.store.scan(HINTS)
     next(begun)
     begun.close()
 
-    assert scanned(source.store) == scanned(source.store)
-    assert set(scanned(source.store)) == {"a", "b"}
+    assert scanned(readable.store) == scanned(readable.store)
+    assert set(scanned(readable.store)) == {"a", "b"}
 
 
-def test_a_prefix_is_a_directory(source: Rig) -> None:
+def test_a_prefix_is_a_directory(readable: Rig) -> None:
     """What lies beside the store, under a name that begins alike, is not in it."""
-    source.fill({"a": b""})
-    source.fill_beside()
+    readable.fill({"a": b""})
+    readable.fill_beside()
 
-    assert set(scanned(source.store)) == {"a"}
+    assert set(scanned(readable.store)) == {"a"}
 
 
 # --- open ---
 
 
 @pytest.mark.parametrize("data", [b"", b"x", BIG], ids=["empty", "one byte", "9 MiB"])
-def test_open_gives_the_bytes(source: Rig, data: bytes) -> None:
+def test_open_gives_the_bytes(readable: Rig, data: bytes) -> None:
     """The chunks are the bytes, and what proved them is told afterwards."""
-    source.fill({"d/x": data})
-    with source.store.open(scanned(source.store)["d/x"]) as content:
+    readable.fill({"d/x": data})
+    with readable.store.open(scanned(readable.store)["d/x"]) as content:
         found = read(content)
 
         assert found == data
         assert content.verified in {"md5", "multipart", "length"}
 
 
-def test_names_of_every_kind_can_be_opened(source: Rig) -> None:
+def test_names_of_every_kind_can_be_opened(readable: Rig) -> None:
     """Whatever a key holds, its own bytes come back."""
-    source.fill({name: name.encode() for name in NAMES})
+    readable.fill({name: name.encode() for name in NAMES})
     found = {}
-    for key, entry in scanned(source.store).items():
+    for key, entry in scanned(readable.store).items():
         if entry.kind is Kind.FILE:
-            with source.store.open(entry) as content:
+            with readable.store.open(entry) as content:
                 found[key] = read(content)
 
     assert found == {name: name.encode() for name in NAMES}
 
 
-def test_open_accepts_no_other_size(source: Rig) -> None:
+def test_open_accepts_no_other_size(readable: Rig) -> None:
     """A version of another size is not the one that was scanned."""
-    source.fill({"a": b"old"})
-    entry = scanned(source.store)["a"]
-    source.fill({"a": b"newer"})
+    readable.fill({"a": b"old"})
+    entry = scanned(readable.store)["a"]
+    readable.fill({"a": b"newer"})
 
-    with pytest.raises(SourceChanged), source.store.open(entry) as content:
+    with pytest.raises(SourceChanged), readable.store.open(entry) as content:
         read(content)
 
 
-def test_open_accepts_no_other_version(source: Rig) -> None:
+def test_open_accepts_no_other_version(readable: Rig) -> None:
     """A version of the same size is another version all the same, where the store can tell."""
-    source.fill({"a": b"old"})
-    entry = scanned(source.store)["a"]
-    source.fill({"a": b"new"})
-    if not source.pins:
-        with source.store.open(entry) as content:
+    readable.fill({"a": b"old"})
+    entry = scanned(readable.store)["a"]
+    readable.fill({"a": b"new"})
+    if not readable.pins:
+        with readable.store.open(entry) as content:
             assert (read(content), content.stamp is not None) == (b"new", True)
         return
 
-    with pytest.raises(SourceChanged), source.store.open(entry) as content:
+    with pytest.raises(SourceChanged), readable.store.open(entry) as content:
         read(content)
 
 
-def test_open_of_what_is_gone(source: Rig) -> None:
+def test_open_of_what_is_gone(readable: Rig) -> None:
     """What was removed after the scan has changed, and is no failure of the store."""
-    source.fill({"a": b"old"})
-    entry = scanned(source.store)["a"]
-    source.remove("a")
+    readable.fill({"a": b"old"})
+    entry = scanned(readable.store)["a"]
+    readable.remove("a")
 
-    with pytest.raises(SourceChanged), source.store.open(entry):
+    with pytest.raises(SourceChanged), readable.store.open(entry):
         pass
 
 

@@ -16,7 +16,7 @@ from support.trees import snapshot, write
 pytestmark = pytest.mark.hostile
 
 DATAERR = 65
-NAMED = "expected no system directory and no home"
+NAMED = "expected a directory that is neither a system directory nor a home"
 LED = "is a system directory or a home directory"
 """What is said of a map that names such a place, and of one that names a link to it."""
 WITH_PASSWD = 'mount --bind "$0" /etc/passwd && exec "$@"'

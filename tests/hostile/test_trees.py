@@ -138,7 +138,7 @@ def test_a_trash_that_leads_out_takes_nothing(
 
     assert run.exit_code == PARTIAL
     assert files_of(changed).items() >= {**NEW, "gone/x": b"gone"}.items()
-    assert "in the way" in run.named("entry.failed")[0]["error"]
+    assert "blocked by an existing" in run.named("entry.failed")[0]["error"]
     link.unlink()
     assert converges(changed) == []
 
@@ -302,7 +302,7 @@ def test_what_is_read_only_to_others_is_said(changed: Slave) -> None:
     assert run.exit_code == CANNOT_CREATE
     failed = {each["key"]: each for each in run.named("entry.failed")}
     assert failed.keys() == {"d/b"}
-    assert "right" in failed["d/b"]["remedy"]
+    assert "access" in failed["d/b"]["remedy"]
     assert files_of(changed) == {**NEW, "d/b": b"old", "gone/x": b"gone"}
     assert converges(changed) == []
 

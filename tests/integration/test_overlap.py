@@ -133,7 +133,7 @@ def test_many_configs_of_one_directory_never_work_in_it_together(slave: Slave) -
         runs = at_once(others)
 
     assert [run.exit_code for run in runs] == [os.EX_TEMPFAIL] * len(others)
-    assert all("another pass is at work in it" in run.stderr for run in runs)
+    assert all("locked by another run" in run.stderr for run in runs)
     assert (total(runs, "copied"), total(runs, "deleted")) == (0, 0)
     assert (first[0].exit_code, first[0].finished["copied"]) == (0, len(FILES))
     assert (files_in(slave.target), slave.temporaries(), slave.trash()) == (FILES, [], {})

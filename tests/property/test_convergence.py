@@ -46,6 +46,7 @@ from s32s_agent.run.hashing import equal_by_hash
 from s32s_agent.run.metering import Meter, Throttle
 from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.stores.base import Content, Source, Staged, Target
+from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.memory import MemoryStore
@@ -182,7 +183,9 @@ class World:
         with contextlib.closing(store):
             yield store
 
-    def pass_between(self, source: Source, target: Target, local: LocalTarget) -> Plan:
+    def pass_between(
+        self, source: Source, target: Target, local: LocalSource | LocalTarget
+    ) -> Plan:
         """Do what a pass does; give its plan."""
         token = Sleepless()
         meter = Meter(Throttle(None, token), token, lambda _count, _size: None)
@@ -218,7 +221,7 @@ class World:
 
     def push(self, bucket: MemoryStore) -> Plan:
         """Make the bucket equal to the directory, as a master does."""
-        with self.store() as local:
+        with contextlib.closing(LocalSource(Tree(str(self.root)), self.index.rows)) as local:
             return self.pass_between(local, bucket, local)
 
 

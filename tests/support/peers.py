@@ -12,10 +12,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -213,7 +212,7 @@ def _files(target: Path) -> dict[str, bytes]:
     return found
 
 
-# --- the report ---
+# --- all of them ---
 
 
 def compare(
@@ -227,49 +226,6 @@ def compare(
             each(finding)
             found.append(finding)
     return found
-
-
-def to_json(findings: Iterable[Finding], versions: Mapping[str, str]) -> str:
-    rows = [asdict(finding) for finding in findings]
-    return json.dumps({"versions": dict(versions), "findings": rows}, indent=1)
-
-
-def summary(findings: Sequence[Finding]) -> str:
-    """Make a table of classes of cases against tools, in Markdown."""
-    tools = tuple(dict.fromkeys(finding.tool for finding in findings))
-    kinds = tuple(dict.fromkeys(finding.kind for finding in findings))
-    lines = [
-        f"| class of case | tried | {' | '.join(tools)} |",
-        "|---" * (2 + len(tools)) + "|",
-    ]
-    for kind in kinds:
-        per_tool = {
-            tool: Counter(f.verdict for f in findings if (f.tool, f.kind) == (tool, kind))
-            for tool in tools
-        }
-        tried = max(sum(counts.values()) for counts in per_tool.values())
-        cells = [_cell(per_tool[tool]) for tool in tools]
-        lines.append(f"| {kind} | {tried} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _cell(counts: Counter[str]) -> str:
-    bad = [f"{name}: {counts[name]}" for name in VERDICTS if counts[name]]
-    return ", ".join(bad) or "fine"
-
-
-def details(findings: Sequence[Finding]) -> str:
-    """Make a table of cases against tools, in Markdown."""
-    tools = tuple(dict.fromkeys(finding.tool for finding in findings))
-    lines = [f"| case | {' | '.join(tools)} |", "|---" * (1 + len(tools)) + "|"]
-    rows: dict[str, dict[str, str]] = {}
-    for finding in findings:
-        code = "" if finding.exit_code is None else f" ({finding.exit_code})"
-        rows.setdefault(finding.case, {})[finding.tool] = finding.verdict + code
-    for case, cells in rows.items():
-        name = case.replace("|", "\\|")
-        lines.append(f"| {name} | {' | '.join(cells.get(tool, '') for tool in tools)} |")
-    return "\n".join(lines) + "\n"
 
 
 def versions(tools: Iterable[str]) -> dict[str, str]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tools.documents import fill
+from tools.documents import fill, wrapped
 
 from .goals import goals
 from .results import CHECKSUMS, OURS, Record, summaries
 from .table import figure, short_table
 
 README, PAGE = "README.md", "docs/evidence/benchmarks.md"
-WIDTH = 120
 
 
 def section(workloads: Mapping[str, Record]) -> str:
@@ -29,7 +27,7 @@ def sentence(workloads: Mapping[str, Record]) -> str:
         for name, what in _SHOWN.items()
         if name in workloads and (shown := _compared(workloads[name]))
     ]
-    return _wrapped(
+    return wrapped(
         f"On two cores that the store shares, {'; '.join(told)}."
         if told
         else "Nothing has been measured yet."
@@ -54,10 +52,6 @@ def _compared(record: Record) -> str:
         f"`{tool}` {time}" for tool, time in zip(_IN_README[1:], peers, strict=True) if time
     ]
     return ours and f"{ours} ({', '.join(others)})"
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _circumstances(workloads: Mapping[str, Record]) -> str:

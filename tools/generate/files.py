@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from s32s_agent.config.forms import Schema
-from tools.generate import completions, manual, pages, sample, schema
+from tools.generate import architecture, completions, manual, pages, sample, schema
 from tools.generate.tables import Tables
 
 SHELLS = {"bash": "s32s-agent.bash", "zsh": "_s32s-agent", "fish": "s32s-agent.fish"}
@@ -22,6 +22,7 @@ def made(root: Path, tables: Tables | None = None) -> dict[str, str]:
     tables = tables or Tables()
     documents = _documents(root)
     reference = pages.of_the_reference(documents, tables)
+    reference[architecture.PAGE] = architecture.of_the_page(root, documents[architecture.PAGE])
     documents |= reference
     return {
         **reference,

@@ -29,6 +29,7 @@ def of_the_reference(documents: Mapping[str, str], tables: Tables) -> dict[str, 
         "docs/use/configuration.md": ("options", _options(tables)),
         "docs/use/maps.md": ("properties", _properties(tables)),
         "docs/reference/exit-status.md": ("statuses", _statuses()),
+        "README.md": ("statuses", _statuses()),
     }
     return {
         page: filled(documents[page], name, content)

@@ -1,8 +1,8 @@
-"""Note which versions a batch is about to install in a directory, so that a killed pass's files are known as our own.
+"""Note which versions a batch is about to install in a directory, so that a later run recognises them.
 
-Between a file's renaming and its row in the index a pass can be killed. The next one then finds a file that nothing
-vouches for; when its bytes are those of a version that was noted here, it is no edit, and need not go to the trash.
-Nothing is synced, and nothing fails for want of a note: without one the trash gets a version that S3 had.
+A run can be killed between a file's renaming and its row in the index. The next run then finds a file that nothing
+vouches for; when its bytes are those of a version that is noted here, it is no edit and need not go to the trash.
+Notes are not synced, and nothing fails without one: the trash then gets a version that S3 had.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class LastBatch:
     """The last batch of one directory.
 
     Args:
-        path: the file of the note; its directory is made when it is missing. None keeps no note.
+        path: the file of the note; its directory is created when it is missing. None keeps no note.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
-        self._before = self._read()
+        self._previous = self._read()
 
     @classmethod
-    def of(cls, place: str, directory: Path) -> Self:
-        """Open the note about a target, in a directory that holds the notes of all."""
-        name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
+    def of(cls, target: str, directory: Path) -> Self:
+        """Open the note about a target, in the directory that holds the notes of all."""
+        name = hashlib.sha256(os.fsencode(target)).hexdigest()[:32]
         return cls(directory / f"{name}.json")
 
     def _read(self) -> dict[str, str]:
@@ -45,10 +45,10 @@ class LastBatch:
             found = json.loads(self._path.read_bytes())
             return {str(key): str(etag) for key, etag in found.items()}
         except (OSError, ValueError, AttributeError, RecursionError):
-            return {}  # there is none, or it was cut short: see above
+            return {}  # there is none, or it is incomplete: see above
 
     def note(self, etags: Mapping[str, str]) -> None:
-        """Write the ETags of what is about to be installed, by key, in place of the last note."""
+        """Replace the note by the ETags of what is about to be installed, by key."""
         if self._path is None:
             return
         with contextlib.suppress(OSError):  # see above
@@ -59,14 +59,14 @@ class LastBatch:
                 json.dump(dict(etags), stream)
 
     def installed(self, directory: int, name: str, key: str) -> bool:
-        """Tell whether a file holds the bytes that the pass before installed, or was about to.
+        """Return whether a file holds the bytes that the previous run installed, or was about to install.
 
         Args:
             directory: the descriptor of the file's directory.
             name: the file's name in it.
-            key: the entry's.
+            key: the key of its entry.
         """
-        etag = self._before.get(key)
+        etag = self._previous.get(key)
         if etag is None:
             return False
         try:
@@ -76,7 +76,7 @@ class LastBatch:
                 dir_fd=directory,
             )
         except OSError:
-            return False  # what cannot be read is not ours
+            return False  # it cannot be read
         try:
             return _holds(fd, etag)
         except OSError:
@@ -86,7 +86,7 @@ class LastBatch:
 
 
 def _holds(fd: int, etag: str) -> bool:
-    """Tell whether the bytes of an open file prove an ETag."""
+    """Return whether the bytes of an open file have an ETag."""
     status = os.fstat(fd)
     sizes = candidate_part_sizes(status.st_size, part_count(etag))
     digests = [Digest()] if is_md5(etag) else [Digest(size) for size in sizes]

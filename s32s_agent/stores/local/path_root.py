@@ -1,7 +1,7 @@
-"""A directory reached by paths, for systems without directory descriptors (Windows), and to be read only.
+"""A directory reached by paths, for systems without directory descriptors (Windows). It is only read.
 
-Links and junctions are looked at, not followed; a race between the look and the use can only make the agent read
-another file, never write one.
+Links and junctions are reported, not followed; a race between check and use can only make the agent read another
+file, never write one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from s32s_agent.stores.local.root import Level, Root
 
 
 def open_root(path: str) -> Root:
-    """Open a source's directory, as the system allows; mounts below it are part of it.
+    """Open a source's directory in the safest way that the system has; what is mounted below it is part of it.
 
     Raises:
         OSError: it is not a directory that can be read.
@@ -45,26 +45,26 @@ class PathRoot:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
     def level(self, key: str) -> Level:
-        """Open the directory of a key for a walk."""
+        """Open the directory of a key for a walk; the caller closes it."""
         return _PathLevel(f"{self.path}/{key}")
 
     def status(self, key: str) -> os.stat_result:
-        """Look at a key, not past a link."""
+        """Stat a key, without following a link."""
         return os.lstat(f"{self.path}/{key}")
 
     def read(self, key: str) -> int:
         """Open a regular file for reading; the caller closes the descriptor."""
         path = f"{self.path}/{key}"
         if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise OSError(errno.ELOOP, "it is no regular file any more", path)
+            raise OSError(errno.ELOOP, "no longer a regular file", path)
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise OSError(errno.ELOOP, "it is no regular file any more", path)
+            raise OSError(errno.ELOOP, "no longer a regular file", path)
         return fd
 
     def close(self) -> None:
-        """Have nothing to let go of."""
+        """Do nothing: nothing is held open."""
 
 
 class _PathLevel:
@@ -95,10 +95,10 @@ class _PathLevel:
 
 
 def _is_directory(found: os.DirEntry[str], *, follow: bool) -> bool:
-    # A junction is a directory to is_dir, but leads elsewhere as a link does; Python 3.12 tells them apart.
+    # A junction is a directory to is_dir, but leads elsewhere as a link does; Python 3.12 distinguishes them.
     if not follow and (found.is_symlink() or getattr(found, "is_junction", bool)()):
         return False
     try:
         return found.is_dir()
     except OSError:
-        return False  # a link that leads in circles, or where nobody may look
+        return False  # a link that leads in circles, or through a directory that may not be searched

@@ -1,7 +1,7 @@
-"""Keep what a pass takes away from a directory for some days, in the same directory.
+"""Keep for some days what a run removes from a directory, in the same directory. POSIX only.
 
-`.s32s/trash/<run_id>/<key>`, readable by its owner only. The trash never holds what the agent installed itself and
-replaced by a newer version. It is a kindness, not a promise: when the disk is short it goes first.
+`.s32s/trash/<run_id>/<key>`, readable by its owner only. A version that the agent installed itself and replaces by a
+newer one is not kept. The trash is no backup: when the disk is full it is removed first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from s32s_agent.plan import keys
 from s32s_agent.stores.local.tree import NewDirectories, Tree, remove_tree
 
 _PRIVATE = NewDirectories(0o700)
-_PLACE = f"{keys.TRASH}/trash"
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
-"""What would hit the new version as well, after the old one had left its place."""
+_DIRECTORY = f"{keys.TRASH}/trash"
+_DISK_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Errors that would prevent the new version too, after the old one had lost its name."""
 _RUN_ID = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]+")
 
 
@@ -31,8 +31,8 @@ class Trash:
 
     Args:
         tree: the directory.
-        run_id: the pass, which begins with its UTC time as `20261122T204012Z-`.
-        days: how long to keep; 0 keeps nothing.
+        run_id: the run, which begins with its UTC time as `20261122T204012Z-`.
+        days: how long to keep files; 0 keeps none.
     """
 
     def __init__(self, tree: Tree, run_id: str, days: float) -> None:
@@ -40,19 +40,19 @@ class Trash:
         self._run_id = run_id
         self._days = days
         self._unsynced: set[str] = set()
-        """The keys of the directories that something was put into since they were last asked for."""
+        """The keys of the directories into which something was put since `unsynced` was last called."""
 
     def unsynced(self) -> list[str]:
-        """Give the directories to sync before a name is that was taken from, innermost first; they are told once.
+        """Return, once each, the directories to sync before those that files were taken from, innermost first.
 
-        On btrfs a directory that is synced alone forgets what had its names, even where that has another name by then.
+        On btrfs a directory that is synced alone loses a file that was moved out of it, although it has a new name.
         """
         found = {above for key in self._unsynced for above in (key, *keys.ancestors(key))}
         self._unsynced.clear()
         return sorted(found, key=len, reverse=True)
 
     @property
-    def used(self) -> bool:
+    def is_used(self) -> bool:
         """Whether anything is kept at all."""
         return self._days > 0
 
@@ -60,66 +60,66 @@ class Trash:
         """Move a file or link out of a directory; without a trash, remove it.
 
         Raises:
-            EntryError: it is a directory by now.
+            EntryError: it is a directory now.
             OSError: it cannot be moved.
         """
-        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            raise EntryError(f'"{key}" became a directory while the pass ran')
-        if not self.used:
+        _reject_directory(directory, name, key)
+        if not self.is_used:
             os.unlink(name, dir_fd=directory)
             return
-        with self._place_for(key) as (trash, free):
+        with self._free_name(key) as (trash, free):
             os.rename(name, free, src_dir_fd=directory, dst_dir_fd=trash)
 
     def keep(self, directory: int, name: str, key: str) -> None:
-        """Keep a file or link that is about to be replaced, without a moment in which its name is gone.
+        """Keep a file or link that is about to be replaced; its name shows all the time.
 
         Raises:
-            EntryError: it is a directory by now.
+            EntryError: it is a directory now.
             OSError: it cannot be kept.
         """
-        if not self.used:
+        if not self.is_used:
             return
         try:
-            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-                raise EntryError(f'"{key}" became a directory while the pass ran')
+            _reject_directory(directory, name, key)
         except FileNotFoundError:
             return
-        with self._place_for(key) as (trash, free):
+        with self._free_name(key) as (trash, free):
             try:
                 os.link(
                     name, free, src_dir_fd=directory, dst_dir_fd=trash, follow_symlinks=False
                 )
             except OSError as error:
-                if error.errno in _DISK_TROUBLE:
+                if error.errno in _DISK_FAILURES:
                     raise
-                # No hard links on this file system, or not to this file: a short gap is the lesser evil.
+                # No hard links on this file system, or not to this file: the name is missing for a moment.
                 os.rename(name, free, src_dir_fd=directory, dst_dir_fd=trash)
 
     @contextlib.contextmanager
-    def _place_for(self, key: str) -> Iterator[tuple[int, str]]:
-        with self._tree.parent(f"{_PLACE}/{self._run_id}/{key}", _PRIVATE) as (fd, name):
-            # Twice the same key in one pass: replaced, then removed.
+    def _free_name(self, key: str) -> Iterator[tuple[int, str]]:
+        """Yield the directory of a key in the trash, and a name in it that does not exist."""
+        with self._tree.parent(f"{_DIRECTORY}/{self._run_id}/{key}", _PRIVATE) as (fd, name):
+            # One run may put the same key here twice: replaced, then removed.
             names = itertools.chain(
                 [name], (f"{name[:60]}~{each}" for each in itertools.count(1))
             )
             yield fd, next(free for free in names if not _exists(fd, free))
-        self._unsynced.add(f"{_PLACE}/{self._run_id}/{keys.parent(key)}")
+        self._unsynced.add(f"{_DIRECTORY}/{self._run_id}/{keys.parent(key)}")
 
     def prune(self, now: datetime) -> int:
-        """Remove what was kept long enough; give the number of passes whose trash went."""
+        """Remove what was kept for long enough; return the number of runs whose trash was removed."""
         limit = now - timedelta(days=self._days)
-        return self._remove([run_id for run_id, when in self._kept() if when < limit])
+        return self._remove([run_id for run_id, when in self._runs() if when < limit])
 
-    def give_up(self) -> bool:
-        """Remove what earlier passes kept, since the disk is short; tell whether there was any."""
+    def empty(self) -> bool:
+        """Remove what earlier runs kept; return whether there was any."""
         return bool(
-            self._remove([run_id for run_id, _ in self._kept() if run_id != self._run_id])
+            self._remove([run_id for run_id, _ in self._runs() if run_id != self._run_id])
         )
 
-    def _kept(self) -> list[tuple[str, datetime]]:
+    def _runs(self) -> list[tuple[str, datetime]]:
+        """Return the runs that kept something, and when they began."""
         try:
-            with self._tree.directory(_PLACE) as fd:
+            with self._tree.directory(_DIRECTORY) as fd:
                 names = sorted(os.listdir(fd))
         except FileNotFoundError:
             return []
@@ -133,14 +133,19 @@ class Trash:
     def _remove(self, run_ids: list[str]) -> int:
         if not run_ids:
             return 0
-        with self._tree.directory(_PLACE) as fd:
+        with self._tree.directory(_DIRECTORY) as fd:
             for run_id in run_ids:
                 remove_tree(run_id, fd)
-        # Their own directories go with the last of them, so that nothing of ours stays in a tree.
-        for directory in (_PLACE, keys.TRASH):
+        # The agent's own directories go with the last of them, so that none stays in the tree.
+        for directory in (_DIRECTORY, keys.TRASH):
             with contextlib.suppress(OSError), self._tree.parent(directory) as (fd, name):
                 os.rmdir(name, dir_fd=fd)
         return len(run_ids)
+
+
+def _reject_directory(directory: int, name: str, key: str) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        raise EntryError(f'"{key}" was replaced by a directory during the run')
 
 
 def _exists(directory: int, name: str) -> bool:

@@ -225,7 +225,7 @@ REFUSED = [
     ("state_dir", "expected text without control characters", {'"/a\\e[1m"': '"/a\\x1b[1m"'}),
     (
         "monitoring.metrics_file",
-        "expected a name that ends in .prom, which the textfile collector looks for",
+        "expected a name that ends in .prom, since the textfile collector reads no other",
         {"/a/b.txt": '"/a/b.txt"'},
     ),
     ("monitoring.metrics_file", "expected an absolute path", {"b.prom": '"b.prom"'}),
@@ -242,7 +242,11 @@ REFUSED = [
         "[0]: expected an absolute path, or a name without slashes",
         {"[./a]": '"./a"', "['']": '""'},
     ),
-    ("hooks.before", "[0]: expected text that an argument can hold", {'["a\\0"]': '"a\\x00"'}),
+    (
+        "hooks.before",
+        "[0]: expected text that can be a program's argument",
+        {'["a\\0"]': '"a\\x00"'},
+    ),
     ("hooks.after", f"expected {COMMANDS}", {"reboot": '"reboot"'}),
     ("hooks.after", f"expected {COMMANDS}", {"{site: [a]}": "a mapping"}),
     ("hooks.on_change", f"expected {COMMANDS}", {"null": "null"}),
@@ -269,16 +273,20 @@ REFUSED = [
         for text, got in texts.items()
     ]
     + [
-        ("s3.kms_key_id", "key", "expected server_side_encryption to be aws:kms beside it"),
+        (
+            "s3.kms_key_id",
+            "key",
+            "expected server_side_encryption: aws:kms, which a key needs",
+        ),
         (
             "monitoring.report",
             "bucket/maps/fleet",
-            "expected a prefix apart from maps, which all computers read",
+            "expected a prefix that does not overlap maps, where every computer looks for map files",
         ),
         (
             "monitoring.report",
             "bucket",
-            "expected a prefix apart from maps, which all computers read",
+            "expected a prefix that does not overlap maps, where every computer looks for map files",
         ),
     ],
 )

@@ -252,7 +252,9 @@ def test_a_map_cannot_aim_at_the_root_directory(directory: str) -> None:
     actual = read({**GOOD, "slave": directory}, rules=replace(SLAVE, roots=("/",)))
 
     assert problems(actual) == {
-        "a": (f'slave: expected no system directory and no home, got "{directory}"',)
+        "a": (
+            f'slave: expected a directory that is neither a system directory nor a home, got "{directory}"',
+        )
     }
 
 
@@ -277,7 +279,9 @@ def test_a_map_cannot_delete_the_state_of_the_agent(directory: str) -> None:
     actual = read({**GOOD, "slave": directory}, rules=replace(SLAVE, state_dir=state))
 
     assert problems(actual) == {
-        "a": (f'slave: expected a directory apart from state_dir, got "{directory}"',)
+        "a": (
+            f'slave: expected a directory that does not overlap state_dir, got "{directory}"',
+        )
     }
 
 
@@ -415,7 +419,7 @@ def test_a_property_that_is_given_twice_is_not_chosen_from() -> None:
         ("m.json", b"", "line 1, column 1: not valid JSON, expecting value"),
         ("m.json", b"{}", "expected an array of mappings, got a mapping"),
         ("m.json", b"[" * 100_000, "not valid JSON, it nests too deeply"),
-        ("m.json", b"\xff\xfe[", "expected UTF-8, byte 0 is not"),
+        ("m.json", b"\xff\xfe[", "not valid UTF-8, at byte 0"),
         ("m.yaml", b"", "expected an array of mappings, got null"),
         (
             "m.yaml",

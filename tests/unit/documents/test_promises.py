@@ -58,7 +58,7 @@ def test_the_bounds_that_security_names_are_those_of_the_code() -> None:
         f"{map_files.MAX_FILES} files, {map_files.MAX_BYTES >> 20} MiB and {map_file.MAX_MAPPINGS:,} mappings",
         f"{documents.MAX_YAML_SIZE >> 20} MiB, {documents.MAX_DEPTH} levels",
         f"| JSON | {documents.MAX_JSON_SIZE >> 20} MiB |",
-        f"no object | {client.MAX_ANSWER >> 20} MiB |",
+        f"not an object | {client.MAX_ANSWER >> 20} MiB |",
         f"read whole | {own_files.MAX_SIZE >> 20} MiB;",
         f"{listing._MAX_DEPTH} levels, {listing._MAX_FIELDS} fields, {listing._MAX_TEXT >> 10} KiB a field",
     )

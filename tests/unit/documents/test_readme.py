@@ -56,16 +56,6 @@ def test_its_usage_is_that_of_the_reference() -> None:
     assert set(table(section_of(README, "Command line"))) == names
 
 
-def test_its_exit_statuses_are_those_of_the_reference() -> None:
-    """The short table has the numbers and names of the long one."""
-    short, full = (
-        {number: row.partition(" | ")[0] for number, row in table(text).items()}
-        for text in (section_of(README, "Exit status"), PAGES["docs/reference/exit-status.md"])
-    )
-
-    assert short == full
-
-
 def test_every_document_is_in_its_index() -> None:
     """The last section links to each page of docs, and nothing else is in docs."""
     index = section_of(README, "Documentation")

@@ -21,7 +21,7 @@ from support.trees import snapshot, write
 
 from s32s_agent.model import IndexRow
 from s32s_agent.state.index import Index
-from s32s_agent.stores.local.source import stamp_of
+from s32s_agent.stores.local.stamps import stamp_of
 
 FILES = {"a": b"one", "dir/b": b"two", "extra": b"extra"}
 VERSIONS = versions_of({"a": b"one", "dir/b": b"two"}, {"a": b"ONE"})

@@ -56,7 +56,9 @@ def test_nothing_old_is_left_among_the_generated_files() -> None:
         f"etc/{part}/{path.name}" for part in parts for path in (ROOT / "etc" / part).iterdir()
     }
 
-    assert there == {name for name in MADE if name.split("/")[1] in parts}
+    assert there == {
+        name for name in MADE if name.startswith(tuple(f"etc/{each}/" for each in parts))
+    }
 
 
 def test_an_installation_has_every_generated_file() -> None:

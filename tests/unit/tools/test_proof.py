@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.pages import PAGES
 
+from tools.documents import filled
 from tools.proof import (
+    BLOCK,
+    PAGE,
+    RESULTS,
     Kept,
     Proof,
     Result,
@@ -15,8 +20,10 @@ from tools.proof import (
     of_soak,
     of_tests,
     proofs,
+    read,
     table,
     try_out,
+    write,
 )
 
 POINTS = """1117 of 1300 points
@@ -53,11 +60,11 @@ def test_the_table_of_every_part_is_read(tmp_path: Path) -> None:
 
     assert of_tests("", file) == Result("7 cases, 2 not tried here, 40 races", 2)
     assert of_points(POINTS.format(met=1100), file) == Result(
-        "1,117 of 1,300 points, 1,100 met", 1
+        "1,117 of 1,300 calls, 1,100 reached", 1
     )
     assert of_cuts(CUTS, file) == Result("250 cuts, 130 states of the disk", 2)
     assert of_soak(SOAK, file) == Result(
-        "15.0 minutes, 812 passes, 140 killed, 33 steps of the clock", 0
+        "15.0 minutes, 812 runs, 140 killed, 33 clock steps", 0
     )
 
 
@@ -93,7 +100,7 @@ def test_a_part_that_breaks_off_is_no_part_without_losses(tmp_path: Path) -> Non
 
     assert result == Result("250 cuts, 130 states of the disk", None)
     assert "| breaks | 250 cuts, 130 states of the disk | could not be tried |" in table(
-        [(proof, result)]
+        {"breaks": result}, "2026-01-02"
     )
 
 
@@ -115,6 +122,15 @@ def test_a_run_that_was_interrupted_goes_on_with_what_did_not_come_to_its_end(
     assert again.of(broken) is None
     assert again.of(Proof("whole", ["a", "--minutes", "2"], of_soak)) is None
     assert Kept(None).of(whole) is None
+
+
+def test_the_page_shows_the_results_that_were_written(tmp_path: Path) -> None:
+    """What stands between its marks is the table of the committed results; writing them again changes nothing."""
+    results, date = read(RESULTS)
+    write(tmp_path / "again.json", results, date)
+
+    assert filled(PAGES[PAGE], BLOCK, table(results, date)) == PAGES[PAGE]
+    assert read(tmp_path / "again.json") == (results, date)
 
 
 def test_no_hostile_test_is_left_out_of_the_table() -> None:

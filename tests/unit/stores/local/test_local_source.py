@@ -17,7 +17,8 @@ from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem
 from s32s_agent.stores.local.path_root import PathRoot, open_root
 from s32s_agent.stores.local.root import Root
-from s32s_agent.stores.local.source import LocalSource, stamp_of
+from s32s_agent.stores.local.source import LocalSource
+from s32s_agent.stores.local.stamps import stamp_of
 from s32s_agent.stores.local.tree import Tree
 
 MIB = 1 << 20
@@ -248,10 +249,11 @@ def test_what_took_a_files_place_is_not_read(
 def test_confirm_absent(opener: Opener, top: Path) -> None:
     """Only what is not there is absent: neither a dangling link nor what lies behind a file's name."""
     opened = reader(opener, top)
-    keys = ["a", "nothing", "no/where", "a/b", "dangling", "pipe", "d/b"]
+    keys = ["a", "nothing", "no/where", "a/b", "../a", "dangling", "pipe", "d/b"]
 
     assert [opened.confirm_absent(key) for key in keys] == [
         False,
+        True,
         True,
         True,
         True,

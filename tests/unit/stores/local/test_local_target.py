@@ -37,6 +37,7 @@ from s32s_agent.stores.base import Attributes, Published, Staged
 from s32s_agent.stores.local import files, syscalls
 from s32s_agent.stores.local.files import OpenFile
 from s32s_agent.stores.local.owners import Owner
+from s32s_agent.stores.local.publishing import Publisher
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget, open_target
 from s32s_agent.stores.local.translate import translate
 from s32s_agent.stores.local.tree import Tree
@@ -563,17 +564,17 @@ def test_an_edit_made_while_the_pass_runs_is_kept(
 
 
 def test_an_edit_between_the_renaming_and_the_stamp_is_not_vouched_for(
-    opened: Open, root: Path
+    opened: Open, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that was edited in place, in the same size, before its stamp was taken is not believed to be ours."""
+    """A file that was edited in place, in the same size, before its stamp was taken has no stamp."""
+    sync_names = Publisher._sync_names
 
-    class Edited(LocalTarget):
-        def _sync_names(self, staged: Sequence[Staged]) -> None:
-            super()._sync_names(staged)
-            (root / "a").write_bytes(b"bad")
+    def sync_and_edit(publisher: Publisher, staged: Sequence[Staged]) -> None:
+        sync_names(publisher, staged)
+        (root / "a").write_bytes(b"bad")
 
+    monkeypatch.setattr(Publisher, "_sync_names", sync_and_edit)
     store = opened()
-    store.__class__ = Edited
     (shown,) = store.publish([store.put(copy_of("a", b"new"), Bytes((b"new",)))])
 
     assert (shown.error, shown.stamp) == (None, None)
@@ -827,7 +828,6 @@ def test_no_key_leaves_the_directory_whoever_lets_it_through(
     with pytest.raises(EntryError), store.open(entry):
         pass
 
-    assert store.confirm_absent(key)
     assert (canary(outside), canary(root)) == before
 
 
@@ -1071,7 +1071,7 @@ def test_two_passes_never_write_one_directory(opened: Open) -> None:
     first, second = opened(), opened()
     first.lock()
 
-    with pytest.raises(LockHeld, match="another pass is at work in it"):
+    with pytest.raises(LockHeld, match="locked by another run"):
         second.lock()
 
 

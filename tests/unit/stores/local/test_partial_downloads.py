@@ -24,7 +24,7 @@ from s32s_agent.errors import (
 )
 from s32s_agent.model import Copy, Entry, Why
 from s32s_agent.stores.base import File, RangedContent
-from s32s_agent.stores.local.partial_downloads import is_one, name_of, to_go_on_with
+from s32s_agent.stores.local.partial_downloads import is_partial, name_of, resumable
 from s32s_agent.stores.local.target import LocalOptions, LocalTarget
 from s32s_agent.stores.local.tree import Tree
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE, RANGED_FROM
@@ -87,7 +87,7 @@ def test_a_name_belongs_to_one_version_of_one_key() -> None:
     ]
 
     assert len({name_of(each) for each in others}) == len(others)
-    assert all(is_one(name_of(each)) for each in others)
+    assert all(is_partial(name_of(each)) for each in others)
     assert name_of(ENTRY) == name_of(ENTRY._replace(edited=True))
 
 
@@ -95,14 +95,14 @@ def test_small_copies_have_nothing_to_go_on_with() -> None:
     """Only what is fetched in ranges can be gone on with."""
     small = copy_of("small", b"")._replace(entry=ENTRY._replace(size=RANGED_FROM - 1))
 
-    assert to_go_on_with([small, COPY]) == {f"d/{name_of(ENTRY)}": ENTRY.key}
+    assert resumable([small, COPY]) == {f"d/{name_of(ENTRY)}": ENTRY.key}
 
 
 def test_what_came_of_a_blocked_entry_is_gone_on_with() -> None:
     """While something is in its way, its bytes wait in the nearest directory that there is."""
     name = name_of(ENTRY)
 
-    assert to_go_on_with([COPY._replace(blocked=True)]) == dict.fromkeys(
+    assert resumable([COPY._replace(blocked=True)]) == dict.fromkeys(
         (name, f"d/{name}"), ENTRY.key
     )
 
@@ -128,8 +128,8 @@ def test_a_download_goes_on_behind_what_is_surely_whole(
     staged = store.put(COPY, content)
 
     assert content.kept == [kept]
-    assert staged.token == name_of(ENTRY)
-    data = (root / "d" / staged.token).read_bytes()
+    assert staged.token == f"d/{name_of(ENTRY)}"
+    data = (root / staged.token).read_bytes()
     assert (data.find(MARK), len(data)) == (kept, SIZE)
 
 

@@ -1,23 +1,26 @@
-"""Cancel work that runs in several threads, and see whether a worker is still alive.
+"""Cancel work that runs in several threads, and tell a worker that is slow from one that hangs.
 
-Cancellation is cooperative: whoever works calls `CancelToken.check` between two steps. It knows nothing of threads
-beyond that; `workers` starts and joins them.
+Both are cooperative: whoever works calls `CancelToken.check` and `Heartbeat.beat` between two steps. It starts no
+threads; `workers` does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Protocol
 
 from s32s_agent.errors import Cancelled
 
 STALLED_SECONDS = 1800.0
-"""How long a worker may show no life. Eight MiB, the most that goes in one request, pass at 5 kB a second meanwhile."""
+"""How long a heartbeat may be silent. Eight MiB, the most that goes in one request, take as long at 5 kB a second."""
 
 _SLEEP_SECONDS = 0.2
 """How long a sleeper takes at most to notice a cancellation."""
+_WAITING_SECONDS = 1.0
+"""Between two beats of a worker that waits for a permit."""
 
 
 class CancelToken:
@@ -25,7 +28,8 @@ class CancelToken:
 
     Args:
         parent: cancelling the parent cancels this token too, not the other way round.
-        stalled_seconds: how long a worker may show no life; the parent's, where there is one.
+        stalled_seconds: how long the heartbeat of a worker under this token may be silent; the parent's, where there
+            is one.
     """
 
     def __init__(
@@ -54,13 +58,16 @@ class CancelToken:
         return self._reason or Cancelled("the run is ending")
 
     def check(self) -> None:
-        """Raise the reason, a `Cancelled`, once the work is cancelled; and show that the caller's thread is alive."""
-        show_life()
+        """Raise the reason, a `Cancelled`, once the work is cancelled."""
         if self.cancelled:
             raise self.reason
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, heartbeat: Heartbeat | None = None) -> None:
         """Sleep, in small pieces.
+
+        Args:
+            seconds: how long.
+            heartbeat: beats meanwhile.
 
         Raises:
             Cancelled: the work was cancelled meanwhile.
@@ -68,39 +75,59 @@ class CancelToken:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.check()
+            if heartbeat is not None:
+                heartbeat.beat()
             time.sleep(min(left, _SLEEP_SECONDS))
 
 
-class _Life(threading.local):
-    """When this thread last showed that it goes on; every thread has its own."""
+class Permits(Protocol):
+    """A semaphore."""
 
-    worker: _Worker | None = None
-
-
-_life = _Life()
+    def acquire(self, *, timeout: float) -> bool:
+        """Take a permit, or return False when there is none for so many seconds."""
 
 
-def show_life() -> None:
-    """Show that the caller's thread goes on; whoever waits for it then waits longer."""
-    if _life.worker is not None:
-        _life.worker.seen = time.monotonic()
+class Heartbeat:
+    """Show that the work on one item is alive; thread-safe, since all threads that work for the item share it.
+
+    Bytes that move make it beat, and so does a wait for a permit that others hold. What hangs is silent.
+    """
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+        self._helpers = 0
+
+    def beat(self) -> None:
+        """Show that the work gets ahead."""
+        self._last = time.monotonic()
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago it beat last."""
+        return time.monotonic() - self._last
+
+    @contextlib.contextmanager
+    def helped(self) -> Iterator[None]:
+        """Count the caller as a helper of the item while the context lasts: it may hang."""
+        with self._lock:
+            self._helpers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._helpers -= 1
+            self.beat()
+
+    def acquire(self, permits: Permits) -> None:
+        """Wait for a permit, however long: others have them, and their own heartbeats show whether they hang.
+
+        It does not beat while the item has helpers: they may be the ones that hang.
+        """
+        while not permits.acquire(timeout=_WAITING_SECONDS):
+            if not self._helpers:
+                self.beat()
 
 
-def shown_for_caller() -> Callable[[], None]:
-    """Give what a helping thread calls first, so that the life it shows counts as the caller's."""
-    worker = _life.worker
-
-    def adopt() -> None:
-        _life.worker = worker
-
-    return adopt
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """What a thread shows of itself."""
-
-    seen: float = 0.0
-    """When it last showed life."""
-    busy: bool = False
-    """It has an item, or takes one; one that waits for its turn need not show life."""
+UNWATCHED = Heartbeat()
+"""For work outside a pool, whose caller waits however long it takes."""

@@ -2,18 +2,38 @@
 
 Glossary, one word an idea:
 
-    pass        one run over all mappings
+    run         everything that one `--once` does, from its first log event to its exit status
     mapping     what goes where: an S3 prefix, a local directory, and how they are kept equal
+    map file    a file in S3 that describes mappings
+    role        which side this computer is: a slave copies from S3, a master copies to S3
     store       a tree of entries: an S3 prefix or a local directory
     source      the store that is right;  target: the store that is made equal to it
     entry       one thing in a store: an object, a file, a directory marker
     key         an entry's name below the prefix or directory, `/` between its parts; a directory's ends in `/`
+    scan        reading all entries of a store, in key order;  listing: what S3 answers to that, in pages
+    boundary    the last key of a page of a listing, behind which the next page begins
+    hint        what an earlier scan learned, and this one may use
     etag        the opaque name of a version of an object, without quotes
+    digest      what is computed from bytes while they pass; some ETags are one, and then prove the bytes
     stamp       what the file system says of a local file; another stamp means that it may have been edited
     index       what the agent remembers: with this etag in S3 and this stamp here, both held the same bytes
     vouched     the index and the stamp agree: the local file holds the bytes of the index's etag
-    plan        every action of a mapping, decided before the first one is done
+    difference  what two scans differ in;  problem: what could not be looked at, or has no place in the target
+    check       two entries of one size, which are hashed before it is decided whether to copy
+    plan        every action of a mapping, decided before the first one is done: copies, clears, deletes
+    clear       a delete that makes way for a copy;  blocked: a copy that something is in the way of
+    extra       what the target has and the source lacks
+    adopted     found to be equal already, so that only the index learns of it
+    guard       what must hold for deletes to be believed;  withheld: deletes that a guard did not allow
+    context     what the work is done with: a run context for all mappings, a mapping context for one
+    stage       bring the bytes of an entry to the target, where they do not show yet, and prove them
+    publish     show a staged entry, whole;  batch: staged entries that are published together
     outcome     what became of one action
+    report      the outcomes of a run, counted;  record: the report as `last_run.json` has it
+    hook        a command of the operator that runs before, during or after a run
+    pending     changed, and no `on_change` hook has been told of it yet
+    cancel      end a run early, because of a signal or `sync.run_timeout`; a cancel token carries that to the workers
+    trash       where a slave keeps for some days what it removed or overwrote
 """
 
 from __future__ import annotations
@@ -58,7 +78,7 @@ class Stamp(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One thing in a store. A NamedTuple because a pass makes one for every entry of both sides."""
+    """One thing in a store. A NamedTuple because a run makes one for every entry of both sides."""
 
     key: str
     size: int = 0

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from support.agents import AGENTS, Agent
 from support.buckets import IDENTITIES, Bucket, open_client_as
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.forked import Forks, shared_forks
 from support.masters import Master, new_master
+from support.run_checkers import published_in, published_of, watch_in_tests_of_faults
 from support.scripted import ScriptedS3
 from support.secrecy import refuse_secrets_in_files
 from support.slaves import Slave
-from support.watches import published_in, published_of, watch_in_tests_of_faults
 
 from s32s_agent.demo.seaweedfs import S3Server, seaweedfs
 
@@ -36,6 +36,8 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
+
+pytest_plugins = ["support.local_targets"]
 
 TIERS = ("integration", "hostile", "machine")
 """The marks of what is not run unless a tier or a path is named; what has none of them is fast, and runs anywhere."""

@@ -1,8 +1,8 @@
-"""Try a fault at every file-system call of a pass: `python -m tools.crashes`, from the project's directory.
+"""Inject a fault at every file-system call of a run: `python -m tools.crashes`, from the project's directory.
 
-Without arguments, SIGKILL at every call of every scenario. Each point is a pass that meets the fault, then two passes
-without it; what may never happen is in `support.invariants` and `support.worlds`. `--power-cut` cuts the power at every
-call instead, on disks of its own. Ends with status 1 if something was lost.
+Without arguments, SIGKILL at every call of every scenario. Each crash point is a run that meets the fault, then two
+runs without it; what must never happen is in `support.invariants` and `support.fault_rigs`. `--power-cut` cuts the
+power at every call instead, on separate disks. Ends with status 1 if something was lost.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from itertools import product
 from pathlib import Path
 
 from support.disks import FILE_SYSTEMS
+from support.fault_rigs import SCENARIOS
 from support.faults import FAULTS, Point, Trial, attempt, points_of, sample
 from support.forked import forked_once
 from support.powercuts import Cutting, cut_power
 from support.tracing import SUPPORTED, WHY_NOT
-from support.worlds import SCENARIOS
 
 
 def _arguments() -> argparse.Namespace:

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from support import peers
+from support import other_tools
 from support.moto_server import find_tool
-from support.peers import Finding
+from support.other_tools import Finding
 
 from tools.bench.table import markdown
 from tools.documents import fill, wrapped
@@ -27,7 +27,7 @@ RESULTS = ROOT / "tools" / "results" / "peers.json"
 """The findings that the documents show."""
 README, PAGE = "README.md", "docs/evidence/comparison.md"
 NAMES = {
-    peers.AGENT: peers.AGENT,
+    other_tools.AGENT: other_tools.AGENT,
     "aws": "`aws s3 sync`",
     "rclone": "`rclone sync`",
     "s5cmd": "`s5cmd sync`",
@@ -54,24 +54,26 @@ FINE = "correct"
 def main() -> int:
     """Run the tools in all cases, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tools.peers", description=__doc__)
-    parser.add_argument("--tools", nargs="+", choices=peers.TOOLS, default=list(peers.TOOLS))
+    parser.add_argument(
+        "--tools", nargs="+", choices=other_tools.TOOLS, default=list(other_tools.TOOLS)
+    )
     parser.add_argument("--kind", choices=KINDS, help="only this class of cases")
     parser.add_argument(
         "--readme", action="store_true", help=f"write the findings into {README} and {PAGE}"
     )
     options = parser.parse_args()
-    tools = [each for each in options.tools if each == peers.AGENT or find_tool(each)]
+    tools = [each for each in options.tools if each == other_tools.AGENT or find_tool(each)]
     for missing in set(options.tools) - set(tools):
         print(f"{missing} is not installed (extra: bench), so it is left out", file=sys.stderr)
-    for broken in [each for each in tools if not peers.mirrors(each)]:
+    for broken in [each for each in tools if not other_tools.mirrors(each)]:
         sys.exit(f"{broken} does not even mirror an honest server, so it cannot be compared")
-    if options.readme and (options.kind or set(tools) != set(peers.TOOLS)):
+    if options.readme and (options.kind or set(tools) != set(other_tools.TOOLS)):
         parser.error("--readme needs all cases and all tools")
-    cases = [each for each in peers.for_peers() if options.kind in (None, each.kind)]
-    findings = peers.compare(tools, cases, _show)
+    cases = [each for each in other_tools.for_peers() if options.kind in (None, each.kind)]
+    findings = other_tools.compare(tools, cases, _show)
     print(classes(findings))
     if options.readme:
-        write(RESULTS, findings, peers.versions(tools), f"{datetime.now(UTC):%Y-%m-%d}")
+        write(RESULTS, findings, other_tools.versions(tools), f"{datetime.now(UTC):%Y-%m-%d}")
         for page, contents in blocks(RESULTS).items():
             fill(ROOT, page, contents)
     return 0
@@ -150,7 +152,7 @@ def sentence(findings: Sequence[Finding]) -> str:
     others = ", ".join(f"{NAMES[tool]} in {harmed(tool)}" for tool in list(NAMES)[1:])
     return wrapped(
         f"In {cases} cases of servers that break the rules and of hostile keys, with deletes on, s32s-agent deleted "
-        f"or damaged good files in {harmed(peers.AGENT)}, {others}."
+        f"or damaged good files in {harmed(other_tools.AGENT)}, {others}."
     )
 
 

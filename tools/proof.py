@@ -145,26 +145,41 @@ def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
             "ignored_ranges",
             "master_listings",
             "opaque_parts",
-            "seams",
+            "page_boundaries",
             "endless_answers",
             "slow_listings",
         ),
     )
     yield tests(
         "networks, certificates, proxies, redirects, closed pipes and signals",
-        *hostile("networks", "ways", "waits", "lent_keys", "clocks", "interruptions"),
+        *hostile(
+            "networks",
+            "certificates_and_proxies",
+            "hanging_helpers",
+            "temporary_credentials",
+            "clocks",
+            "interruptions",
+        ),
     )
     yield tests(
         "hostile keys, maps and trees",
-        *hostile("names", "trees", "swaps", "swapped_sources", "removals", "own_files"),
-        *hostile("system_places"),
+        *hostile(
+            "names",
+            "trees",
+            "target_races",
+            "source_races",
+            "undeletable_files",
+            "trusted_files",
+        ),
+        *hostile("system_directories"),
         "tests/unit/plan/test_keys.py",
     )
     yield tests("runs that overlap", "tests/integration/test_overlap.py")
     yield tests("corrupted and generated inputs", "tests/property")
     yield tests("rights, secrets, and files that other users can write", "tests/trust")
     yield tests(
-        "disks that are full or fail", *hostile("full_disks", "failing_syncs", "clears")
+        "disks that are full or fail",
+        *hostile("full_disks", "failing_syncs", "blocked_entries"),
     )
     yield crashes("SIGKILL before each file-system call of a run")
     yield crashes("SIGTERM before each file-system call of a run", "--fault", "SIGTERM")

@@ -1,4 +1,4 @@
-"""Try everything that a pass needs, and change nothing: `--check`."""
+"""Try everything that a run needs, and change nothing: `--check`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from s32s_agent.config.directories import (
-    ProtectedPaths,
-    check_directory,
-    find_overlaps,
-    home_directories,
-    protected_paths,
-)
 from s32s_agent.config.hook_commands import OnChange
-from s32s_agent.config.map_file import Maps, read_maps
 from s32s_agent.config.settings import HookSettings, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.run import sandbox
-from s32s_agent.run.map_files import MapCache, fetch_maps
-from s32s_agent.run.run import map_rules, require_trusted_state
+from s32s_agent.run.map_files import MapCache
+from s32s_agent.run.mappings import LoadedMappings, load_mappings
+from s32s_agent.run.report import one_code
+from s32s_agent.run.state_directory import require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import decoded_keys
+from s32s_agent.text import printable
 
 _NOT_VERSIONED = (
-    "the bucket keeps no versions, so what a pass replaces or deletes there is gone"
+    "the bucket keeps no versions, so what a run replaces or deletes there is lost"
 )
 
 
@@ -42,7 +37,36 @@ class Finding(NamedTuple):
     error: AgentError | None = None
     warning: bool = False
     note: bool = False
-    """Nothing is wrong with it, but S32Server took it in another way."""
+    """Nothing is wrong with it, but S32Server understood it in another way."""
+
+
+def check(settings: Settings, config: str) -> int:
+    """Try everything, print each finding when it is there, and return the exit status.
+
+    Args:
+        settings: the config's.
+        config: its file.
+
+    Raises:
+        AgentError: what stops every mapping.
+    """
+    codes: set[int] = set()
+    for finding in findings(settings, config):
+        _print_finding(finding)
+        if finding.error is not None:
+            codes.add(finding.error.exit_status)
+    return one_code(codes)
+
+
+def _print_finding(finding: Finding) -> None:
+    subject, error = printable(finding.subject), finding.error
+    if error is None:
+        verdict = "warning" if finding.warning else "note   " if finding.note else "ok     "
+        print(f"{verdict} {subject}: {printable(finding.detail)}", flush=True)
+        return
+    print(f"FAILED  {subject}: {printable(str(error))}", flush=True)
+    if error.remedy:
+        print(f"        {printable(error.remedy)}", flush=True)
 
 
 def findings(settings: Settings, config: str) -> Iterator[Finding]:
@@ -59,37 +83,47 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
         from s32s_agent.stores.local.owners import find_owner  # noqa: PLC0415 (POSIX only)
 
         find_owner(settings.sync.owner)
-    yield from _hooks(settings.hooks)
+    yield from _try_hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
     require_trusted_state(settings.state_dir)
     connection = Connection(settings.s3)
-    files = fetch_maps(connection, settings.maps, MapCache(None))
-    maps = read_maps(files, map_rules(settings))
-    found = (_several(len(files), "file"), _several(len(maps.mappings), "mapping"))
+    loaded = load_mappings(settings, config, connection, MapCache(None))
+    found = (_several(loaded.files, "file"), _several(len(loaded.mappings), "mapping"))
     yield Finding("maps", ", ".join(found))
-    for failure in maps.failures:
-        yield Finding(f'mapping "{failure.mapping}"', error=failure.error)
-    yield from _unknown(settings.hooks.on_change, maps)
-    places, own = [], protected_paths(settings, config, os.environ)
-    for mapping in maps.mappings:
-        subject = f'mapping "{mapping.name}"'
-        try:
-            places.append((mapping, _try_place(mapping, settings, own)))
-            listed = _try_listing(connection, mapping)
-        except AgentError as error:
-            sandbox.advise(error, mapping.directory)
-            yield Finding(subject, error=error)
-        else:
-            yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
-            for difference in _differences(connection, mapping):
-                yield Finding(subject, difference, note=True)
-            if settings.role is Role.MASTER and not connection.is_versioned(
-                mapping.location.bucket
-            ):
-                yield Finding(subject, _NOT_VERSIONED, warning=True)
-    for name, overlap in find_overlaps(places).items():
-        yield Finding(f'mapping "{name}"', error=overlap)
+    for failure in loaded.failures:
+        yield Finding(_subject(failure.mapping), error=failure.error)
+    yield from _unknown_in_hooks(settings.hooks.on_change, loaded)
+    for mapping in loaded.mappings:
+        yield from _try_mapping(mapping, loaded, settings.role, connection)
+    for name, overlap in loaded.overlapping.items():
+        yield Finding(_subject(name), error=overlap)
     yield from _try_report(connection, settings.monitoring.report)
+
+
+def _subject(mapping: str) -> str:
+    return f'mapping "{mapping}"'
+
+
+def _try_mapping(
+    mapping: Mapping, loaded: LoadedMappings, role: Role, connection: Connection
+) -> Iterator[Finding]:
+    """Try both sides of a mapping."""
+    subject = _subject(mapping.name)
+    if refused := loaded.refused.get(mapping.name):
+        yield Finding(subject, error=refused)
+        return
+    try:
+        _try_local_side(Path(loaded.directories[mapping.name]), role)
+        listed = _try_listing(connection, mapping)
+    except AgentError as error:
+        sandbox.advise(error, mapping.directory)
+        yield Finding(subject, error=error)
+        return
+    yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
+    for difference in _differences(connection, mapping):
+        yield Finding(subject, difference, note=True)
+    if role is Role.MASTER and not connection.is_versioned(mapping.location.bucket):
+        yield Finding(subject, _NOT_VERSIONED, warning=True)
 
 
 def _several(count: int, noun: str) -> str:
@@ -97,7 +131,7 @@ def _several(count: int, noun: str) -> str:
 
 
 def _try_metrics_file(path: str | None) -> Iterator[Finding]:
-    """Look whether the metrics file could be replaced; warn only, as a pass does."""
+    """Look whether the metrics file could be replaced; warn only, as a run does."""
     if path is None:
         return
     directory, problem = Path(path).parent, ""
@@ -114,10 +148,10 @@ def _try_metrics_file(path: str | None) -> Iterator[Finding]:
 
 
 def _try_report(connection: Connection, report: Location | None) -> Iterator[Finding]:
-    """Look whether the bucket of the reports is there; whether it takes one, only a pass can tell."""
+    """Look whether the bucket of the reports is there; whether it takes one, only a run can show."""
     if report is None:
         return
-    detail = f"{report} can be reached; whether it takes a report, the first pass shows"
+    detail = f"{report} can be reached; whether it takes a report, the first run shows"
     try:
         connection.page(report.bucket, Prefix=f"{report.prefix}/", MaxKeys=1)
     except AccessDenied:
@@ -129,7 +163,7 @@ def _try_report(connection: Connection, report: Location | None) -> Iterator[Fin
     yield Finding("monitoring.report", detail)
 
 
-def _hooks(hooks: HookSettings) -> Iterator[Finding]:
+def _try_hooks(hooks: HookSettings) -> Iterator[Finding]:
     """Look for the programs of the hooks; nothing is run."""
     named = {
         "before": hooks.before,
@@ -148,31 +182,34 @@ def _hooks(hooks: HookSettings) -> Iterator[Finding]:
                 )
 
 
-def _unknown(on_change: OnChange, maps: Maps) -> Iterator[Finding]:
-    known = {mapping.name for mapping in maps.mappings}
-    known |= {failure.mapping for failure in maps.failures}
+def _unknown_in_hooks(on_change: OnChange, loaded: LoadedMappings) -> Iterator[Finding]:
+    known = {mapping.name for mapping in loaded.mappings}
+    known |= {failure.mapping for failure in loaded.failures}
     for name in on_change.by_mapping:
         if name not in known:
             detail = f'hooks.on_change.{name}: no mapping is called "{name}"'
             yield Finding("config", detail, warning=True)
 
 
-def _try_place(mapping: Mapping, settings: Settings, own: ProtectedPaths) -> str:
-    place = check_directory(mapping, settings.roots, home_directories(), own)
-    needed, tried = os.R_OK | os.X_OK, Path(place)
+def _try_local_side(directory: Path, role: Role) -> None:
+    """Look whether this user can read the directory and, on a slave, write it.
+
+    Raises:
+        DirectoryError: it cannot.
+    """
+    needed, tried = os.R_OK | os.X_OK, directory
     try:
-        if settings.role is Role.SLAVE:
+        if role is Role.SLAVE:
             needed |= os.W_OK
-            tried = _made_from(tried)
+            tried = _created_in(directory)
         _try_directory(tried, needed)
     except OSError as error:
         refused = f'"{tried}" does not grant this user what is needed: {error.strerror}'
         raise DirectoryError(refused) from error
-    return place
 
 
-def _made_from(path: Path) -> Path:
-    """Give the directory that is to be written: the one above, where only the last part is missing."""
+def _created_in(path: Path) -> Path:
+    """Return the directory that is to be written: the one above, where only the last part is missing."""
     try:
         path.stat()
     except FileNotFoundError:
@@ -181,7 +218,7 @@ def _made_from(path: Path) -> Path:
 
 
 def _try_directory(directory: Path, needed: int) -> None:
-    """Raise the `OSError` that a pass would meet."""
+    """Raise the `OSError` that a run would meet."""
     if not stat.S_ISDIR(directory.stat().st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if not os.access(directory, needed):
@@ -197,7 +234,7 @@ def _try_listing(connection: Connection, mapping: Mapping) -> str:
 
 
 def _differences(connection: Connection, mapping: Mapping) -> Iterator[str]:
-    """Say what this mapping meant to S32Server and does not mean here; at most one sentence of each kind."""
+    """Yield what this mapping meant to S32Server and does not mean here; at most one sentence of each kind."""
     for pattern in mapping.ignore:
         if "*" in pattern[1:-1]:
             yield f'ignore "{pattern}": the * inside stands for any characters; to S32Server it was a star'

@@ -13,6 +13,8 @@ from s32s_agent.model import Location
 
 ALWAYS_ALLOWED_DELETES = 10
 """A guard that holds back the ordinary removal of a few files would soon be switched off."""
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "logfmt", "console", "journal")
 MAP_SUFFIXES = (".json", ".yaml", ".yml")
 _MAX_SECONDS = 366 * 86400.0
 """A longer duration is a slip, and no clock function has to cope with it."""

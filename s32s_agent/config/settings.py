@@ -25,6 +25,8 @@ from s32s_agent.config.option_forms import (
     BANDWIDTH,
     DURATION,
     ENDPOINT,
+    LOG_FORMATS,
+    LOG_LEVELS,
     MAPS,
     MAX_DELETE,
     METRICS_FILE,
@@ -152,12 +154,12 @@ class LogSettings:
 
     level: str = option(
         "The least important events that are logged.",
-        one_of("debug", "info", "warning", "error"),
+        one_of(*LOG_LEVELS),
         default="info",
     )
     format: str = option(
         "`auto` is `console` on a terminal, `journal` in a unit of systemd, and `json` elsewhere.",
-        one_of("auto", "json", "logfmt", "console", "journal"),
+        one_of(*LOG_FORMATS),
         default="auto",
     )
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from s32s_agent.cancellation import CancelToken
+from s32s_agent.cancellation import CancelToken, Heartbeat
 from s32s_agent.config.documents import load_json
 from s32s_agent.config.settings import Settings
 from s32s_agent.errors import AgentError
@@ -160,7 +160,7 @@ def read_fleet(
         reason = f"there are more than {MAX_SERVERS:,} objects; the others were not read"
         servers.append(Server("...", Health.UNKNOWN, reason))
 
-    def fetch(entry: Entry) -> bytes:
+    def fetch(entry: Entry, _: Heartbeat) -> bytes:
         return _fetch(connection, location, entry)
 
     for entry, result in in_parallel(fetch, entries, _WORKERS, CancelToken()):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from s32s_agent.errors import AgentError
 from s32s_agent.monitoring.last_run import LastRun
-from s32s_agent.workers import within
+from s32s_agent.workers import call_with_timeout
 
 PING_SECONDS = 5.0
 
@@ -65,7 +65,7 @@ def ping(url: str, event: str, body: bytes, seconds: float = PING_SECONDS) -> No
     problem = ""
     for _ in range(PING_TRIES):
         try:
-            within(seconds, lambda: _send(request, seconds))
+            call_with_timeout(lambda: _send(request, seconds), seconds)
         except (OSError, http.client.HTTPException, ValueError) as error:
             problem = _problem(error, seconds)
         else:

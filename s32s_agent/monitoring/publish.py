@@ -14,7 +14,7 @@ from s32s_agent.config.settings import Settings
 from s32s_agent.errors import AgentError
 from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.signals import unmasked
-from s32s_agent.workers import within
+from s32s_agent.workers import call_with_timeout
 
 METRICS_SECONDS = 10.0
 REPORT_SECONDS = 20.0
@@ -83,7 +83,7 @@ def _problem_of(seconds: float, function: Callable[[], None]) -> dict[str, str] 
     """Call a function for a limited time; return the fields of the log event when it fails, and None when not."""
     try:
         with unmasked():
-            within(seconds, function)
+            call_with_timeout(function, seconds)
     except AgentError as error:
         return {"error": str(error), **({"remedy": error.remedy} if error.remedy else {})}
     except TimeoutError as error:

@@ -1,10 +1,71 @@
-"""Decide what a pass does to one mapping. The only place with rules; pure: no disk, no network, no clock, no log.
+"""Decide what a run does to one mapping. Pure: no disk, no network, no clock, no log.
 
-    scan, scan -> pair_up -> difference -> (hash what must be checked) -> make_plan -> Plan
+    scan, scan -> compare.difference -> (hash what must be checked) -> make_plan -> Plan
 
-`difference` streams over both scans in key order and keeps only what differs, so memory
-follows the number of changes. It draws no conclusion from absence until both scans have ended,
-since a hole in a listing looks like a deletion.
+A hole in a listing looks like a deletion, so nothing is concluded from absence until both scans have ended, and a
+delete is withheld wherever absence is in doubt. These are all rules that can withhold a delete: what lifts each of
+them for good reasons, and where it is applied.
+
+Nothing of the mapping is changed:
+
+| rule | lifted by | applied in |
+|---|---|---|
+| the command line names other mappings | `--map` | run/run.py: Run._run_mappings |
+| another run holds the lock | its end | run/state_directory.py: locked_state |
+| another run is active in the directory | its end | stores/local/target.py: LocalTarget.lock |
+| another user could write config or state | permissions | config/ownership.py: trust_problem |
+| the hook `before` fails | the hook | run/hooks.py: Hooks.before |
+| the mapping is wrong, or overlaps another one | the map file | run/mappings.py: load_mappings |
+| a master's directory cannot be opened | mounting it | run/sides.py: _source_directory |
+| S3 refuses to list, or does not answer | access, network | stores/s3/translate.py: translate_errors |
+| the answer is no listing | a correct answer | stores/s3/listing.py: parse_page |
+| the listing is incomplete or contradicts itself | a correct listing | stores/s3/listing.py: Listing |
+| pages requested ahead may leave out keys | page after page | stores/s3/prefix.py: S3Prefix._page |
+| keys come in another order | a sorted scan | plan/compare.py: pair_up |
+| one key is listed twice | a correct listing | stores/s3/sorted_listing.py: sorted_by_key |
+| a part of the target cannot be read | permissions | plan/compare.py: difference |
+| the source lacks a key of `files` | the map file | plan/compare.py: difference |
+| `--dry-run` | leaving it out | run/mapping_run.py: MappingRun._execute |
+
+The plan withholds every delete of the mapping:
+
+| rule | lifted by | applied in |
+|---|---|---|
+| `extras: keep`, the default with `files` | `extras: delete` | plan/plan.py: _apply_guards |
+| a part of the source cannot be read | permissions | plan/plan.py: _reason_to_keep_all |
+| a name at the source is not UTF-8 | renaming it | plan/compare.py: _objection |
+| a master's disk is no longer mounted | `--allow-deletes` | stores/local/walk.py: Walk._check_mount |
+| the source is empty | `sync.allow_empty_source` | plan/plan.py: _reason_to_keep_all |
+| there are more than `sync.max_delete` | `--allow-deletes` | plan/plan.py: _reason_to_keep_all |
+
+The plan withholds single deletes:
+
+| rule | lifted by | applied in |
+|---|---|---|
+| `ignore` matches the entry | the map file | plan/compare.py: _Comparison._take_extra |
+| it is a special file or a mount point | removing it | plan/compare.py: _Comparison._take_extra |
+| it is the agent's own, or the file system's | | plan/keys.py: is_left_alone |
+| the directory contains an entry that stays | that entry | plan/compare.py: _Comparison._stays |
+| a skipped entry of the source may stand for it | that entry | plan/plan.py: _is_in_scope |
+| a link, or what stays, is in the way of a copy | removing it | plan/plan.py: _may_clear |
+
+Carrying the plan out withholds deletes:
+
+| rule | lifted by | applied in |
+|---|---|---|
+| the source still has the key | a correct listing | run/execute.py: carry_out |
+| the source does not answer for the key | the next run | run/deleting.py: find_present |
+| a copy of the mapping failed | the next run | run/execute.py: carry_out |
+| the same, for what is in the way of copies | the next run | run/execute.py: _copy_blocked |
+| the copy that it is in the way of was skipped | the next run | run/execute.py: _split |
+| a full disk, or many failures, end the mapping | the next run | run/copying.py: stage_all |
+| a signal or `sync.run_timeout` ends the run | the next run | run/deleting.py: delete_entries |
+| the directory is not empty | the next run | stores/local/target.py: LocalTarget.delete |
+| the file has become a directory | the next run | stores/local/trash.py: Trash.take |
+| no request names the object safely | deleting by hand | stores/s3/target.py: S3Target.delete |
+
+`--allow-deletes` lifts what `lifted` says and nothing else; `run/mapping_run.py` calls it, and nothing else reads that
+option.
 """
 
 from __future__ import annotations
@@ -34,19 +95,19 @@ class DeleteGuards:
     max_delete: Callable[[int], int] | None
     """The target's number of entries -> how many of them one run may delete; None: any number."""
     allow_empty_source: bool = False
-    known_mounts: bool = True
-    """Where an earlier run found a mount in a master's directory, one must still be there."""
+    require_known_mounts: bool = True
+    """Where an earlier run found a mount in a master's directory, an empty directory is one that lost its mount."""
 
 
 def lifted(guards: DeleteGuards) -> DeleteGuards:
-    """Return the guards of a run with `--allow-deletes`. Nothing else reads that option."""
-    return replace(guards, max_delete=None, known_mounts=False)
+    """Return the guards of a run with `--allow-deletes`."""
+    return replace(guards, max_delete=None, require_known_mounts=False)
 
 
 def make_plan(
     found: Difference, same: Collection[str], extras: Extras, guards: DeleteGuards
 ) -> Plan:
-    """Turn a difference into every action of a pass, with the guards applied.
+    """Return every action of a mapping, with the guards applied.
 
     Args:
         found: what the scans differ in.
@@ -62,8 +123,8 @@ def make_plan(
         if check.entry.key not in troubled and check.entry.key not in same
     ]
     wanted.sort(key=lambda copy: copy.entry.key)
-    removable, withheld = _believed(found, extras, guards)
-    copies, clears, blocked = _make_way(wanted, found, removable)
+    removable, withheld = _apply_guards(found, extras, guards)
+    copies, clears, blocked = _clear_the_way(wanted, found, removable)
     deletes = [entry for key, entry in removable.items() if key not in clears]
     return Plan(
         clears=_innermost_first(clears.values()),
@@ -79,7 +140,7 @@ def make_plan(
 
 
 def count_deletes(names: Iterable[str]) -> int:
-    """Count deletes as people do: the files; the directories only where there is nothing else."""
+    """Return the number of deletes as people count them: the files; directories only where there is nothing else."""
     every = list(names)
     return sum(1 for name in every if not name.endswith("/")) or len(every)
 
@@ -90,16 +151,16 @@ def _innermost_first(entries: Iterable[Entry]) -> tuple[Delete, ...]:
     )
 
 
-def _believed(
+def _apply_guards(
     found: Difference, extras: Extras, guards: DeleteGuards
 ) -> tuple[dict[str, Entry], tuple[Withheld, ...]]:
-    """Apply the guards: what may be removed, and what is held back and why."""
+    """Return what may be removed, by key, and what is withheld and why."""
     if extras is Extras.KEEP or not found.removals:
         return {}, ()
-    if reason := _distrust(found, guards):
+    if reason := _reason_to_keep_all(found, guards):
         return {}, (Withheld(count_deletes(found.removals), reason),)
     scopes = {problem.scope for problem in found.problems if problem.scope is not None}
-    held = {key for key in found.removals if _protected(key, scopes)}
+    held = {key for key in found.removals if _is_in_scope(key, scopes)}
     occupied = held.union(*(keys.ancestors(key) for key in held))
     removable = {key: each for key, each in found.removals.items() if key not in occupied}
     files = sum(1 for key in held if not key.endswith("/"))
@@ -107,8 +168,8 @@ def _believed(
     return removable, (Withheld(files, reason),) if files else ()
 
 
-def _distrust(found: Difference, guards: DeleteGuards) -> str:
-    """Give the reason not to believe any removal at all, or ""."""
+def _reason_to_keep_all(found: Difference, guards: DeleteGuards) -> str:
+    """Return the reason to remove nothing at all, or ""."""
     fatal = next((problem for problem in found.problems if problem.fatal), None)
     if fatal is not None:
         return f'the source could not be read completely: "{fatal.key}": {fatal.reason}'
@@ -124,8 +185,8 @@ def _distrust(found: Difference, guards: DeleteGuards) -> str:
     return ""
 
 
-def _protected(key: str, scopes: Collection[str]) -> bool:
-    """Tell whether a key is one of the scopes or below one; a scope may lack its slash."""
+def _is_in_scope(key: str, scopes: Collection[str]) -> bool:
+    """Return whether a key is one of the scopes or below one; a scope may lack its slash."""
     return (
         "" in scopes
         or key in scopes
@@ -134,10 +195,10 @@ def _protected(key: str, scopes: Collection[str]) -> bool:
     )
 
 
-def _make_way(
+def _clear_the_way(
     wanted: list[Copy], found: Difference, removable: dict[str, Entry]
 ) -> tuple[list[Copy], dict[str, Entry], list[Problem]]:
-    """Split copies into those that can be made, with what they clear, and those that are blocked."""
+    """Split copies into those that can be made, with what must go first, and problems for the others."""
     copies: list[Copy] = []
     clears: dict[str, Entry] = {}
     blocked: list[Problem] = []
@@ -167,7 +228,7 @@ class _Sorted:
         self._names = sorted(names)
 
     def below(self, directory: str) -> list[str]:
-        """Give a directory's key and every key below it."""
+        """Return a directory's key and every key below it."""
         first = bisect.bisect_left(self._names, directory)
         behind = f"{directory[:-1]}0"  # the character after the slash
         return self._names[first : bisect.bisect_left(self._names, behind)]
@@ -201,5 +262,5 @@ def _in_the_way(key: str, found: Difference, removals: _Sorted) -> list[Entry]:
 
 
 def _may_clear(entry: Entry, removable: dict[str, Entry]) -> bool:
-    """Tell whether what stands in the way may go: a link never does, nor what a guard holds back."""
+    """Return whether what is in the way may go: a link never does, nor what a guard withholds."""
     return entry.kind in (Kind.FILE, Kind.DIRECTORY) and entry.key in removable

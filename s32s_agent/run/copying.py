@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from s32s_agent.cancellation import Heartbeat
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -24,7 +25,7 @@ from s32s_agent.model import Copy, IndexRow, Outcome, Status
 from s32s_agent.run.context import MappingContext
 from s32s_agent.run.staging import SpaceMaker, stage_entry
 from s32s_agent.stores.base import Published, Staged
-from s32s_agent.workers import Spare, in_parallel_or_idle, patiently
+from s32s_agent.workers import Growth, in_parallel_or_idle
 
 BATCH_ENTRIES = 256
 BATCH_BYTES = 256 << 20
@@ -126,25 +127,25 @@ def _staged(
     space = SpaceMaker(context.target)
     large = threading.BoundedSemaphore(context.workers)
 
-    def stage(copy: Copy) -> tuple[Staged, float]:
+    def stage(copy: Copy, heartbeat: Heartbeat) -> tuple[Staged, float]:
         if copy.entry.size <= SMALL_BYTES:
-            return stage_timed(copy)
-        patiently(large.acquire)
+            return stage_timed(copy, heartbeat)
+        heartbeat.acquire(large)
         try:
-            return stage_timed(copy)
+            return stage_timed(copy, heartbeat)
         finally:
             large.release()
 
-    def stage_timed(copy: Copy) -> tuple[Staged, float]:
+    def stage_timed(copy: Copy, heartbeat: Heartbeat) -> tuple[Staged, float]:
         started = time.monotonic()
-        staged = stage_entry(copy, context, space)
+        staged = stage_entry(copy, context, space, heartbeat)
         batch.unpublished[copy.entry.key] = staged
         return staged, time.monotonic() - started
 
     workers = min(context.workers, len(copies))
     most = max(context.workers, min(context.workers * SMALL_AT_ONCE, MAX_THREADS))
-    spare = Spare(min(most, len(copies)))
-    return in_parallel_or_idle(stage, copies, workers, context.cancel_token, spare)
+    growth = Growth(min(most, len(copies)))
+    return in_parallel_or_idle(stage, copies, workers, context.cancel_token, growth)
 
 
 def _failure(copy: Copy, error: Exception) -> Outcome:

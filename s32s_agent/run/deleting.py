@@ -26,7 +26,7 @@ def find_present(deletes: Iterable[Delete], context: MappingContext) -> str:
     files = [each.entry.key for each in deletes if each.entry.kind is not Kind.DIRECTORY]
     meter = context.meter
     results = in_parallel(
-        context.source.confirm_absent,
+        lambda key, _: context.source.confirm_absent(key),
         files,
         context.workers,
         meter.cancel_token,
@@ -39,7 +39,6 @@ def find_present(deletes: Iterable[Delete], context: MappingContext) -> str:
                 raise absent
             if not absent:
                 return key
-    context.cancel_token.check()
     return ""
 
 
@@ -57,7 +56,7 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
     try:
         for some, workers in ((files, context.workers), (directories, 1)):
             results = in_parallel(
-                lambda each: context.target.delete(each.entry),
+                lambda each, _: context.target.delete(each.entry),
                 some,
                 workers,
                 context.cancel_token,
@@ -66,7 +65,6 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
                 for delete, result in results:
                     yield from _outcome(delete.entry.key, result, removed)
                     context.meter.count_entry()
-            context.cancel_token.check()
     finally:
         context.index.forget(removed)
 

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
+from s32s_agent.cancellation import Heartbeat
 from s32s_agent.errors import EntryError
 from s32s_agent.model import Check, Stamp
 from s32s_agent.plan.etags import Digest, is_md5
@@ -38,13 +39,14 @@ def equal_by_hash(
         AgentError: the store failed; a file that cannot be read is not equal.
     """
 
-    def compare(check: Check) -> Stamp | None:
+    def compare(check: Check, heartbeat: Heartbeat) -> Stamp | None:
         etag, part_sizes = version_in_s3(check)
         if not is_md5(etag) and not part_sizes:
             return None
         digests = [Digest()] if is_md5(etag) else [Digest(part) for part in part_sizes]
         with open_local(check) as content:
             for chunk in content.chunks():
+                heartbeat.beat()
                 meter.cancel_token.check()
                 for digest in digests:
                     digest.update(chunk)
@@ -61,5 +63,4 @@ def equal_by_hash(
                 equal[check.entry.key] = result
             elif isinstance(result, Exception) and not isinstance(result, EntryError):
                 raise result
-    meter.cancel_token.check()
     return equal

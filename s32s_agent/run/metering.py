@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from s32s_agent.cancellation import CancelToken
+from s32s_agent.cancellation import UNWATCHED, CancelToken, Heartbeat
 from s32s_agent.model import Stamp
 from s32s_agent.stores.base import Attributes, Content, File, RangedContent
 
@@ -29,15 +29,15 @@ class Throttle:
         self._lock = threading.Lock()
         self._free_at = 0.0
 
-    def take(self, size: int) -> None:
-        """Wait until `size` bytes may have passed."""
+    def take(self, size: int, heartbeat: Heartbeat = UNWATCHED) -> None:
+        """Wait until `size` bytes may have passed; the heartbeat beats meanwhile."""
         if self._rate is None or not size:
             return
         with self._lock:
             now = time.monotonic()
             self._free_at = max(self._free_at, now) + size / self._rate
             wait = self._free_at - now
-        self._cancel_token.sleep(wait)
+        self._cancel_token.sleep(wait, heartbeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,17 @@ class Meter:
     """Of this mapping alone."""
     progress: Callable[[int, int], None]
     """Called with entries and bytes done."""
+    heartbeat: Heartbeat = UNWATCHED
+    """Of the worker whose bytes these are."""
+
+    def of_worker(self, heartbeat: Heartbeat) -> Meter:
+        """Return the meter for what one worker does."""
+        return replace(self, heartbeat=heartbeat)
+
+    def check(self) -> None:
+        """Show that the worker is alive, and raise `Cancelled` once the run is cancelled."""
+        self.heartbeat.beat()
+        self.cancel_token.check()
 
     def pass_bytes(self, size: int, *, prepaid: int = 0) -> None:
         """Wait until bytes may pass, and count them.
@@ -60,8 +71,8 @@ class Meter:
         Raises:
             Cancelled: the run was cancelled.
         """
-        self.cancel_token.check()
-        self.throttle.take(max(0, size - prepaid))
+        self.check()
+        self.throttle.take(max(0, size - prepaid), self.heartbeat)
         self.progress(0, size)
 
     def count_entry(self) -> None:
@@ -137,5 +148,5 @@ class _MeteredFile:
         self._file.write(chunk, position)
 
     def read(self, size: int, position: int) -> bytes:
-        self._meter.cancel_token.check()
+        self._meter.check()
         return self._file.read(size, position)

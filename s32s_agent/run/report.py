@@ -1,17 +1,24 @@
-"""Fold what became of each action into counts, and the counts into an exit status. Pure."""
+"""Count what became of each action, and turn the counts into an exit status. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from s32s_agent.errors import AgentError, Cancelled, DeletesRefused, EntryError, Interrupted
+from s32s_agent.errors import (
+    AgentError,
+    Cancelled,
+    DeletesRefused,
+    EntryError,
+    Interrupted,
+    SoftwareError,
+)
 from s32s_agent.model import Mapping, Outcome, Plan, Status, Withheld
 from s32s_agent.monitoring.last_run import MAX_ERRORS, MappingResult, RunError
 
 
 @dataclass(slots=True)
 class MappingReport:
-    """What a pass did to one mapping; grows while it runs."""
+    """What a run did to one mapping; grows while it runs."""
 
     name: str
     s3: str = ""
@@ -32,7 +39,7 @@ class MappingReport:
 
     @classmethod
     def of(cls, mapping: Mapping) -> MappingReport:
-        """Begin the report of a mapping."""
+        """Return the report of a mapping before anything is done."""
         return cls(mapping.name, str(mapping.location), mapping.directory)
 
     def add_plan(self, plan: Plan) -> None:
@@ -93,7 +100,7 @@ class MappingReport:
         )
 
     def counts(self) -> dict[str, int]:
-        """Give the counters by the names that log events use."""
+        """Return the counters by the names that log events use."""
         names = ("copied", "deleted", "unchanged", "skipped", "failed", "bytes")
         return {name: getattr(self, name) for name in names}
 
@@ -113,7 +120,7 @@ class MappingReport:
 
 
 def one_code(codes: set[int]) -> int:
-    """Give the exit status of several failures: their own when they agree, else 1."""
+    """Return the exit status of several failures: their own when they agree, else 1."""
     if not codes:
         return 0
     return next(iter(codes)) if len(codes) == 1 else 1
@@ -121,29 +128,43 @@ def one_code(codes: set[int]) -> int:
 
 @dataclass(slots=True)
 class RunReport:
-    """What a pass did."""
+    """What a run did; grows while it runs."""
 
     mappings: list[MappingReport] = field(default_factory=list)
     error: AgentError | Cancelled | None = None
-    """What ended the whole pass."""
+    """What ended the whole run."""
     other_errors: list[AgentError | Cancelled] = field(default_factory=list)
-    """What else went wrong outside the mappings: hooks that failed without ending the pass."""
+    """What else went wrong outside the mappings: hooks that failed without ending the run."""
+    crashed: bool = False
+    """A bug ended the whole run."""
+
+    def fail(self, error: AgentError | Cancelled) -> None:
+        """Note what ended the run: the first error stays, unless a cancellation follows it."""
+        if self.error is None or self.error is error:
+            self.error = error
+        elif isinstance(error, Cancelled):
+            self.other_errors.append(self.error)
+            self.error = error
 
     @property
     def exit_code(self) -> int:
-        """The status to exit with: a signal's comes before all others."""
+        """The status to exit with: a bug's, then a signal's comes before all others."""
+        if self.crashed:
+            return SoftwareError.exit_status
         if isinstance(self.error, Interrupted):
             return self.error.exit_status
         codes = set().union(*(mapping.codes for mapping in self.mappings))
-        return one_code(codes | {error.exit_status for error in self._of_the_pass()})
+        return one_code(codes | {error.exit_status for error in self._of_the_run()})
 
     @property
     def cause(self) -> str:
         """The name of that status; "" when everything is in sync."""
+        if self.crashed:
+            return SoftwareError.cause
         if isinstance(self.error, Interrupted):
             return self.error.cause
         causes = set().union(*(mapping.causes for mapping in self.mappings))
-        causes |= {error.cause for error in self._of_the_pass()}
+        causes |= {error.cause for error in self._of_the_run()}
         return next(iter(causes)) if len(causes) == 1 else "partial" * bool(causes)
 
     def totals(self) -> dict[str, int]:
@@ -155,11 +176,11 @@ class RunReport:
         failed = sum(1 for mapping in self.mappings if mapping.exit_code)
         return {"mappings": len(self.mappings), "failed_mappings": failed, **totals}
 
-    def _of_the_pass(self) -> list[AgentError | Cancelled]:
+    def _of_the_run(self) -> list[AgentError | Cancelled]:
         return [*([self.error] if self.error else []), *self.other_errors]
 
     def first_reason(self) -> str:
-        """Say the first of the errors in one line, with its mapping and key; "" when there are none."""
+        """Return the first of the errors in one line, with its mapping and key; "" when there are none."""
         errors = self.errors()
         if not errors:
             return ""
@@ -169,6 +190,6 @@ class RunReport:
 
     def errors(self) -> tuple[RunError, ...]:
         """Return the first errors, those of the whole run before all; the log has every error."""
-        first = (RunError("", "", str(error), error.remedy) for error in self._of_the_pass())
+        first = (RunError("", "", str(error), error.remedy) for error in self._of_the_run())
         of_mappings = (error for mapping in self.mappings for error in mapping.errors)
         return (*first, *of_mappings)[:MAX_ERRORS]

@@ -1,73 +1,55 @@
-"""One pass over all mappings. What fails in one mapping never stops the next."""
+"""One run over all mappings, from its first log event to its exit status.
+
+What fails in one mapping never stops the next. Who starts a run, `commands/once.py`, has the log, the signals and the
+lock ready.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import difflib
-import os
 import secrets
-import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
+from s32s_agent import __version__
 from s32s_agent.cancellation import CancelToken
-from s32s_agent.config.directories import (
-    check_directory,
-    find_overlaps,
-    home_directories,
-    protected_paths,
-)
-from s32s_agent.config.hook_commands import Command
-from s32s_agent.config.map_file import MapRules, Maps, read_maps
 from s32s_agent.config.settings import Settings
-from s32s_agent.errors import (
-    AgentError,
-    Cancelled,
-    DirectoryError,
-    HookError,
-    MapError,
-    SoftwareError,
-    UsageError,
-)
+from s32s_agent.errors import AgentError, Cancelled, DirectoryError, SoftwareError, UsageError
 from s32s_agent.model import Mapping, Plan
-from s32s_agent.monitoring import last_run
+from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.output.progress import Progress
+from s32s_agent.run import sandbox
 from s32s_agent.run.context import RunContext, RunOptions
-from s32s_agent.run.hooks import Hooks
-from s32s_agent.run.map_files import MapCache, fetch_maps
+from s32s_agent.run.hooks import HookRunner, Hooks
+from s32s_agent.run.map_files import MapCache
 from s32s_agent.run.mapping_run import MappingRun
+from s32s_agent.run.mappings import LoadedMappings, load_mappings
 from s32s_agent.run.metering import Throttle
+from s32s_agent.run.recording import Recorder
 from s32s_agent.run.report import MappingReport, RunReport
-from s32s_agent.run.sides import BATCHES, UPLOADS
-from s32s_agent.signals import unmasked
+from s32s_agent.run.state_directory import INDEX, MAPS
+from s32s_agent.signals import deadline, unmasked
 from s32s_agent.state.index import Index
-from s32s_agent.state.pending import PENDING, Change, Pending
+from s32s_agent.state.pending import PENDING, Pending
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
-INDEX = "index.db"
-MAPS = "maps"
-LOCK = "run.lock"
-OWN_DIRECTORIES = (BATCHES, MAPS, PENDING, UPLOADS)
-OWN_NAMES = (INDEX, LOCK, last_run.LAST_RUN, last_run.LAST_SKIPPED, *OWN_DIRECTORIES)
-"""How the names of what a pass makes in the state directory begin."""
-
 
 def new_run_id(now: datetime) -> str:
-    """Name a pass; names sort by time, and the trash is pruned by them."""
+    """Return a name for a run; names sort by time, and the trash is pruned by them."""
     return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 @dataclass(slots=True)
-class Pass:
-    """One pass: what it works with, and what it has found out so far.
+class Run:
+    """One run: what it works with, and what it has found out so far.
 
-    `run` does it all. Nothing of it is kept for the next pass but what is on the disk.
+    Nothing of it is kept for the next run but what is on the disk.
     """
 
     settings: Settings
@@ -76,53 +58,164 @@ class Pass:
     log: FilteringBoundLogger
     progress: Progress
     cancel_token: CancelToken = field(default_factory=CancelToken)
-    report: RunReport = field(default_factory=RunReport)
+    timeouts: Timeouts = DEFAULT_TIMEOUTS
     show_plan: Callable[[Mapping, Plan], None] = lambda _mapping, _plan: None
     """Called with every plan of a dry run."""
-    timeouts: Timeouts = DEFAULT_TIMEOUTS
-    hooks: Hooks = field(init=False)
+    settle: Callable[[], None] = lambda: None
+    """Called when only short work is left: from then on a first signal ends nothing."""
+    report: RunReport = field(default_factory=RunReport)
     pending: Pending = field(init=False)
+    hooks: Hooks = field(init=False)
+    recorder: Recorder = field(init=False)
 
     def __post_init__(self) -> None:
-        known = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
-        self.hooks = Hooks(
-            self.log,
-            self.settings.hooks.timeout,
-            known,
-            self.cancel_token,
-            self.progress.waited,
-        )
         self.pending = Pending(Path(self.settings.state_dir, PENDING))
+        hooks = self.settings.hooks
+        variables = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
+        runner = HookRunner(
+            self.log, hooks.timeout, variables, self.cancel_token, self.progress.waited
+        )
+        self.hooks = Hooks(
+            hooks, self.options, runner, self.pending, self.report, self.progress
+        )
 
-    def run(self, now: datetime) -> RunReport:
-        """Do the pass; `report` is right at any time, also when an exception ends it.
+    # --- from the first event to the last ---
+
+    def execute(self) -> int:
+        """Do the run, report it, and return its exit status.
+
+        Raises:
+            UsageError: the command line names a mapping that does not exist.
+        """
+        self._begin()
+        self.log.info("run.started", role=self.settings.role, version=__version__)
+        try:
+            self._synchronize_in_time()
+        except UsageError as error:
+            self.report.fail(error)
+            self._conclude()
+            raise
+        self._conclude()
+        self._log_end()
+        return self.report.exit_code
+
+    def fail_early(self, error: AgentError) -> int:
+        """Report a run that cannot begin, and return its exit status."""
+        self._begin()
+        self.settle()
+        self._fail(error)
+        self.recorder.publish_end(self.recorder.record(self.report))
+        return self.report.exit_code
+
+    def _begin(self) -> None:
+        self.recorder = Recorder(self.settings, self.options, self.run_id, self.log)
+
+    def _synchronize_in_time(self) -> None:
+        """Do the work; what ends it early is in the report, except for a mistake in the command line."""
+        try:
+            with (
+                unmasked(),
+                deadline(self.settings.sync.run_timeout, self.cancel_token.cancel),
+            ):
+                self.recorder.publish_start()
+                self.synchronize(self.recorder.started)
+        except UsageError:
+            raise
+        except (AgentError, Cancelled) as error:
+            self._fail(error)
+        except BrokenPipeError:
+            raise
+        except Exception:
+            self.report.crashed = True
+            self.log.critical("run.crashed", exc_info=True)
+        finally:
+            self.progress.finish()
+
+    def _fail(self, error: AgentError | Cancelled) -> None:
+        if isinstance(error, AgentError):
+            sandbox.advise(error, self.settings.state_dir)
+        self.report.fail(error)
+        self.log.error("run.failed", **error.fields())
+
+    def _conclude(self) -> None:
+        """Run the last hooks, write the record before the hook that may want to read it, and publish it."""
+        if self.options.dry_run:
+            return
+        self._run_last_hook(self.hooks.after)
+        is_recorded = not isinstance(self.report.error, UsageError)
+        record = self._write_record() if is_recorded else None
+        before = self.report.exit_code
+        if before:
+            self._run_last_hook(self.hooks.on_failure)
+        self.settle()
+        if record and self.report.exit_code != before:
+            record = self._write_record()
+        if record:
+            self.recorder.publish_end(record)
+
+    def _run_last_hook(self, hook: Callable[[], None]) -> None:
+        try:
+            hook()
+        except Cancelled as error:
+            self._fail(error)
+
+    def _write_record(self) -> LastRun:
+        try:
+            return self._write_or_fail()
+        except Cancelled as error:  # a second signal would end the process
+            self._fail(error)
+            return self._write_or_fail()
+
+    def _write_or_fail(self) -> LastRun:
+        try:
+            return self.recorder.write(self.report)
+        except DirectoryError as error:
+            self._fail(error)
+            return self.recorder.record(self.report)
+
+    def _log_end(self) -> None:
+        totals = {**self.report.totals(), "seconds": self.recorder.seconds}
+        exit_code = self.report.exit_code
+        if exit_code:
+            # For those who read errors only, of which an entry that was skipped is none.
+            reason = self.report.first_reason()
+            self.log.error("run.finished", exit_code=exit_code, error=reason, **totals)
+        else:
+            self.log.info("run.finished", exit_code=exit_code, **totals)
+
+    # --- the work ---
+
+    def synchronize(self, now: datetime) -> RunReport:
+        """Make every target equal to its source, between the hooks; `report` is right at any time.
 
         Raises:
             AgentError: nothing could be done at all.
             Cancelled: not everything could be done.
         """
         if self.options.dry_run:
-            return self._mirror(now)
-        if error := self._run_hook("before", self.settings.hooks.before, {}):
-            raise error
+            return self._run_mappings(now)
+        self.hooks.before()
         try:
-            return self._mirror(now)
+            return self._run_mappings(now)
         except (AgentError, Cancelled) as error:
             # The hooks below want to know it.
-            self.report.error = error
+            self.report.fail(error)
             raise
         finally:
-            # A pass that has to end soon leaves them to the next one.
+            # A run that has to end soon leaves them to the next one.
             if not self.cancel_token.cancelled:
-                self._tell_changes()
+                self.hooks.on_change()
 
-    def _mirror(self, now: datetime) -> RunReport:
+    def _run_mappings(self, now: datetime) -> RunReport:
         settings = self.settings
-        answered = self.progress.waited
-        connection = Connection(settings.s3, self.cancel_token, self.timeouts, answered)
+        connection = Connection(
+            settings.s3,
+            self.cancel_token,
+            self.timeouts,
+            self.progress.waited,
+        )
         with contextlib.closing(self._open_index()) as index:
-            maps = self._load_maps(connection)
-            places = dict(self._places(maps.mappings))
+            loaded = self._load_mappings(connection)
             context = RunContext(
                 settings,
                 self.options,
@@ -137,9 +230,9 @@ class Pass:
                 Throttle(settings.sync.max_bandwidth, self.cancel_token),
                 self.show_plan,
             )
-            for mapping in self._chosen(maps):
-                if mapping.name in places:
-                    self._run_mapping(MappingRun(context, mapping, places[mapping.name]))
+            for mapping, directory in loaded.runnable():
+                if self.options.includes(mapping.name):
+                    self._run_mapping(MappingRun(context, mapping, directory))
         return self.report
 
     def _open_index(self) -> Index:
@@ -151,63 +244,29 @@ class Pass:
             )
         return index
 
-    # --- the maps ---
-
-    def _load_maps(self, connection: Connection) -> Maps:
+    def _load_mappings(self, connection: Connection) -> LoadedMappings:
+        """Load the mappings, and report those that cannot be run."""
         self.progress.start("maps", 0, 0)
         keep = None if self.options.dry_run else Path(self.settings.state_dir, MAPS)
-        files = fetch_maps(connection, self.settings.maps, MapCache(keep))
-        maps = read_maps(files, map_rules(self.settings))
-        self.log.info("maps.loaded", files=len(files), mappings=len(maps.mappings))
-        for failure in maps.failures:
-            if self._is_chosen(failure.mapping):
-                self._fail(MappingReport(failure.mapping), failure.error)
-        return maps
+        loaded = load_mappings(self.settings, self.options.config, connection, MapCache(keep))
+        self.log.info("maps.loaded", files=loaded.files, mappings=len(loaded.mappings))
+        for failure in loaded.failures:
+            if self.options.includes(failure.mapping):
+                self._refuse(MappingReport(failure.mapping), failure.error)
+        errors = {**loaded.refused, **loaded.overlapping}
+        for mapping in loaded.mappings:
+            if mapping.name in errors and self.options.includes(mapping.name):
+                self._refuse(MappingReport.of(mapping), errors[mapping.name])
+        loaded.require_known(self.options.names)
+        return loaded
 
-    def _is_chosen(self, name: str) -> bool:
-        return not self.options.names or name in self.options.names
-
-    def _chosen(self, maps: Maps) -> list[Mapping]:
-        known = {mapping.name for mapping in maps.mappings}
-        known |= {failure.mapping for failure in maps.failures}
-        if unknown := [name for name in self.options.names if name not in known]:
-            names = ", ".join(f'"{name}"' for name in unknown)
-            equal_by_hash = difflib.get_close_matches(unknown[0], known, n=1)
-            remedy = (
-                f'did you mean "{equal_by_hash[0]}"?'
-                if equal_by_hash
-                else "--check lists the mappings"
-            )
-            raise UsageError(f"--map: no mapping is called {names}", remedy=remedy)
-        return [mapping for mapping in maps.mappings if self._is_chosen(mapping.name)]
-
-    def _places(self, mappings: Collection[Mapping]) -> Iterator[tuple[str, str]]:
-        """Resolve the mappings' directories; yield those that may be mirrored, by mapping."""
-        homes = home_directories()
-        own = protected_paths(self.settings, self.options.config, os.environ)
-        places: list[tuple[Mapping, str]] = []
-        failures: dict[str, MapError] = {}
-        for mapping in mappings:
-            try:
-                place = check_directory(mapping, self.settings.roots, homes, own)
-                places.append((mapping, place))
-            except MapError as error:
-                failures[mapping.name] = error
-        failures |= find_overlaps(places)
-        for mapping in mappings:
-            if mapping.name in failures and self._is_chosen(mapping.name):
-                self._fail(MappingReport.of(mapping), failures[mapping.name])
-        yield from ((each.name, place) for each, place in places if each.name not in failures)
-
-    def _fail(self, report: MappingReport, error: AgentError) -> None:
+    def _refuse(self, report: MappingReport, error: AgentError) -> None:
         self.report.mappings.append(report)
-        self._end_mapping(report, error)
+        self._fail_mapping(report, error)
 
-    def _end_mapping(self, report: MappingReport, error: AgentError) -> None:
+    def _fail_mapping(self, report: MappingReport, error: AgentError) -> None:
         report.fail(error)
         self.log.error("mapping.failed", mapping=report.name, **error.fields())
-
-    # --- one mapping ---
 
     def _run_mapping(self, mapping_run: MappingRun) -> None:
         report = MappingReport.of(mapping_run.mapping)
@@ -220,12 +279,12 @@ class Pass:
             self.cancel_token.cancel(error)
             raise
         except AgentError as error:
-            self._end_mapping(report, error)
+            self._fail_mapping(report, error)
         except BrokenPipeError:
-            raise  # nobody reads the plan any more
+            raise  # whatever read the plan has closed our standard output
         except Exception as error:
             self.log.critical("run.crashed", mapping=report.name, exc_info=True)
-            self._end_mapping(report, SoftwareError(f"{type(error).__name__}: {error}"))
+            self._fail_mapping(report, SoftwareError(f"{type(error).__name__}: {error}"))
         finally:
             self.progress.finish()
             report.seconds = time.monotonic() - started
@@ -237,99 +296,3 @@ class Pass:
                 withheld=report.withheld,
                 seconds=round(report.seconds, 3),
             )
-
-    # --- hooks ---
-
-    def _run_hook(
-        self,
-        hook: str,
-        commands: Sequence[Command],
-        variables: dict[str, str],
-        mapping: str = "",
-    ) -> HookError | None:
-        """Run a hook as a piece of work that is told of, so that systemd gives it the time that it takes."""
-        # Who has asked for the end is not asked for more time.
-        if commands and not self.cancel_token.cancelled:
-            self.progress.start(f"hook {hook}", 0, 0)
-        try:
-            with unmasked():
-                return self.hooks.run(hook, commands, variables, mapping)
-        finally:
-            self.progress.finish()
-
-    def end(self, hook: str, commands: Sequence[Command], exit_code: int) -> None:
-        """Run a hook of the whole pass when the rest is done; what goes wrong is in the report, for `after` only."""
-        cause = self.report.cause or ("software" if exit_code else "")
-        variables = {**self._counts(exit_code), "S32S_CAUSE": cause}
-        try:
-            error = self._run_hook(hook, commands, variables)
-        except Cancelled as stopped:
-            if self.report.error is not None:
-                self.report.other_errors.append(self.report.error)
-            self.report.error = stopped
-            # No traceback: somebody has asked for it.
-            self.log.error("run.failed", **stopped.fields())  # noqa: TRY400
-        else:
-            if error and hook == "after":
-                self.report.other_errors.append(error)
-
-    def _counts(self, exit_code: int) -> dict[str, str]:
-        totals = self.report.totals()
-        counts = {f"S32S_{name.upper()}": str(count) for name, count in totals.items()}
-        return {**counts, "S32S_EXIT_CODE": str(exit_code)}
-
-    def _tell_changes(self) -> None:
-        """Run the `on_change` hooks for all that they have not heard of; it stays pending where one fails."""
-        on_change = self.settings.hooks.on_change
-        try:
-            waiting = [
-                each for each in self.pending.changes() if self._is_chosen(each.mapping)
-            ]
-            if on_change.of_all:
-                self._tell(waiting, on_change.of_all)
-            for change in waiting if not on_change.of_all else ():
-                self._tell([change], on_change.of(change.mapping), change.mapping)
-        except DirectoryError as error:
-            self.report.other_errors.append(error)
-            # No traceback: this is the world's doing, not a bug.
-            self.log.error("hook.failed", hook="on_change", **error.fields())  # noqa: TRY400
-
-    def _tell(
-        self, changes: Sequence[Change], commands: Sequence[Command], mapping: str = ""
-    ) -> None:
-        paths = tuple(dict.fromkeys(path for change in changes for path in change.paths))
-        if paths and commands:
-            variables = self._counts(self.report.exit_code)
-            variables["S32S_CHANGED_COUNT"] = str(len(paths))
-            with self.pending.shown(paths) as file:
-                variables["S32S_CHANGED_FILE"] = str(file)
-                error = self._run_hook("on_change", commands, variables, mapping)
-            if error:
-                self.report.other_errors.append(error)
-                return
-        for change in changes:
-            self.pending.keep(change.mapping, ())
-
-
-def map_rules(settings: Settings) -> MapRules:
-    """Collect what this computer allows a mapping to say."""
-    return MapRules(
-        settings.role,
-        settings.roots,
-        settings.state_dir,
-        home_directories(),
-        settings.maps.location,
-        settings.monitoring.report,
-    )
-
-
-def require_trusted_state(state_dir: str) -> None:
-    """Refuse a state directory that another user may write; one that is not there yet is nobody's.
-
-    Raises:
-        DirectoryError: it, something in it, or a directory above it can be written by others.
-    """
-    if sys.platform != "win32":
-        from s32s_agent.config import ownership  # noqa: PLC0415 (POSIX only)
-
-        ownership.require_trusted_state(state_dir, OWN_NAMES)

@@ -47,7 +47,7 @@ def compare_sides(
     Raises:
         AgentError: a scan failed, or something else that `difference` raises.
     """
-    mounts = index.mounts if guards.known_mounts else ()
+    mounts = index.mounts if guards.require_known_mounts else ()
     hints = ScanHints(index.unordered, index.boundaries, mounts)
     try:
         try:

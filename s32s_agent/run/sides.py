@@ -13,6 +13,7 @@ from s32s_agent.config.option_forms import Symlinks
 from s32s_agent.errors import ConfigError, DeletesRefused
 from s32s_agent.model import Entry, Mapping, Role
 from s32s_agent.run.context import RunContext
+from s32s_agent.run.state_directory import BATCHES, UPLOADS
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import Content, Source, Target
 from s32s_agent.stores.local.path_root import open_root
@@ -23,9 +24,6 @@ from s32s_agent.stores.s3.source import S3Source
 if TYPE_CHECKING:
     from s32s_agent.stores.local.target import LocalTarget
     from s32s_agent.stores.s3.target import S3Target
-
-UPLOADS = "uploads"
-BATCHES = "batches"
 
 
 class Sides(NamedTuple):

@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Iterator
 
+from s32s_agent.cancellation import Heartbeat
 from s32s_agent.errors import DiskFull, IntegrityError, SourceChanged, StoreUnavailable
 from s32s_agent.model import Copy, Kind, Stamp
 from s32s_agent.run.context import MappingContext
@@ -42,8 +43,16 @@ class SpaceMaker:
             return self._times > times
 
 
-def stage_entry(copy: Copy, context: MappingContext, space: SpaceMaker) -> Staged:
+def stage_entry(
+    copy: Copy, context: MappingContext, space: SpaceMaker, heartbeat: Heartbeat
+) -> Staged:
     """Bring one entry's bytes to the target, trying again where that can help.
+
+    Args:
+        copy: what is copied.
+        context: of the mapping.
+        space: makes room on a full disk.
+        heartbeat: beats while bytes move.
 
     Raises:
         Cancelled: the run was cancelled.
@@ -53,7 +62,7 @@ def stage_entry(copy: Copy, context: MappingContext, space: SpaceMaker) -> Stage
         context.cancel_token.check()
         times = space.times
         try:
-            return _transfer(copy, context)
+            return _transfer(copy, context, heartbeat)
         except SourceChanged:
             current = context.source.current_version(copy.entry)
             if attempt == ATTEMPTS or current is None:
@@ -66,17 +75,18 @@ def stage_entry(copy: Copy, context: MappingContext, space: SpaceMaker) -> Stage
             if attempt == ATTEMPTS:
                 raise
             pause = random.uniform(0, context.pause_seconds * 2**attempt)  # noqa: S311 (jitter, no secret)
-            context.cancel_token.sleep(pause)
+            context.cancel_token.sleep(pause, heartbeat)
     raise AssertionError
 
 
-def _transfer(copy: Copy, context: MappingContext) -> Staged:
+def _transfer(copy: Copy, context: MappingContext, heartbeat: Heartbeat) -> Staged:
     if copy.entry.kind is Kind.DIRECTORY:
-        return context.target.put(copy, _DirectoryContent())
+        return context.target.put(copy, _DirectoryContent(), heartbeat)
     prepaid = copy.entry.size if copy.entry.size <= ONE_PIECE else 0
-    context.meter.throttle.take(prepaid)
-    with context.source.open(copy.entry) as content:
-        return context.target.put(copy, metered(content, context.meter, prepaid))
+    context.meter.throttle.take(prepaid, heartbeat)
+    meter = context.meter.of_worker(heartbeat)
+    with context.source.open(copy.entry, heartbeat) as content:
+        return context.target.put(copy, metered(content, meter, prepaid), heartbeat)
 
 
 class _DirectoryContent:

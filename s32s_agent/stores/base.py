@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import AgentError
 from s32s_agent.model import Copy, Entry, Problem, Stamp
 
@@ -42,9 +43,8 @@ class Content(Protocol):
         """Yield the bytes in order, exactly once.
 
         Raises:
-            IntegrityError: after the last chunk, when length or digest are not what the entry
-            promised. SourceChanged: the source holds another version, or changed while it was
-            read.
+            IntegrityError: after the last chunk, when length or digest are not what the entry promised.
+            SourceChanged: the source holds another version, or changed while it was read.
             AgentError: the store failed.
         """
 
@@ -66,7 +66,7 @@ class File(Protocol):
 class RangedContent(ABC):
     """A content that can also be written to a file in any order, because something proves the whole in the end.
 
-    A class and not a protocol, since who takes a content asks which kind it is.
+    A class and not a protocol, since a target checks which kind of content it is given.
     """
 
     @abstractmethod
@@ -74,7 +74,7 @@ class RangedContent(ABC):
         """Write all bytes to a file, instead of yielding them, and prove them.
 
         Args:
-            file: what they are written to; nobody writes to it any more after this has returned or raised.
+            file: what they are written to; no thread writes to it after this has returned or raised.
             kept: how many bytes at its beginning an earlier attempt at the same version wrote. They are proven
                 together with the rest.
 
@@ -92,14 +92,14 @@ class Staged:
     etag: str
     """The version in S3, in normal form."""
     stamp: Stamp | None
-    """Of the local file, where the source is local; a local target gives it when it publishes."""
+    """Of the local file, where the source is local; a local target reports it when it publishes."""
     token: str = ""
     """The target's own name for what is staged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The target shows the entry now, or could not be made to."""
+    """An entry that the target shows now, or the error that prevented it."""
 
     staged: Staged
     stamp: Stamp | None
@@ -189,8 +189,15 @@ class Source(Protocol):
             DirectoryError: the directory itself cannot be read.
         """
 
-    def open(self, entry: Entry) -> AbstractContextManager[Content]:
+    def open(
+        self, entry: Entry, heartbeat: Heartbeat = UNWATCHED
+    ) -> AbstractContextManager[Content]:
         """Open the version of the entry that was scanned, and no other.
+
+        Args:
+            entry: as it was scanned.
+            heartbeat: of the worker that calls this; it beats while the store waits for a permit that other workers
+                hold.
 
         Raises:
             SourceChanged: there is another version now, or none.
@@ -213,7 +220,7 @@ class Target(Protocol):
     def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """Yield every entry, as a source does."""
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, heartbeat: Heartbeat = UNWATCHED) -> Staged:
         """Take the bytes and prove them; no part of an entry ever shows, and nothing new stays after an exception.
 
         One thing may stay, out of sight: what an interrupted attempt brought of a large entry, for a later attempt.
@@ -222,6 +229,12 @@ class Target(Protocol):
         directory has no bytes, and its content is not read. The bytes of a blocked copy are taken while what blocks
         it is still there, unless the store publishes on put; `publish` is called when it is gone.
 
+        Args:
+            copy: what is copied.
+            content: its bytes; reading them is what makes the heartbeat beat.
+            heartbeat: of the worker that calls this; it beats while the store waits for a permit that other workers
+                hold.
+
         Raises:
             DiskFull: there is no space; `free_space` may help.
             DirectoryError: it cannot be written.
@@ -229,7 +242,7 @@ class Target(Protocol):
         """
 
     def publish(self, staged: Sequence[Staged]) -> Iterator[Published]:
-        """Show the staged entries, each of them whole, and durably where that was asked for."""
+        """Show the staged entries, each of them whole, and durably where the settings ask for it."""
 
     def discard(self, staged: Staged) -> None:
         """Forget a staged entry that will not be published; a large one may stay for a later attempt."""

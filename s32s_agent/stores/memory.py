@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Generator, Iterator, Sequence
 from datetime import datetime
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import AgentError, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Problem, Stamp
 from s32s_agent.stores.base import (
@@ -54,7 +55,7 @@ class MemoryStore:
         return Entry(key, len(data), hashlib.md5(data, usedforsecurity=False).hexdigest())
 
     @contextlib.contextmanager
-    def open(self, entry: Entry) -> Iterator[Content]:
+    def open(self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         """Open a version."""
         if entry.key not in self.entries or self._entry(entry.key).etag != entry.etag:
             raise SourceChanged(f'"{entry.key}" is another version now')
@@ -68,7 +69,7 @@ class MemoryStore:
         """Look the key up."""
         return key not in self.entries
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, _heartbeat: Heartbeat = UNWATCHED) -> Staged:
         """Keep the bytes aside."""
         key = copy.entry.key
         is_directory = copy.entry.kind is Kind.DIRECTORY

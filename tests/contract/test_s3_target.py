@@ -1,6 +1,6 @@
 """What `S3Target` writes, on three servers that have nothing in common but the protocol.
 
-The suite of all stores is `test_stores.py`; here are the headers, the parts, and the two writers.
+The suite of all stores is `test_stores.py`; this one is about the headers, the parts, and the two writers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ import pytest
 from support.contents import Bytes, entry_of
 from support.moto_server import moto, rclone_server
 
+from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.demo.seaweedfs import S3Server
-from s32s_agent.errors import SourceChanged
+from s32s_agent.errors import Interrupted, SourceChanged
 from s32s_agent.model import Copy, Entry, Kind, Location, Why
 from s32s_agent.stores.base import Attributes, Staged
 from s32s_agent.stores.s3.buffers import Buffers
@@ -40,7 +42,7 @@ METADATA = {"mtime": "1700000000.123456789", "mode": "0640"}
 
 @dataclass
 class Server:
-    """A server, and what it keeps of the protocol."""
+    """A server, and which parts of the protocol it implements."""
 
     name: str
     endpoint_url: str
@@ -57,7 +59,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def keys(seaweedfs_server: S3Server) -> Iterator[None]:
-    """One pair of keys for all: the other servers take any."""
+    """One pair of keys for all servers: the others accept any."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", seaweedfs_server.access_key)
         patch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs_server.secret_key)
@@ -94,7 +96,7 @@ def server(
 
 @dataclass
 class Rig:
-    """A target, and a way past it."""
+    """A target, and a client of its own to see what the target did."""
 
     server: Server
     target: S3Target
@@ -166,7 +168,7 @@ def test_every_size_is_proven(rig: Rig, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
-def test_what_travels_beside_the_bytes(rig: Rig, size: int) -> None:
+def test_metadata_and_headers_are_kept(rig: Rig, size: int) -> None:
     """mtime to the nanosecond, mode, type, cache control and storage class, in one piece or in parts."""
     rig.put("f.tar.x", LARGE[:size], attributes=Attributes(1700000000123456789, 0o640))
     head = rig.head("f.tar.x")
@@ -177,7 +179,7 @@ def test_what_travels_beside_the_bytes(rig: Rig, size: int) -> None:
         assert kept == ("a/long", "max-age=60", "STANDARD_IA")
 
 
-def test_every_name_is_written_as_it_is(rig: Rig) -> None:
+def test_every_key_is_written_exactly(rig: Rig) -> None:
     """A key means its bytes on every server, whichever library sends it."""
     names = NAMES + CONTROL_NAMES * rig.server.control_names
     for name in names:
@@ -188,8 +190,8 @@ def test_every_name_is_written_as_it_is(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
-def test_a_new_object_of_somebody_else_is_not_overwritten(rig: Rig, size: int) -> None:
-    """What the listing did not show, but is there by now, stays, and no upload stays open."""
+def test_a_new_object_of_another_writer_is_not_overwritten(rig: Rig, size: int) -> None:
+    """An object that was written after the listing stays, and no upload stays open."""
     if not rig.server.conditions:
         pytest.skip(f"{rig.server.name} ignores conditions, which no client can see")
     rig.client.put_object(Bucket=rig.bucket, Key="data/x", Body=b"theirs")
@@ -202,8 +204,8 @@ def test_a_new_object_of_somebody_else_is_not_overwritten(rig: Rig, size: int) -
 
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
-def test_a_changed_object_of_somebody_else_is_not_overwritten(rig: Rig, size: int) -> None:
-    """What is no longer the listed version, or is gone, is nobody's to replace."""
+def test_a_changed_object_of_another_writer_is_not_overwritten(rig: Rig, size: int) -> None:
+    """An object that is no longer the listed version, or was deleted, is not replaced."""
     if not (rig.server.conditions if size < MIB else rig.server.conditional_completion):
         pytest.skip(f"{rig.server.name} ignores this condition, which no client can see")
     rig.client.put_object(Bucket=rig.bucket, Key="data/x", Body=b"theirs")
@@ -221,7 +223,7 @@ def test_a_changed_object_of_somebody_else_is_not_overwritten(rig: Rig, size: in
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
 def test_a_name_that_was_a_directory_becomes_an_object(rig: Rig, size: int) -> None:
-    """At once where a store knows only objects; where it keeps the directory for a while, it is told so."""
+    """At once where a store knows only objects; where it keeps the directory for a while, the error says so."""
     rig.put("x/y/z", b"inner")
     rig.target.delete(rig.scanned()["x/y/z"])
 
@@ -237,7 +239,7 @@ def test_a_name_that_was_a_directory_becomes_an_object(rig: Rig, size: int) -> N
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
 def test_the_listed_version_is_replaced(rig: Rig, size: int) -> None:
-    """With the ETag that the listing showed, an object gives way: one piece to parts, and parts to one piece."""
+    """With the ETag that the listing showed, an object is replaced: one piece by parts, and parts by one piece."""
     rig.put("x", LARGE[: size + 1])
     rig.put("x", LARGE[:size], rig.scanned()["x"])
     rig.put("x", b"small", rig.scanned()["x"])
@@ -246,8 +248,8 @@ def test_the_listed_version_is_replaced(rig: Rig, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
-def test_our_own_object_is_recognised(rig: Rig, size: int) -> None:
-    """When the answer to a write got lost and its repetition is refused, the object is found to be ours."""
+def test_an_object_that_the_agent_wrote_itself_is_recognised(rig: Rig, size: int) -> None:
+    """When the answer to a write got lost and the repeated request is refused, the object is recognised."""
     first = rig.put("x", LARGE[:size])
     again = rig.put("x", LARGE[:size])
 
@@ -255,7 +257,7 @@ def test_our_own_object_is_recognised(rig: Rig, size: int) -> None:
     assert rig.get("x") == LARGE[:size]
 
 
-def test_parts_give_their_memory_back(rig: Rig) -> None:
+def test_parts_return_their_buffers(rig: Rig) -> None:
     """More parts than buffers are sent one after the other, and every buffer is free afterwards."""
     buffers = rig.target._multipart._buffers = Buffers(2)
     sender = threading.Thread(target=lambda: rig.put("x", LARGE), daemon=True)
@@ -267,8 +269,29 @@ def test_parts_give_their_memory_back(rig: Rig) -> None:
     assert buffers.free == 2
 
 
+def test_a_signal_between_two_parts_that_leaves_a_truncated_object_at_its_key(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts that were sent before a run was cancelled are never completed as if they were all of the file."""
+    chunks, token = count(1), CancelToken()
+
+    def cancel_in_the_second_part() -> None:
+        if next(chunks) == 10:
+            token.cancel(Interrupted(15))
+
+    pieces = tuple(LARGE[start : start + MIB] for start in range(0, len(LARGE), MIB))
+    content = Bytes(pieces, between=cancel_in_the_second_part)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.target._connection, "cancel_token", token)
+        with pytest.raises(Interrupted):
+            rig.target.put(Copy(entry_of("x", LARGE), Why.NEW, None), content)
+
+    assert "x" not in rig.scanned()
+    assert not rig.server.complete or rig.unfinished() == []
+
+
 def test_markers(rig: Rig) -> None:
-    """A directory is an empty object whose key ends in a slash, and goes with it."""
+    """A directory is an empty object whose key ends in a slash, and is deleted with that object."""
     rig.put("d/e/", b"")
 
     if rig.server.complete:
@@ -277,8 +300,8 @@ def test_markers(rig: Rig) -> None:
     assert "d/e/" not in rig.scanned()
 
 
-def test_only_our_own_uploads_are_aborted(rig: Rig) -> None:
-    """Uploads that a killed pass left below the prefix are aborted, those of others never."""
+def test_only_uploads_of_the_agent_are_aborted(rig: Rig) -> None:
+    """Uploads that a killed run left below the prefix are aborted, those of other programs never."""
     if not rig.server.complete:
         pytest.skip(f"{rig.server.name} does not list uploads")
     begun = {

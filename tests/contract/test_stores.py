@@ -67,9 +67,9 @@ class Rig:
     fill: Callable[[dict[str, bytes]], None]
     """Put entries there that were not put by the store; a key that ends in a slash is a directory."""
     shown: Callable[[], dict[str, bytes]]
-    """Give every file, by key."""
+    """Return every file, by key."""
     unfinished: Callable[[], list[str]] = list
-    """List what lies about unfinished."""
+    """List what is left unfinished."""
     fill_beside: Callable[[], None] = lambda: None
     """Put something beside the store, under a name that begins as its own."""
     pins: bool = True
@@ -276,7 +276,7 @@ def install(store: Target, copy: Copy, *pieces: bytes) -> Published:
 
 
 def test_an_empty_store_is_empty(readable: Rig) -> None:
-    """Nothing there gives nothing, without an exception."""
+    """An empty store yields nothing, without an exception."""
 
     assert scanned(readable.store) == {}
 
@@ -309,7 +309,7 @@ def test_an_empty_directory_is_an_entry(readable: Rig) -> None:
 
 
 def test_scan_may_be_repeated(readable: Rig) -> None:
-    """Each scan begins anew, also after one that was not read to its end."""
+    """Each scan starts at the beginning, also after one that was not read to its end."""
     readable.fill({"a": b"1", "b": b"22"})
     begun = readable.store.scan(HINTS)
     next(begun)
@@ -331,8 +331,8 @@ def test_a_prefix_is_a_directory(readable: Rig) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"x", BIG], ids=["empty", "one byte", "9 MiB"])
-def test_open_gives_the_bytes(readable: Rig, data: bytes) -> None:
-    """The chunks are the bytes, and what proved them is told afterwards."""
+def test_open_reads_the_bytes(readable: Rig, data: bytes) -> None:
+    """The chunks are the bytes, and `verified` says afterwards what proved them."""
     readable.fill({"d/x": data})
     with readable.store.open(scanned(readable.store)["d/x"]) as content:
         found = read(content)
@@ -377,8 +377,8 @@ def test_open_accepts_no_other_version(readable: Rig) -> None:
         read(content)
 
 
-def test_open_of_what_is_gone(readable: Rig) -> None:
-    """What was removed after the scan has changed, and is no failure of the store."""
+def test_open_of_a_removed_entry(readable: Rig) -> None:
+    """An entry that was removed after the scan has changed; that is no failure of the store."""
     readable.fill({"a": b"old"})
     entry = scanned(readable.store)["a"]
     readable.remove("a")
@@ -388,7 +388,7 @@ def test_open_of_what_is_gone(readable: Rig) -> None:
 
 
 def test_current_version(source: Rig) -> None:
-    """The version in place of one that changed can be opened; without one there is None."""
+    """The version that replaced a changed one can be opened; without one there is None."""
     source.fill({"a": b"old"})
     entry = scanned(source.store)["a"]
     source.fill({"a": b"newer"})
@@ -444,7 +444,7 @@ def test_reads_from_many_threads(source: Rig) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"x", BIG], ids=["empty", "one byte", "9 MiB"])
 def test_what_is_put_and_published_shows(target: Rig, data: bytes) -> None:
-    """The bytes are there, whole, and the scan says so."""
+    """The bytes are there, complete, and the scan lists them."""
     shown = install(target.store, copy_of("d/e/x", data), data[:5], data[5:])
 
     assert target.shown() == {"d/e/x": data}
@@ -486,7 +486,7 @@ def test_an_entry_is_replaced_whole(target: Rig) -> None:
 
 @pytest.mark.parametrize("pieces", [(), (b"n",), (BIG, b"n")], ids=["0", "1", "9 MiB"])
 def test_after_an_exception_nothing_new_stays(target: Rig, pieces: tuple[bytes, ...]) -> None:
-    """When the bytes turn out to be wrong the old version stays, and nothing lies about."""
+    """When the bytes turn out to be wrong the old version stays, and nothing unfinished is left."""
     target.fill({"a": b"old", "b": b""})
     old = scanned(target.store)["a"]
     calls: list[None] = []
@@ -505,7 +505,7 @@ def test_after_an_exception_nothing_new_stays(target: Rig, pieces: tuple[bytes, 
 
 
 def test_a_batch_is_published_entry_by_entry(target: Rig) -> None:
-    """Each staged entry is told of exactly once."""
+    """Each staged entry is reported exactly once."""
     names = [f"d{number % 2}/f{number}" for number in range(7)]
     staged = [
         target.store.put(copy_of(name, name.encode()), Bytes((name.encode(),)))
@@ -519,12 +519,12 @@ def test_a_batch_is_published_entry_by_entry(target: Rig) -> None:
 
 
 def test_publishing_nothing(target: Rig) -> None:
-    """An empty batch is none."""
+    """An empty batch publishes nothing."""
 
     assert list(target.store.publish([])) == []
 
 
-def test_what_is_discarded_never_shows(target: Rig) -> None:
+def test_a_discarded_entry_never_shows(target: Rig) -> None:
     """A staged entry that is not published leaves nothing behind."""
     target.fill({"a": b"old"})
     old = scanned(target.store)["a"]
@@ -581,7 +581,7 @@ def test_writes_from_many_threads(target: Rig) -> None:
 
 
 def test_delete_removes_that_entry_and_no_other(target: Rig) -> None:
-    """Names that begin alike stay."""
+    """Entries whose keys have the same beginning stay."""
     files = dict.fromkeys(["a", "a-b", "a.b", "a0", "b/a", "b/a2"], b"x")
     target.fill(files)
 
@@ -590,8 +590,8 @@ def test_delete_removes_that_entry_and_no_other(target: Rig) -> None:
     assert set(target.shown()) == {"a-b", "a.b", "a0", "b/a2"}
 
 
-def test_what_is_absent_is_deleted_already(target: Rig) -> None:
-    """Deleting twice, or below a directory that is gone, is done already."""
+def test_an_absent_entry_counts_as_deleted(target: Rig) -> None:
+    """Deleting twice, or below a directory that does not exist, succeeds."""
     target.fill({"a": b""})
 
     assert [target.store.delete(Entry(key)) for key in ("a", "a", "x/y")] == [True] * 3
@@ -599,7 +599,7 @@ def test_what_is_absent_is_deleted_already(target: Rig) -> None:
 
 
 def test_a_directory_is_only_deleted_empty(target: Rig) -> None:
-    """What somebody put into a directory meanwhile is not deleted with it."""
+    """What another user put into a directory meanwhile is not deleted with it."""
     target.fill({"d/": b"", "e/": b""})
     target.fill({"d/new": b"precious"})
     directory = Entry("d/", kind=Kind.DIRECTORY)
@@ -623,7 +623,7 @@ def test_removing_leftovers_of_a_clean_store(target: Rig) -> None:
 
 
 def test_freeing_space_in_a_clean_store(target: Rig) -> None:
-    """What a store holds is nothing that it can do without."""
+    """No entry of a store counts as something that it can do without."""
     target.fill({"a": b"", "d/b": b""})
 
     assert not target.store.free_space()

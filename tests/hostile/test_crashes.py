@@ -1,6 +1,6 @@
 """A pass that is killed, or whose file-system calls fail, at any of them: nothing is lost, and the next one mends it.
 
-Here a sample; `python -m tools.crashes` tries every call. What may never happen is in `support.worlds`.
+Here a sample; `python -m tools.crashes` tries every call. What may never happen is in `support.fault_rigs`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.fault_rigs import SCENARIOS, World, new_world
 from support.faults import FAULTS, Point, attempt, points_of, sample
 from support.forked import forked_once
 from support.scripted import error, is_put
@@ -27,7 +28,6 @@ from support.tracing import (
     error_named,
     follow,
 )
-from support.worlds import SCENARIOS, World, new_world
 
 pytestmark = [
     pytest.mark.hostile,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.fault_rigs import Scenario, World, ended, new_world
 from support.forked import forked_once
 from support.invariants import index_rows
 from support.tracing import GO, SUPPORTED, SYNCS, WHY_NOT, Call, Deed, Followed, error_named
-from support.worlds import Scenario, World, ended, new_world
 
 pytestmark = [
     pytest.mark.hostile,

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from support.agents import AgentRun
-from support.computers import PREFIX
 from support.disks import or_skip, small_tmpfs
+from support.fault_rigs import index_as_found
 from support.forked import forked_once
+from support.hosts import PREFIX
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import write
-from support.worlds import index_as_found
 
 pytestmark = [
     pytest.mark.machine,

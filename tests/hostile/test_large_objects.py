@@ -22,7 +22,7 @@ from support.scripted import (
     multipart_etag,
 )
 
-from s32s_agent.cancellation import CancelToken
+from s32s_agent.cancellation import CancelToken, Heartbeat
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import SourceChanged, StoreUnavailable
 from s32s_agent.model import Copy, Location, Outcome, Plan, Status
@@ -50,7 +50,7 @@ GET = is_get(f"data/{KEY}")
 class Sleepless(CancelToken):
     """Does not wait between attempts."""
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, _heartbeat: Heartbeat | None = None) -> None:
         del seconds
         self.check()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.agents import Agent, AgentRun
 from support.buckets import Bucket
+from support.faulty_network import Fault, RoughNetwork
 from support.forked import Forks
 from support.invariants import (
     Invariants,
@@ -27,10 +28,9 @@ from support.invariants import (
     versions_of,
 )
 from support.masters import Master, new_master
-from support.rough import Fault, RoughNetwork
+from support.run_checkers import published_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
-from support.watches import published_of
 
 from s32s_agent.demo.seaweedfs import S3Server
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from support.agents import AgentRun
-from support.computers import PREFIX
 from support.disks import mounted, or_skip, small_tmpfs
 from support.forked import forked_once
+from support.hosts import PREFIX
 from support.invariants import before_a_pass, check_after, check_recovery, versions_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
@@ -269,7 +269,7 @@ def test_what_is_immutable_stays_and_stops_nothing_else(
         slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
         change(slave, scripted)
         (slave.target / "mine").write_bytes(b"mine")
-        # No delete is tried after a failed copy; `test_removals.py` has those that are.
+        # No delete is tried after a failed copy; `test_undeletable_files.py` has those that are.
         attributes = {"a": "i", "d": "i", "gone/x": "i", "mine": "a"}
         for name, letter in attributes.items():
             subprocess.run(["chattr", f"+{letter}", slave.target / name], check=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.masters import Master
 from support.pages import PAGES
 from support.slaves import Slave

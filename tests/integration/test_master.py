@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.agents import Agent
 from support.buckets import SAMPLE_BUCKET, SAMPLE_DATA, SAMPLE_MAPS, SAMPLE_MASTER, Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.masters import Master, copied, new_master
 from support.scripted import ScriptedS3
 from support.trees import canary, snapshot, write
@@ -368,7 +368,7 @@ def test_a_directory_that_the_store_still_keeps_is_named(
     (failed,) = run.named("entry.failed")
     assert (failed["key"], failed["cause"]) == ("a", "partial")
     assert "SeaweedFS still has a directory" in failed["error"]
-    assert "a later pass sends this entry" in failed["remedy"]
+    assert "a later run sends this entry" in failed["remedy"]
 
 
 # --- rights ---

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.agents import AgentRun, parse_events
 from support.buckets import Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.ping_server import SECRET, PingServer
 from support.slaves import Slave
 

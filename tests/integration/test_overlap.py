@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.agents import Agent, AgentRun
 from support.buckets import Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.forked import TIMEOUT_SECONDS
 from support.slaves import Slave
 from support.trees import snapshot

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
-from support.computers import Computer
+from support.hosts import Computer
 from support.masters import Master
 from support.slaves import Slave
 from support.trees import canary, snapshot, write

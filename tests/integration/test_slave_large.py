@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.buckets import Bucket
 from support.contents import md5
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.slaves import Slave
 
 from s32s_agent.stores.s3.ranges import AHEAD, RANGE

@@ -14,7 +14,7 @@ import pytest
 from obstore.store import S3Store
 from support.agents import parse_events
 from support.buckets import Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.programs import needs
 from support.scripted import ScriptedS3, is_list
 from support.slaves import Slave

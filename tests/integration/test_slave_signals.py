@@ -14,7 +14,7 @@ from typing import Self
 import pytest
 from support.agents import Agent, parse_events
 from support.buckets import Bucket
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.slaves import Slave
 from support.trees import RESERVED, snapshot, write
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.trees import snapshot
 
-from s32s_agent.cancellation import CancelToken
+from s32s_agent.cancellation import UNWATCHED, CancelToken, Heartbeat
 from s32s_agent.errors import (
     AccessDenied,
     AgentError,
@@ -93,7 +93,7 @@ def trees(draw: st.DrawFn) -> Entries:
 class Sleepless(CancelToken):
     """Waits for nothing."""
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, _heartbeat: Heartbeat | None = None) -> None:
         assert seconds >= 0
         self.check()
 
@@ -118,7 +118,7 @@ class FlakySource(MemoryStore):
         self._failing = failing
 
     @contextlib.contextmanager
-    def open(self, entry: Entry) -> Iterator[Content]:
+    def open(self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         kind = self._failing.get(entry.key, "")
         if kind and kind not in AT_TARGET and kind != "torn":
             raise FAILURES[kind](kind)
@@ -140,7 +140,7 @@ class FlakyTarget(LocalTarget):
 
     failing: dict[str, str]
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, _heartbeat: Heartbeat = UNWATCHED) -> Staged:
         kind = self.failing.get(copy.entry.key, "")
         if kind in AT_TARGET:
             raise FAILURES[kind](kind)

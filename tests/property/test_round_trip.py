@@ -24,7 +24,7 @@ from s32s_agent.output import logs
 from s32s_agent.output.progress import Progress
 from s32s_agent.run.context import RunOptions
 from s32s_agent.run.report import RunReport
-from s32s_agent.run.run import Pass
+from s32s_agent.run.run import Run
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -96,10 +96,10 @@ class Pair:
             "sync": {"durable": False, "workers": 4, "max_delete": "100%", **sync},
         }
         progress = Progress(None, enabled=False)
-        whole = Pass(
+        run = Run(
             parse(json.dumps(config), "test"), RunOptions(), "run", logs.bind("run"), progress
         )
-        return whole.run(NOW)
+        return run.synchronize(NOW)
 
 
 def build(directory: Path, tree: dict[str, Node]) -> None:

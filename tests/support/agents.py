@@ -67,7 +67,7 @@ def what_is_wrong_with(run: AgentRun) -> list[str]:
 
 
 class Watch(Protocol):
-    """Judges the passes of an agent; see `support.watches`."""
+    """Judges the passes of an agent; see `support.run_checkers`."""
 
     def begin(self) -> None:
         """Note how things are before a pass."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.agents import parse_events
+from support.fault_rigs import SCENARIOS, Once, as_process, calls_of, new_world
 from support.tracing import DATA, GO, KILL, SHORT, SYNCS, TERMINATE, Call, Deed, error_named
-from support.worlds import SCENARIOS, Once, as_process, calls_of, new_world
 
 _RENAMES = {"rename", "renameat", "renameat2"}
 _LINKS = {"link", "linkat", "symlink", "symlinkat"}

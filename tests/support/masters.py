@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from support.agents import Agent, AgentRun
-from support.computers import MAPS, NAME, PREFIX, Computer
+from support.hosts import MAPS, NAME, PREFIX, Computer
 from support.slaves import Slave
 from support.trees import write
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.disks import Disk, mounted
+from support.fault_rigs import SCENARIOS, Once, World, as_process, new_world
 from support.tracing import GO, Call, Deed
-from support.worlds import SCENARIOS, Once, World, as_process, new_world
 
 
 @dataclass(frozen=True, slots=True)

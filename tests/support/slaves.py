@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from support.computers import MAPS, NAME, PREFIX, Computer
+from support.hosts import MAPS, NAME, PREFIX, Computer
 from support.trees import RESERVED, snapshot
 
 TEMPORARY = ".s32s-tmp."

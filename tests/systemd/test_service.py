@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
 from support.machines import cannot_boot
 from support.pages import ROOT, blocks, section_of
 from support.services import COMMANDS, SITE, TARGET, Service, installed_service, site

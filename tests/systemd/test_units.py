@@ -13,7 +13,7 @@ from support.pages import ROOT, section_of
 
 from s32s_agent import workers
 from s32s_agent.monitoring import publish
-from s32s_agent.run import hooks
+from s32s_agent.run import child_process, hooks
 
 pytestmark = [
     pytest.mark.machine,
@@ -170,10 +170,10 @@ def test_a_pass_that_is_stopped_is_not_killed_before_it_has_told_so(name: str) -
         r"^TimeoutStopSec=(\d+)min$", (UNITS / name).read_text(), re.MULTILINE
     )
     # Time to end, TERM, KILL.
-    command = hooks.STOPPED_SECONDS + 2 * hooks.GRACE_SECONDS
+    command = hooks.CANCELLED_SECONDS + 2 * child_process.GRACE_SECONDS
     last_hooks = 2 * command
     told = publish.METRICS_SECONDS + publish.REPORT_SECONDS + publish.PING_SECONDS
-    needed = workers.INTERRUPTED_SECONDS + 2 * hooks.GRACE_SECONDS + last_hooks + told
+    needed = workers.CANCELLED_SECONDS + 2 * child_process.GRACE_SECONDS + last_hooks + told
 
     assert needed < int(minutes) * 60
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from support.agents import Agent, AgentRun
 from support.buckets import READER
-from support.counting import CountingProxy
+from support.counting_proxy import CountingProxy
+from support.fault_rigs import SCENARIOS, new_world
 from support.forked import forked_once
 from support.secrecy import refuse_secrets_in_files
 from support.slaves import Slave
 from support.tracing import GO, KILL, SUPPORTED, WHY_NOT, Call, Deed
-from support.worlds import SCENARIOS, new_world
 
 pytestmark = pytest.mark.hostile
 

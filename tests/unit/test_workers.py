@@ -1,21 +1,30 @@
-"""Threads that take from one iterator: every item once, and a soon end when somebody asks."""
+"""Threads that take from one iterator, calls in order, calls with a timeout: each ends soon when it is cancelled."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from s32s_agent.cancellation import CancelToken, shown_for_caller
+from s32s_agent.cancellation import CancelToken, Heartbeat
 from s32s_agent.errors import Cancelled, Interrupted, RunTimedOut, StoreUnavailable
-from s32s_agent.workers import Answer, Spare, in_background, in_parallel
+from s32s_agent.workers import BackgroundCall, Growth, call_with_timeout, in_order, in_parallel
+
+TIMEOUT_SECONDS = 30
+
+
+def text(number: int, _: Heartbeat) -> str:
+    return str(number)
+
+
+# --- in parallel ---
 
 
 def test_every_item_once() -> None:
     """Each result comes with its item, in whatever order."""
-    found = dict(in_parallel(lambda number: number * 2, range(500), 8, CancelToken()))
+    found = dict(in_parallel(lambda number, _: number * 2, range(500), 8, CancelToken()))
 
     assert found == {number: number * 2 for number in range(500)}
 
@@ -25,13 +34,13 @@ def test_no_items(workers: int) -> None:
     """Nothing to do ends at once, also for nobody."""
     nothing: list[int] = []
 
-    assert list(in_parallel(str, nothing, workers, CancelToken())) == []
+    assert list(in_parallel(text, nothing, workers, CancelToken())) == []
 
 
 def test_an_exception_is_a_value() -> None:
     """What fails for one item does not touch the others."""
 
-    def halve(number: int) -> float:
+    def halve(number: int, _: Heartbeat) -> float:
         return 1 / number
 
     found = dict(in_parallel(halve, [0, 1, 2], 2, CancelToken()))
@@ -40,20 +49,20 @@ def test_an_exception_is_a_value() -> None:
     assert isinstance(found[0], ZeroDivisionError)
 
 
-def test_what_the_items_raise_the_iterator_raises() -> None:
+@pytest.mark.parametrize("error", [KeyError("broken"), Cancelled("broken")])
+def test_what_the_items_raise_the_iterator_raises(error: BaseException) -> None:
     """A source that breaks in the middle is no early end."""
 
     def items() -> Iterator[int]:
         yield from range(3)
-        raise Cancelled("broken")
+        raise error
 
-    with pytest.raises(Cancelled, match="broken"):
-        list(in_parallel(str, items(), 3, CancelToken()))
+    with pytest.raises(type(error), match="broken"):
+        list(in_parallel(text, items(), 3, CancelToken()))
 
 
 def test_items_are_taken_by_one_thread_at_a_time() -> None:
     """A generator may be used, which refuses to be entered twice; and nothing is taken ahead of the workers."""
-    taken = threading.Semaphore(0)
     inside = threading.Lock()
 
     def items() -> Iterator[int]:
@@ -61,41 +70,19 @@ def test_items_are_taken_by_one_thread_at_a_time() -> None:
             assert inside.acquire(blocking=False)
             time.sleep(0)
             inside.release()
-            taken.release()
             yield number
 
-    assert len(list(in_parallel(str, items(), 8, CancelToken()))) == 200
+    assert len(list(in_parallel(text, items(), 8, CancelToken()))) == 200
 
 
-def test_items_that_never_come_are_noticed() -> None:
-    """A disk that hangs while a part is read from it ends what waits for the part, too."""
-    token = CancelToken(stalled_seconds=0.5)
+def test_idle_time_is_told() -> None:
+    """While nothing comes the caller's thread can show that time goes by."""
+    told = threading.Event()
+    found = list(
+        in_parallel(lambda _, __: told.wait(TIMEOUT_SECONDS), [0], 1, CancelToken(), told.set)
+    )
 
-    def items() -> Iterator[int]:
-        yield 1
-        while not token.cancelled:
-            time.sleep(0.05)
-
-    given_up = threading.Timer(20, token.cancel)
-    given_up.start()
-    try:
-        with pytest.raises(StoreUnavailable, match="nothing came"):
-            list(in_parallel(str, items(), 2, token))
-    finally:
-        given_up.cancel()
-
-
-def test_whoever_has_ended_is_not_taken_for_stalled() -> None:
-    """One long item, and threads that found none: they have nothing to show life for."""
-    token = CancelToken(stalled_seconds=2)
-
-    def take_long(_: int) -> None:
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            token.check()
-            time.sleep(0.05)
-
-    assert list(in_parallel(take_long, [1], 4, token)) == [(1, None)]
+    assert found == [(0, True)]
 
 
 def test_closing_early_waits_for_the_workers() -> None:
@@ -108,7 +95,7 @@ def test_closing_early_waits_for_the_workers() -> None:
             taken.append(number)
             yield number
 
-    def work(number: int) -> None:
+    def work(number: int, _: Heartbeat) -> None:
         running.add(number)
         time.sleep(0.01)
         running.discard(number)
@@ -121,24 +108,42 @@ def test_closing_early_waits_for_the_workers() -> None:
     assert len(taken) < 5_000
 
 
-def test_a_stop_ends_soon_though_a_worker_hangs() -> None:
+class _Panic(BaseException):
+    """What a panic in a library of another language is."""
+
+
+def test_a_panic_in_a_worker_does_not_hang_the_run() -> None:
+    """What is no Exception reaches the caller too, and every thread ends."""
+
+    def panic(_item: int, _heartbeat: Heartbeat) -> int:
+        raise _Panic
+
+    with pytest.raises(_Panic):
+        list(in_parallel(panic, range(4), 2, CancelToken()))
+
+
+# --- cancellation ---
+
+
+def test_a_cancelled_run_ends_soon_though_a_worker_hangs() -> None:
     """A worker that hangs in a system call is not waited for longer than was agreed."""
     token, hang = CancelToken(), threading.Event()
-    results = in_parallel(lambda _: hang.wait(60), range(8), 8, token)
-    threading.Timer(0.2, token.cancel).start()
-    threading.Timer(0.3, hang.set).start()
+    results = in_parallel(lambda number, _: number == 0 or hang.wait(60), range(8), 8, token)
+    next(results)
     started = time.monotonic()
-    with pytest.raises(Cancelled):
-        list(results)
+    token.cancel()
+    results.close()
+    seconds = time.monotonic() - started
+    hang.set()
 
-    assert time.monotonic() - started < 10
+    assert seconds < 15
 
 
 def test_work_that_was_cancelled_is_not_taken_for_complete() -> None:
     """Whoever reads the results to their end has all of them: part of an upload must not be completed as a whole."""
     token, found = CancelToken(), list[int]()
 
-    def work(number: int) -> int:
+    def work(number: int, _: Heartbeat) -> int:
         if number == 3:
             token.cancel(Interrupted(15))
         return number
@@ -153,7 +158,7 @@ def test_a_cancellation_in_a_worker_is_no_failure_of_its_item() -> None:
     """It reaches the caller as what it is, after the results that are there, and ends the other workers."""
     token, found = CancelToken(), list[object]()
 
-    def work(number: int) -> int:
+    def work(number: int, _: Heartbeat) -> int:
         if number == 3:
             raise Interrupted(15)
         return number
@@ -165,66 +170,90 @@ def test_a_cancellation_in_a_worker_is_no_failure_of_its_item() -> None:
     assert token.cancelled
 
 
-def test_cancelling_the_parent_cancels_the_child() -> None:
-    """Not the other way round."""
-    parent = CancelToken()
-    child = CancelToken(parent)
-    child.cancel()
-    asked = parent.cancelled, child.cancelled
-    other = CancelToken(parent)
-    parent.cancel()
-
-    assert (asked, other.cancelled) == ((False, True), True)
-    with pytest.raises(Cancelled):
-        other.check()
-    with pytest.raises(Cancelled):
-        other.sleep(60)
+# --- stalls ---
 
 
-def test_sleep() -> None:
-    """Undisturbed, it sleeps for as long as was said."""
-    started = time.monotonic()
-    CancelToken().sleep(0.25)
+def test_a_worker_that_hangs_does_not_hold_the_run_for_ever() -> None:
+    """A heartbeat that is silent for too long ends the work, whatever its worker hangs in."""
+    hang, token = threading.Event(), CancelToken(CancelToken(stalled_seconds=0.3))
+    results = in_parallel(lambda _, __: hang.wait(60), [1, 2], 2, token)
 
-    assert 0.25 <= time.monotonic() - started < 5
-
-
-class _Panic(BaseException):
-    """What a panic in a library of another language is."""
+    with pytest.raises(StoreUnavailable, match=r"no data was transferred for 0\.3 seconds"):
+        next(results)
+    hang.set()
 
 
-def test_a_panic_in_a_worker_does_not_hang_the_pass() -> None:
-    """What is no Exception reaches the caller too, and every thread ends."""
+def test_items_that_never_come_are_noticed() -> None:
+    """A disk that hangs while an item is read from it ends what waits for the item, too."""
+    token = CancelToken(stalled_seconds=0.5)
 
-    def panic(_item: int) -> int:
-        raise _Panic
+    def items() -> Iterator[int]:
+        yield 1
+        while not token.cancelled:
+            time.sleep(0.05)
 
-    with pytest.raises(_Panic):
-        list(in_parallel(panic, range(4), 2, CancelToken()))
+    given_up = threading.Timer(TIMEOUT_SECONDS, token.cancel)
+    given_up.start()
+    try:
+        with pytest.raises(StoreUnavailable, match="no data"):
+            list(in_parallel(text, items(), 2, token))
+    finally:
+        given_up.cancel()
 
 
-def test_the_first_reason_is_the_one_that_is_raised() -> None:
-    """Whoever stops last does not change why the pass ends, also when a library swallowed the exception."""
-    token = CancelToken()
-    token.cancel(Interrupted(15))
-    token.cancel(RunTimedOut("late"))
+def beat_for(seconds: float, heartbeat: Heartbeat) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        heartbeat.beat()
+        time.sleep(0.05)
 
-    with pytest.raises(Interrupted):
-        CancelToken(token).check()
+
+def test_whoever_has_ended_is_not_taken_for_stalled() -> None:
+    """One long item, and threads that found none: they have nothing to beat for."""
+    token = CancelToken(stalled_seconds=2)
+
+    def take_long(_: int, heartbeat: Heartbeat) -> None:
+        beat_for(5, heartbeat)
+
+    assert list(in_parallel(take_long, [1], 4, token)) == [(1, None)]
+
+
+def test_slow_work_that_gets_ahead_is_not_ended() -> None:
+    """It may take longer than the limit, and calls that a worker makes in other threads may beat for it."""
+    token = CancelToken(stalled_seconds=2)
+
+    def work(number: int, heartbeat: Heartbeat) -> int:
+        calls = in_order(lambda _: beat_for(1, heartbeat), range(3), 1, CancelToken())
+        return len(list(calls)) + number
+
+    assert list(in_parallel(work, [1], 1, token)) == [(1, 4)]
+
+
+def test_slow_work_before_an_item_does_not_count_for_the_next() -> None:
+    """Each item has a heartbeat of its own: taking one late is no silence of the one before."""
+    seen: list[Heartbeat] = []
+
+    def work(_: int, heartbeat: Heartbeat) -> None:
+        seen.append(heartbeat)
+
+    list(in_parallel(work, range(3), 1, CancelToken()))
+
+    assert len(set(map(id, seen))) == 3
+
+
+# --- growth ---
 
 
 def test_threads_are_added_while_there_is_room_for_more() -> None:
     """Two workers become six: only then can six items be under way at once."""
     together = threading.Barrier(6)
 
-    def work(number: int) -> None:
+    def work(number: int, _: Heartbeat) -> None:
         if number >= 2:
-            together.wait(30)
+            together.wait(TIMEOUT_SECONDS)
 
     found = list(
-        in_parallel(
-            work, range(2 + 6 * 3), 2, CancelToken(), spare=lambda running: 6 - running
-        )
+        in_parallel(work, range(2 + 6 * 3), 2, CancelToken(), grow=lambda running: 6 - running)
     )
 
     assert [error for _, error in found if error is not None] == []
@@ -234,11 +263,11 @@ def test_no_thread_is_added_when_there_is_nothing_left() -> None:
     """Once a thread has found no more items, another would find none either."""
     asked: list[int] = []
 
-    def spare(running: int) -> int:
+    def grow(running: int) -> int:
         asked.append(running)
         return 1
 
-    list(in_parallel(str, range(3), 1, CancelToken(), spare=spare))
+    list(in_parallel(text, range(3), 1, CancelToken(), grow=grow))
 
     assert asked == [1, 2, 3]
 
@@ -254,101 +283,173 @@ def test_no_thread_is_added_when_there_is_nothing_left() -> None:
         (0.1, 128, 0),
     ],
 )
-def test_spare(used: float, running: int, expected: int) -> None:
+def test_growth(used: float, running: int, expected: int) -> None:
     """Threads are doubled while the process leaves a processor idle, up to the most that there may be."""
     times = iter([(5.0, 1.0), (6.0, 1.0 + used)])
 
-    assert Spare(128, lambda: next(times))(running) == expected
+    assert Growth(128, lambda: next(times))(running) == expected
 
 
-def test_spare_looks_only_now_and_then() -> None:
+def test_growth_looks_only_now_and_then() -> None:
     """Between two looks some time must pass, or the share would be chance."""
     times = iter([(5.0, 1.0), (5.1, 1.0), (5.2, 1.0), (5.3, 1.0)])
-    spare = Spare(128, lambda: next(times))
+    grow = Growth(128, lambda: next(times))
 
-    assert [spare(1), spare(1), spare(1)] == [0, 0, 1]
+    assert [grow(1), grow(1), grow(1)] == [0, 0, 1]
 
 
-def test_an_answer_is_made_meanwhile() -> None:
+# --- in order ---
+
+
+def finish(number: int) -> int:
+    return number
+
+
+def test_results_in_the_order_of_the_items() -> None:
+    """A call that ends early waits for those before it."""
+    second = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert second.wait(TIMEOUT_SECONDS)
+        second.set()
+        return number
+
+    assert list(in_order(work, range(9), 3, CancelToken())) == list(range(9))
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 5])
+def test_nothing_is_taken_before_the_result_so_many_places_before_it_was_dealt_with(
+    ahead: int,
+) -> None:
+    """Memory is bounded by it, and so is what a killed download may have left out."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    for result in in_order(finish, items(), ahead, CancelToken()):
+        assert len(taken) <= result + ahead
+
+
+def test_a_call_that_fails_is_raised_in_the_place_of_its_result() -> None:
+    """What came before it counts; what came after it does not."""
+    found: list[float] = []
+
+    with pytest.raises(ZeroDivisionError):
+        found.extend(in_order(lambda number: 1 / number, [2, 1, 0, 4], 2, CancelToken()))
+
+    assert found == [0.5, 1.0]
+
+
+def end_early(results: Iterator[int]) -> None:
+    next(results)
+    results.close()  # type: ignore[attr-defined]
+
+
+def fail_early(results: Iterator[int]) -> None:
+    with pytest.raises(StoreUnavailable):
+        list(results)
+
+
+@pytest.mark.parametrize("end", [end_early, fail_early])
+def test_after_an_early_end_no_call_is_running(end: Callable[[Iterator[int]], None]) -> None:
+    """A file that is closed then is written to by nobody; calls that look at the token end at once."""
+    token, running = CancelToken(), set[int]()
+
+    def work(number: int) -> int:
+        if number == 0:
+            return number
+        running.add(number)
+        try:
+            if number == 2 and end is fail_early:
+                raise StoreUnavailable("the connection is gone")
+            token.sleep(TIMEOUT_SECONDS if number > 2 or end is end_early else 0.2)
+        finally:
+            running.discard(number)
+        return number
+
+    started = time.monotonic()
+    end(in_order(work, range(8), 4, token))
+
+    assert running == set()
+    assert time.monotonic() - started < TIMEOUT_SECONDS / 2
+
+
+def test_items_that_break_are_no_early_end() -> None:
+    """What the items raise, the iterator raises, and no call is left running."""
+    token, running = CancelToken(), set[int]()
+
+    def items() -> Iterator[int]:
+        yield 0
+        raise KeyError("broken")
+
+    def work(number: int) -> None:
+        running.add(number)
+        try:
+            token.sleep(TIMEOUT_SECONDS)
+        finally:
+            running.discard(number)
+
+    with pytest.raises(KeyError, match="broken"):
+        list(in_order(work, items(), 4, token))
+
+    assert running == set()
+
+
+# --- one call ---
+
+
+def test_a_call_is_made_meanwhile() -> None:
     """The function runs at once, and its result or its exception waits for whoever asks."""
     begun, go_on = threading.Event(), threading.Event()
 
     def work() -> int:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(TIMEOUT_SECONDS)
         return 7
 
     def fail() -> int:
         raise Cancelled("broken")
 
-    answer, failure = Answer(work), Answer(fail)
-    assert begun.wait(30)
+    call, failure = BackgroundCall(work), BackgroundCall(fail)
+    assert begun.wait(TIMEOUT_SECONDS)
     go_on.set()
 
-    assert (answer.result(), answer.result()) == (7, 7)
+    assert (call.result(), call.result()) == (7, 7)
     with pytest.raises(Cancelled, match="broken"):
         failure.result()
 
 
-def test_a_worker_that_hangs_does_not_hold_the_pass_for_ever() -> None:
-    """A thread that shows no life for too long ends the work, whatever it hangs in."""
-    hang = threading.Event()
-    token = CancelToken(CancelToken(stalled_seconds=0.3))
-
-    results = in_parallel(lambda _number: hang.wait(60), [1, 2], 2, token)
-
-    with pytest.raises(
-        StoreUnavailable, match=r"nothing came and nothing went for 0\.3 seconds"
-    ):
-        next(results)
-    hang.set()
-
-
-def test_slow_work_that_goes_on_is_not_ended() -> None:
-    """Who shows life may take longer than the limit, and who waits for his own workers shows it with them."""
-    token = CancelToken(stalled_seconds=2)
-
-    def inner(_number: int) -> None:
-        for _ in range(30):
-            time.sleep(0.1)
-            token.check()
-
-    def outer(number: int) -> int:
-        return len(list(in_parallel(inner, [1], 1, CancelToken(token)))) + number
-
-    assert list(in_parallel(outer, [1], 1, token)) == [(1, 2)]
-
-
-def test_waiting_in_the_background_ends_early() -> None:
-    """When somebody asks, and when the time is up; the result and what was raised come through."""
+def test_a_call_with_a_timeout_ends_early() -> None:
+    """When the time is up, and when the work is cancelled; the result and what was raised come through."""
     hang, token = threading.Event(), CancelToken()
-    with pytest.raises(TimeoutError):
-        in_background(lambda: hang.wait(60), token, 0.3)
-    assert in_background(lambda: 5, token, 60) == 5
+    with pytest.raises(TimeoutError, match=r"not finished within 0\.3 seconds"):
+        call_with_timeout(lambda: hang.wait(60), 0.3, token)
+    assert call_with_timeout(lambda: 5, 60, token) == 5
+    assert call_with_timeout(lambda: 5, 60) == 5
     with pytest.raises(ZeroDivisionError):
-        in_background(lambda: 1 // 0, token, 60)
+        call_with_timeout(lambda: 1 // 0, 60, token)
     token.cancel(RunTimedOut("time is up"))
     with pytest.raises(RunTimedOut):
-        in_background(lambda: hang.wait(60), token, 60)
+        call_with_timeout(lambda: hang.wait(60), 60, token)
     hang.set()
 
 
-def test_a_helper_shows_life_for_its_worker() -> None:
-    """A worker that waits for its own threads is not taken for one that hangs, as long as they go on."""
-    token = CancelToken(stalled_seconds=1)
+def test_a_call_that_hangs_does_not_keep_the_process_alive() -> None:
+    """Its thread is a daemon: a system call that never returns cannot hold a run that has to end."""
+    begun, hang = threading.Event(), threading.Event()
 
-    def outer(number: int) -> int:
-        adopt = shown_for_caller()
+    def work() -> bool:
+        begun.set()
+        return threading.current_thread().daemon and hang.wait(0.01)
 
-        def help_out() -> None:
-            adopt()
-            for _ in range(20):
-                time.sleep(0.1)
-                token.check()
+    before = set(threading.enumerate())
+    call = BackgroundCall(work)
+    assert begun.wait(TIMEOUT_SECONDS)
+    call.join()
 
-        helper = threading.Thread(target=help_out)
-        helper.start()
-        helper.join()
-        return number
-
-    assert list(in_parallel(outer, [1], 1, token)) == [(1, 1)]
+    assert call.result() is False
+    assert set(threading.enumerate()) <= before

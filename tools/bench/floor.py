@@ -1,4 +1,4 @@
-"""The least that a first pass must do, and nothing else: fetch every byte, hash it, write it, put it on the disk.
+"""The least that a first run must do, and nothing else: fetch every byte, hash it, write it, put it on the disk.
 
 No map, no comparison, no version that is pinned, no index, no rename; parts of one length, known beforehand. What the
 agent takes beyond this is what it adds; what this takes beyond a peer is what the peer does not do.

@@ -141,7 +141,7 @@ class Agent:
         config.chmod(0o600)
 
     def command(self, job: Job) -> list[str]:
-        """Make one pass, as from cron."""
+        """Make one run, as from cron."""
         config = str(job.home / "config.yaml")
         return [str(self.program), "--once", "--quiet", "--config", config]
 
@@ -295,7 +295,7 @@ class ListingAlone:
 
     def command(self, job: Job) -> list[str]:
         """Run the script with the agent's Python; the first run learns what the others go by."""
-        remembered = [str(job.home / "seams.json")] if self.name == SIDE_BY_SIDE else []
+        remembered = [str(job.home / "boundaries.json")] if self.name == SIDE_BY_SIDE else []
         python = str(self.agent.parent / "python")
         script = str(Path(__file__).with_name("listing.py"))
         return [python, "-I", script, job.bucket, PREFIX, *remembered]

@@ -17,7 +17,7 @@ INODE_BYTES = 4096
 class Scenario(Enum):
     """What a run finds, and what it has to do."""
 
-    FIRST_PULL = "first pass"
+    FIRST_PULL = "first run"
     UNCHANGED = "nothing changed"
     CHANGED = "1 % changed"
     FIRST_PUSH = "push"

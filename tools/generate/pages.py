@@ -28,6 +28,7 @@ def of_the_reference(documents: Mapping[str, str], tables: Tables) -> dict[str, 
     blocks = {
         "docs/use/configuration.md": ("options", _options(tables)),
         "docs/use/maps.md": ("properties", _properties(tables)),
+        "docs/reference/cli.md": ("arguments", _arguments(tables.parser)),
         "docs/reference/exit-status.md": ("statuses", _statuses()),
         "README.md": ("statuses", _statuses()),
     }

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from s32s_agent.cli import make_parser
+from s32s_agent.arguments import make_parser
 from s32s_agent.config.options import Section, sections_of
 from s32s_agent.config.properties import PROPERTIES, Property
 from s32s_agent.config.settings import Settings

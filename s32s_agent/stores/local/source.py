@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import SourceChanged
 from s32s_agent.model import Entry, IndexRow
 from s32s_agent.plan import keys
@@ -52,7 +53,9 @@ class LocalSource:
         walk = Walk(self._root, follow_links=self._follow_links, known_mounts=mounts)
         return Scan(list_directory(walk, self._rows, trust_index=self._trust_index))
 
-    def open(self, entry: Entry) -> AbstractContextManager[Content]:
+    def open(
+        self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED
+    ) -> AbstractContextManager[Content]:
         """Open a file; what is read is one version, or `SourceChanged`."""
         return open_content(lambda: self._root.read(self._resolved(entry.key)), entry)
 

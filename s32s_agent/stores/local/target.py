@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.config.settings import SyncSettings
 from s32s_agent.errors import (
     AccessDenied,
@@ -196,7 +197,7 @@ class LocalTarget:
 
     # --- write ---
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, _heartbeat: Heartbeat = UNWATCHED) -> Staged:
         """Write the bytes to a temporary file in the entry's directory; create a directory at once."""
         key = copy.entry.key
         try:

@@ -34,7 +34,7 @@ from s32s_agent.stores.s3.profile import Profile, checked, plain_profile
 from s32s_agent.stores.s3.signing import Credentials
 from s32s_agent.stores.s3.transport import Transport
 from s32s_agent.text import printable
-from s32s_agent.workers import in_background
+from s32s_agent.workers import call_with_timeout
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -132,7 +132,7 @@ class Resolved:
         if self._profile is not None:
             return self._profile.source
         try:
-            in_background(self._renewed, self._cancel_token, self._seconds)
+            call_with_timeout(self._renewed, self._seconds, self._cancel_token)
         except TimeoutError as error:
             message = f"no credentials within {self._seconds:g} s"
             raise StoreUnavailable(message, remedy=_SLOW) from error

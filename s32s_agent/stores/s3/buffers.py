@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
-from s32s_agent.workers import patiently
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 
 
 class Buffers:
@@ -29,13 +29,13 @@ class Buffers:
         """How many may be taken without waiting."""
         return len(self._free)
 
-    def take(self, size: int) -> bytearray:
+    def take(self, size: int, heartbeat: Heartbeat = UNWATCHED) -> bytearray:
         """Wait for a buffer of `size` bytes; what it holds is left from its last use."""
-        buffer = self._get()
+        buffer = self._get(heartbeat)
         return buffer if buffer is not None and len(buffer) == size else bytearray(size)
 
-    def _get(self) -> bytearray | None:
-        patiently(self._permits.acquire)
+    def _get(self, heartbeat: Heartbeat) -> bytearray | None:
+        heartbeat.acquire(self._permits)
         return self._free.pop()
 
     def give_back(self, buffer: bytearray | None) -> None:
@@ -44,16 +44,18 @@ class Buffers:
         self._permits.release()
 
     @contextlib.contextmanager
-    def counted(self) -> Iterator[None]:
+    def counted(self, heartbeat: Heartbeat = UNWATCHED) -> Iterator[None]:
         """Count memory of the caller's own as a buffer while the context lasts."""
-        buffer = self._get()
+        buffer = self._get(heartbeat)
         try:
             yield
         finally:
             self.give_back(buffer)
 
 
-def in_parts(chunks: Iterable[bytes], size: int, buffers: Buffers) -> Iterator[bytearray]:
+def in_parts(
+    chunks: Iterable[bytes], size: int, buffers: Buffers, heartbeat: Heartbeat = UNWATCHED
+) -> Generator[bytearray, None, None]:
     """Fill buffers with chunks, `size` bytes each but for the last; whoever takes one gives it back."""
     part: bytearray | None = None
     filled = 0
@@ -62,7 +64,7 @@ def in_parts(chunks: Iterable[bytes], size: int, buffers: Buffers) -> Iterator[b
             rest = memoryview(chunk)
             while rest:
                 if part is None:
-                    part, filled = buffers.take(size), 0
+                    part, filled = buffers.take(size, heartbeat), 0
                 taken = rest[: size - filled]
                 part[filled : filled + len(taken)] = taken
                 rest, filled = rest[len(taken) :], filled + len(taken)

@@ -6,8 +6,9 @@ import contextlib
 import functools
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import IntegrityError, SourceChanged
 from s32s_agent.model import Entry, Stamp
 from s32s_agent.plan.etags import Digest, best_digest, multipart_etag, normal
@@ -17,7 +18,7 @@ from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.metadata import attributes_of
 from s32s_agent.stores.s3.objects import Body
 from s32s_agent.stores.s3.prefix import S3Prefix, condition_of
-from s32s_agent.stores.s3.ranges import RANGE, RANGED_FROM, Range, Slots, cut
+from s32s_agent.stores.s3.ranges import RANGE, RANGED_FROM, Range, Read, Slots, cut
 
 _HASHED = 256 << 10
 """Bytes that are read again and hashed at once: they stay in the processor's cache."""
@@ -46,7 +47,7 @@ class Downloads:
         """The parts of one of them gave its ETag."""
         self._judging = threading.Lock()
 
-    def open(self, entry: Entry) -> _Download:
+    def open(self, entry: Entry, heartbeat: Heartbeat = UNWATCHED) -> _Download:
         """Request the version of an entry, and no other; the caller closes it.
 
         Raises:
@@ -58,7 +59,7 @@ class Downloads:
         ranged = self._in_ranges and entry.size >= RANGED_FROM
         if ranged and digest is not None:
             described = self._connection.describe(name, condition)
-            return _RangedDownload(self, entry, described, digest)
+            return _RangedDownload(self, entry, described, digest, heartbeat)
         body = self._connection.get(name, condition, entry.size)
         try:
             start, end = body.span
@@ -91,7 +92,7 @@ class Downloads:
         return self._prefix.is_encrypted(entry.key)
 
     def accepts(self, entry: Entry, computed: str) -> bool:
-        """Tell whether to believe the bytes of a multipart object that do not give its ETag.
+        """Return whether to believe the bytes of a multipart object that do not give its ETag.
 
         The ETag may be no digest, or the guess at the size of the parts be wrong: then the bytes that come again are
         the same, and the store is not asked for every object twice. Bytes that were damaged on the way differ.
@@ -189,10 +190,16 @@ class _RangedDownload(_Download, RangedContent):
     """The bytes of a large object, in ranges fetched in parallel."""
 
     def __init__(
-        self, downloads: Downloads, entry: Entry, described: Body, digest: Digest
+        self,
+        downloads: Downloads,
+        entry: Entry,
+        described: Body,
+        digest: Digest,
+        heartbeat: Heartbeat,
     ) -> None:
         super().__init__(downloads, entry, described, digest)
         self._whole = digest
+        self._heartbeat = heartbeat
 
     def _stream(self) -> Iterator[bytes]:
         for each in cut(0, self._entry.size):
@@ -219,7 +226,7 @@ class _RangedDownload(_Download, RangedContent):
             raise
 
     def _hash_parts(self, file: File, kept: int, part_size: int) -> str:
-        """Have parts hashed by the threads that fetch them, in ranges of whole parts."""
+        """Hash parts in the threads that fetch them, in ranges of whole parts."""
         digests: dict[int, Digest] = {}
 
         def read(wanted: Range) -> Iterator[bytes]:
@@ -232,7 +239,7 @@ class _RangedDownload(_Download, RangedContent):
             digests[0] = Digest(part_size)
             self._hash(digests[0], file, Range(0, kept))
         ranges = cut(kept, self._entry.size, RANGE // part_size * part_size)
-        with contextlib.closing(self._downloads.slots.fetch(ranges, read, file)) as fetched:
+        with self._fetched(ranges, read, file) as fetched:
             for _ in fetched:
                 pass
         in_order = (digests[start] for start in sorted(digests))
@@ -242,10 +249,16 @@ class _RangedDownload(_Download, RangedContent):
         """Read the file again, in order, as far as the ranges have come."""
         read = functools.partial(self._downloads.range_of, self._entry)
         ranges = cut(kept, self._entry.size)
-        with contextlib.closing(self._downloads.slots.fetch(ranges, read, file)) as fetched:
+        with self._fetched(ranges, read, file) as fetched:
             for each in itertools.chain([Range(0, kept)], fetched):
                 self._hash(self._whole, file, each)
         return self._whole.etag()
+
+    def _fetched(
+        self, ranges: Iterator[Range], read: Read, file: File
+    ) -> contextlib.closing[Generator[Range, None, None]]:
+        slots = self._downloads.slots
+        return contextlib.closing(slots.fetch(ranges, read, file, self._heartbeat))
 
     def _hash(self, digest: Digest, file: File, wanted: Range) -> None:
         for position in range(wanted.start, wanted.end, _HASHED):

@@ -1,8 +1,8 @@
 """Read ListObjectsV2 pages, and believe a listing only when nothing in it is wrong.
 
-A hole in a listing looks like a deletion, and every peer that was measured wiped directories on answers that merely
-looked like an empty bucket. So a page is read with a parser of our own, which also takes a
-tenth of the time of botocore's, and every rule of completeness is checked. Pure: no network.
+A hole in a listing looks like a deletion, and every other tool that was measured emptied directories on answers that
+merely looked like an empty bucket. So a page is read with a parser of our own, which also takes a tenth of the time of
+botocore's, and every rule of completeness is checked. Pure: no network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_TEXT = 64 * 1024
 _MAX_FIELDS = 100
 """Of a page, or of one entry. S3 has a dozen."""
 _MAX_EMPTY_PAGES = 1000
-"""Ceph sends empty pages in the middle of a listing, but not without end."""
+"""Ceph sends empty pages in the middle of a listing, but never so many."""
 
 _SIZE = re.compile("[0-9]{1,18}")
 _USUAL_ETAG = re.compile('"[0-9a-f]{32}(?:-[0-9]+)?"')
@@ -52,7 +52,7 @@ class Page(NamedTuple):
 
 
 class NotAListing(StoreUnavailable):
-    """Something answered, but not with a listing; asking again may help."""
+    """An answer that is no listing; another request may succeed."""
 
 
 def parse_page(body: bytes) -> Page:
@@ -152,12 +152,12 @@ class _Reader:
 
 
 class Listing:
-    """The rules of completeness over all pages of one listing.
+    """Checks the rules of completeness over all pages of one listing.
 
     Args:
         bucket: as asked; a page must name it, unless it is an ARN, which pages do not repeat.
         prefix: as asked, ending in `/`, or "" for the whole bucket.
-        strictly_ordered: the store is known to list in key order, so that disorder means trouble.
+        strictly_ordered: the store is known to list in key order, so that disorder means that the listing is wrong.
     """
 
     def __init__(self, bucket: str, prefix: str, *, strictly_ordered: bool) -> None:
@@ -189,10 +189,10 @@ class Listing:
                 yield found
 
     def next_token(self, page: Page) -> str | None:
-        """Give the token of the page that follows, None at the end.
+        """Return the token of the next page, None at the end.
 
         Raises:
-            ListingInconsistent: the page does not say clearly whether there is more, or runs in a circle.
+            ListingInconsistent: the page does not say clearly whether there is another, or repeats a token.
         """
         truncated = page.fields.get("IsTruncated")
         token = page.fields.get("NextContinuationToken", "")
@@ -203,19 +203,21 @@ class Listing:
         if truncated == "false":
             if token:
                 raise ListingInconsistent(
-                    "the listing says that it is complete, yet gives a token"
+                    "the listing says that it is complete, but has a continuation token"
                 )
             return None
         if not token:
             raise ListingInconsistent(
-                "the listing is cut off and gives no token to go on with"
+                "the listing is truncated, but has no continuation token"
             )
         if token in self._tokens:
             raise ListingInconsistent("the listing repeats a token, so it would never end")
         self._tokens.add(token)
         self._empty_pages = 0 if page.contents else self._empty_pages + 1
         if self._empty_pages > _MAX_EMPTY_PAGES:
-            raise ListingInconsistent("the listing goes on with empty pages only")
+            raise ListingInconsistent(
+                f"the listing has more than {_MAX_EMPTY_PAGES} empty pages in a row"
+            )
         return token
 
     def _check_frame(self, page: Page) -> None:
@@ -234,7 +236,9 @@ class Listing:
         if count is not None and count != str(listed):
             raise ListingInconsistent(f"the listing has {listed} entries but counts {count}")
         if page.common_prefixes and not quirks.is_directory_bucket(self._bucket):
-            raise ListingInconsistent("the listing folds keys into common prefixes, unasked")
+            raise ListingInconsistent(
+                "the listing has common prefixes, which were not requested"
+            )
 
     def _entry(self, key: str, listed: Listed, page: Page) -> Entry | Problem | None:
         """Read one element; None for the marker of the prefix itself."""
@@ -255,7 +259,10 @@ class Listing:
             etag, raw = f"modified {listed.modified}", ""
         if relative.endswith("/") or not relative:
             if size:
-                return Problem(relative, "a name that ends in a slash cannot hold bytes")
+                return Problem(
+                    relative,
+                    "a key that ends in a slash is a directory, but this object has content",
+                )
             return Entry(relative, kind=Kind.DIRECTORY) if relative else None
         if "\n" in relative and "EncodingType" not in page.fields:
             # XML turns a carriage return into a newline, so this may be another key.
@@ -264,7 +271,7 @@ class Listing:
 
 
 def decoded_keys(page: Page) -> list[str]:
-    """Give the keys of a page, whole, in their order."""
+    """Return the keys of a page, whole, in their order."""
     decode = _decoder(page)
     return [decode(listed.key) for listed in page.contents]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
-from functools import partial
 from typing import NamedTuple
 
-from s32s_agent.cancellation import CancelToken
+from s32s_agent.cancellation import UNWATCHED, CancelToken, Heartbeat
 from s32s_agent.errors import AgentError, IntegrityError, SourceChanged, StoreUnavailable
 from s32s_agent.plan.etags import multipart_etag, normal
 from s32s_agent.plan.proofs import Verdict, judge
@@ -18,13 +17,13 @@ from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.objects import ObjectHeaders, ObjectName
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 from s32s_agent.stores.s3.write_requests import NamedPart, WriteRequests
-from s32s_agent.workers import in_parallel
+from s32s_agent.workers import in_order
 
 _MIB = 1 << 20
 PART_BYTES = 8 * _MIB
 """Bytes of a part, and of the largest object that is sent in one piece; what aws and boto3 use."""
 MAX_PARTS = 10_000
-_PART_WORKERS = 4
+_PARTS_AHEAD = 4
 """Parts of one object at once."""
 
 
@@ -44,7 +43,6 @@ class _Part(NamedTuple):
 class _Sent(NamedTuple):
     """A part that the store has."""
 
-    number: int
     md5: bytes
     named: NamedPart
 
@@ -97,7 +95,14 @@ class Multipart:
             raise
         self._uploads.end(note)
 
-    def send(self, name: ObjectName, upload_id: str, content: Content, size: int) -> SentParts:
+    def send(
+        self,
+        name: ObjectName,
+        upload_id: str,
+        content: Content,
+        size: int,
+        heartbeat: Heartbeat = UNWATCHED,
+    ) -> SentParts:
         """Send the bytes of an object in parts, some of them in parallel.
 
         Args:
@@ -105,39 +110,44 @@ class Multipart:
             upload_id: of the upload.
             content: its bytes.
             size: how many.
+            heartbeat: of the worker that sends the object.
 
         Raises:
             IntegrityError: the store has other bytes than were sent.
             AgentError: the content or the store failed.
+            Cancelled: the run was cancelled before all parts were sent.
         """
-        chunks = in_parts(content.chunks(), part_size_for(size), self._buffers)
-        parts = (_Part(number, data) for number, data in enumerate(chunks, 1))
-        send = partial(self._send_part, name, upload_id)
-        sent: list[_Sent] = []
         cancel_token = CancelToken(self._connection.cancel_token)
-        results = in_parallel(send, parts, _PART_WORKERS, cancel_token)
-        with contextlib.closing(results):
-            for _, result in results:
-                if isinstance(result, Exception):
-                    raise result
-                sent.append(result)
-        sent.sort()
+
+        def send(part: _Part) -> _Sent:
+            with heartbeat.helped(), self._returned(part):
+                cancel_token.check()
+                return self._send_part(name, upload_id, part)
+
+        chunks, part_size = content.chunks(), part_size_for(size)
+        with contextlib.closing(in_parts(chunks, part_size, self._buffers, heartbeat)) as data:
+            parts = (_Part(number, each) for number, each in enumerate(data, 1))
+            sent = list(in_order(send, parts, _PARTS_AHEAD, cancel_token))
         return SentParts(
             [each.named for each in sent], multipart_etag([each.md5 for each in sent])
         )
 
-    def _send_part(self, name: ObjectName, upload_id: str, part: _Part) -> _Sent:
+    @contextlib.contextmanager
+    def _returned(self, part: _Part) -> Iterator[None]:
         try:
-            md5 = hashlib.md5(part.data, usedforsecurity=False).digest()
-            sent = self._writes.put_part(name, upload_id, part.number, part.data, md5)
+            yield
         finally:
             self._buffers.give_back(part.data)
+
+    def _send_part(self, name: ObjectName, upload_id: str, part: _Part) -> _Sent:
+        md5 = hashlib.md5(part.data, usedforsecurity=False).digest()
+        sent = self._writes.put_part(name, upload_id, part.number, part.data, md5)
         etag, expected = normal(sent.named.raw_etag), md5.hex()
         if judge(etag, expected) is Verdict.OTHER_MD5 and not sent.is_encrypted:
             raise IntegrityError(
                 f"{name.label}, part {part.number}: S3 has MD5 {etag}, but {expected} was sent"
             )
-        return _Sent(part.number, md5, sent.named)
+        return _Sent(md5, sent.named)
 
     def abort_left_behind(self, bucket: str, prefix: str) -> dict[str, AgentError]:
         """Abort the uploads below a prefix that a killed run of this computer left.

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Problem
 from s32s_agent.stores.s3.listing import Listing, Page, decoded_keys
-from s32s_agent.workers import Answer
+from s32s_agent.workers import BackgroundCall
 
 AHEAD = 8
 """Pages that are requested, or wait to be read, at once; each is about 1 MB."""
@@ -56,7 +56,7 @@ class Pages:
         self._by_boundaries = bool(boundaries)
         self._ranges = len(boundaries) + 1
         self._boundaries = deque(boundaries)
-        self._ahead: deque[tuple[str, Answer[_Read]]] = deque()
+        self._ahead: deque[tuple[str, BackgroundCall[_Read]]] = deque()
         self._ends: list[str] = []
         """The last key that was read of each page."""
         self._keys = 0
@@ -91,12 +91,12 @@ class Pages:
         coarse = len(self._ends) > 2 * self._ranges
         return () if wasteful or coarse else None
 
-    def _request(self, where: dict[str, str]) -> Answer[_Read]:
+    def _request(self, where: dict[str, str]) -> BackgroundCall[_Read]:
         def read() -> _Read:
             page = self._fetch(where)
             return page, decoded_keys(page)
 
-        return Answer(read)
+        return BackgroundCall(read)
 
     def _request_ahead(self) -> None:
         while self._boundaries and len(self._ahead) < AHEAD:

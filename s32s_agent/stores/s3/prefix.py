@@ -35,7 +35,7 @@ class S3Prefix:
 
     @property
     def may_be_unordered(self) -> bool:
-        """Whether disorder is a habit of the store rather than a sign of trouble."""
+        """Whether disorder is a habit of the store and no sign of a fault."""
         custom_endpoint = self._connection.custom_endpoint
         return quirks.may_list_unordered(self._bucket, custom_endpoint=custom_endpoint)
 
@@ -90,7 +90,7 @@ class S3Prefix:
         return entry._replace(size=head.size, etag=etag, raw_etag=raw_etag)
 
     def is_encrypted(self, key: str) -> bool:
-        """Tell whether the object's encryption makes its ETag something else than an MD5."""
+        """Return whether the object's encryption makes its ETag something else than an MD5."""
         return self._connection.head(self.name_of(key)).is_encrypted
 
     def name_of(self, key: str) -> ObjectName:

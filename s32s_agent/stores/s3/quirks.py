@@ -5,7 +5,7 @@
 | SeaweedFS and others | list by directory, not by key | outside AWS disorder is a habit: the scan sorts |
 | directory buckets of AWS | list in no order, fold keys into prefixes | the scan sorts; folding is no fault |
 | SeaweedFS | `StartAfter` follows its own order | its pages can be fetched in parallel all the same |
-| SeaweedFS | encodes a blank as `%20` in the last part of a key, else as `+` | only the last part shows what `+` is |
+| SeaweedFS | encodes a blank as `%20` in directories, as `+` in the last part | only last parts show what `+` is |
 | SeaweedFS | keeps a directory for minutes after its last object | an object of that name is refused until then |
 | SeaweedFS | takes a directory with something in it for a marker | markers are written without a precondition |
 | SeaweedFS | makes a slash of a backslash in a key | the agent looks for what it has written |
@@ -25,32 +25,32 @@ _DIRECTORY_BUCKET = "--x-s3"
 
 
 def is_seaweedfs(server: str) -> bool:
-    """Tell from the `Server` header whether a store is SeaweedFS."""
+    """Return whether a store is SeaweedFS, by its `Server` header."""
     return server.startswith(_SEAWEEDFS)
 
 
 def is_directory_bucket(bucket: str) -> bool:
-    """Tell from its name whether a bucket is one of S3 Express One Zone."""
+    """Return whether a bucket is one of S3 Express One Zone, by its name."""
     return bucket.endswith(_DIRECTORY_BUCKET)
 
 
 def may_list_unordered(bucket: str, *, custom_endpoint: bool) -> bool:
-    """Tell whether disorder in a listing is a habit of the store rather than a sign of trouble."""
+    """Return whether disorder in a listing is a habit of the store and no sign of a fault."""
     return custom_endpoint or is_directory_bucket(bucket)
 
 
 def may_start_after(server: str, *, unordered: bool) -> bool:
-    """Tell whether `StartAfter` leaves out no key of the listing, though the store may list out of key order."""
+    """Return whether `StartAfter` leaves out no key of the listing, though the store may list out of key order."""
     return not unordered or is_seaweedfs(server)
 
 
 def may_change_name(key: str, *, custom_endpoint: bool) -> bool:
-    """Tell whether the store may keep a key under another name than it was sent with."""
+    """Return whether the store may keep a key under another name than it was sent with."""
     return custom_endpoint and "\\" in key
 
 
 def plus_is_blank(encoded_keys: Sequence[str]) -> bool:
-    """Tell whether `+` stands for a blank in the encoded keys of a page.
+    """Return whether `+` stands for a blank in the encoded keys of a page.
 
     A store that writes a blank as `%20` may leave `+` as it is; one that writes it as `+` writes `+` as `%2B`.
     """

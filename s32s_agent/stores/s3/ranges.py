@@ -6,15 +6,13 @@ It knows neither where the bytes come from nor what proves them, and it holds no
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
 from typing import NamedTuple
 
-from s32s_agent.cancellation import shown_for_caller
+from s32s_agent.cancellation import UNWATCHED, CancelToken, Heartbeat
 from s32s_agent.errors import IntegrityError
 from s32s_agent.stores.base import File
-from s32s_agent.workers import patiently
+from s32s_agent.workers import in_order
 
 RANGED_FROM = 32 << 20
 """Bytes from which on an entry is fetched in ranges."""
@@ -58,63 +56,45 @@ class Slots:
         self._free = threading.BoundedSemaphore(AT_ONCE)
 
     def fetch(
-        self, ranges: Iterable[Range], read: Read, file: File
+        self,
+        ranges: Iterable[Range],
+        read: Read,
+        file: File,
+        heartbeat: Heartbeat = UNWATCHED,
     ) -> Generator[Range, None, None]:
-        """Bring ranges into a file; yield them in order, each when it is whole.
+        """Copy ranges to a file; yield them in order, each when it is complete.
 
-        When the iterator has ended, or was closed, nobody writes to the file any more.
+        When the iterator has ended, raised or was closed, no thread writes to the file any more.
+
+        Args:
+            ranges: what is fetched.
+            read: fetches a range.
+            file: where the bytes go.
+            heartbeat: of the entry.
 
         Raises:
             IntegrityError: a range has not as many bytes as were asked for.
             AgentError: what `read` or the file raised.
         """
-        given_up = threading.Event()
-        under_way: deque[tuple[threading.Thread, Future[Range]]] = deque()
+        cancel_token = CancelToken()
 
-        show_life_for_caller = shown_for_caller()
-        at_work: set[Range] = set()
-
-        def bring(wanted: Range, done: Future[Range]) -> None:
-            show_life_for_caller()
+        def copy(wanted: Range) -> Range:
+            heartbeat.acquire(self._free)
             try:
-                # While others of this entry are at work, it is theirs to show life: they may hang.
-                patiently(self._free.acquire, lambda: not at_work)
-                try:
-                    at_work.add(wanted)
-                    _copy(read, wanted, file, given_up)
-                finally:
-                    at_work.discard(wanted)
-                    self._free.release()
-                done.set_result(wanted)
-            except BaseException as error:  # noqa: BLE001 (raised again where the range is waited for)
-                done.set_exception(error)
+                with heartbeat.helped():
+                    _copy(read, wanted, file, cancel_token)
+            finally:
+                self._free.release()
+            return wanted
 
-        try:
-            for wanted in ranges:
-                done: Future[Range] = Future()
-                # Daemons, so that one that hangs in a system call cannot keep an interrupted process alive.
-                thread = threading.Thread(target=bring, args=(wanted, done), daemon=True)
-                thread.start()
-                under_way.append((thread, done))
-                if len(under_way) == AHEAD:
-                    yield under_way[0][1].result()
-                    under_way.popleft()
-            while under_way:
-                yield under_way[0][1].result()
-                under_way.popleft()
-        finally:
-            given_up.set()
-            for thread, _ in under_way:
-                thread.join()
+        yield from in_order(copy, ranges, AHEAD, cancel_token)
 
 
-def _copy(read: Read, wanted: Range, file: File, given_up: threading.Event) -> None:
+def _copy(read: Read, wanted: Range, file: File, cancel_token: CancelToken) -> None:
     position = wanted.start
-    if given_up.is_set():
-        return
+    cancel_token.check()
     for chunk in read(wanted):
-        if given_up.is_set():
-            return
+        cancel_token.check()
         if position + len(chunk) > wanted.end:
             raise IntegrityError(f"got more than the bytes {wanted.start} to {wanted.end}")
         file.write(chunk, position)

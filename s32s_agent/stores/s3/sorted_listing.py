@@ -12,8 +12,9 @@ from s32s_agent.model import Entry, Kind, Problem
 _KINDS = {kind.value: kind for kind in Kind}
 _NAMES = {kind: kind.value for kind in Kind}
 _WHERE = "in SQLITE_TMPDIR, else TMPDIR, else /var/tmp"
-_NO_ROOM = f"the store lists out of order, so its listing is sorted {_WHERE}: free space there, or name another place"
-_NO_PLACE = f"the store lists out of order, so its listing is sorted {_WHERE}: name a place that the agent can write"
+_SORTED = f"the store lists out of order, so its listing is sorted {_WHERE}"
+_NO_SPACE = f"{_SORTED}: free space there, or set another directory"
+_NOT_WRITABLE = f"{_SORTED}: set a directory that the agent can write"
 
 
 def sorted_by_key(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
@@ -21,10 +22,10 @@ def sorted_by_key(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
 
     Raises:
         ListingInconsistent: one key was listed twice.
-        DiskFull: there is no room to sort it.
-        DirectoryError: there is no place to sort it.
+        DiskFull: there is no space to sort it.
+        DirectoryError: there is no directory to sort it in.
     """
-    with _disk_trouble(), contextlib.closing(_new_database()) as database:
+    with _translated(), contextlib.closing(_new_database()) as database:
         yield from _fill(database, scan)
         query = "SELECT key, size, etag, kind, raw_etag FROM entry ORDER BY key"
         for key, size, etag, kind, raw_etag in database.execute(query):
@@ -32,13 +33,13 @@ def sorted_by_key(scan: Iterable[Entry | Problem]) -> Iterator[Entry | Problem]:
 
 
 @contextlib.contextmanager
-def _disk_trouble() -> Iterator[None]:
-    """Translate what SQLite says of the temporary file."""
+def _translated() -> Iterator[None]:
+    """Raise the errors of SQLite about the temporary file as errors of the agent."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         kind, remedy = (
-            (DiskFull, _NO_ROOM) if is_disk_full(error) else (DirectoryError, _NO_PLACE)
+            (DiskFull, _NO_SPACE) if is_disk_full(error) else (DirectoryError, _NOT_WRITABLE)
         )
         raise kind(f"the temporary file of a listing: {error}", remedy=remedy) from error
 
@@ -67,7 +68,7 @@ def _fill(database: sqlite3.Connection, scan: Iterable[Entry | Problem]) -> list
             yield key, each.size, each.etag, _NAMES[each.kind], each.raw_etag
 
     try:
-        # A row at a time is taken, so that the last one is the one that there was already.
+        # SQLite takes one row at a time, so that the last key is the one that was there already.
         database.executemany("INSERT INTO entry VALUES (?, ?, ?, ?, ?)", rows())
     except sqlite3.IntegrityError as error:
         raise ListingInconsistent(f'"{key}" was listed twice') from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import SourceChanged
 from s32s_agent.model import Entry, Location
 from s32s_agent.plan import keys
@@ -27,9 +28,9 @@ class S3Source(S3Prefix):
         self._downloads = Downloads(connection, self)
 
     @contextlib.contextmanager
-    def open(self, entry: Entry) -> Iterator[Content]:
+    def open(self, entry: Entry, heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         """Request the version that was listed, and accept no other."""
-        with contextlib.closing(self._downloads.open(entry)) as content:
+        with contextlib.closing(self._downloads.open(entry, heartbeat)) as content:
             yield content
 
     def confirm_absent(self, key: str) -> bool:

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 from urllib.parse import unquote_plus
 
+from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import (
     AgentError,
     EntryError,
@@ -78,7 +79,7 @@ class S3Target(S3Prefix):
 
     # --- write ---
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, heartbeat: Heartbeat = UNWATCHED) -> Staged:
         """Send the bytes of one version, and have S3 show them only when they are whole.
 
         Raises:
@@ -95,10 +96,10 @@ class S3Target(S3Prefix):
             etag, verified = self._put_marker(copy), "md5"
         elif entry.size <= PART_BYTES:
             large = entry.size > _LARGE
-            with self._buffers.counted() if large else contextlib.nullcontext():
+            with self._buffers.counted(heartbeat) if large else contextlib.nullcontext():
                 etag, verified = self._put_whole(copy, content)
         else:
-            etag, verified = self._put_parts(copy, content)
+            etag, verified = self._put_parts(copy, content, heartbeat)
         self._demand_its_name(entry.key)
         return Staged(copy, verified, etag, content.stamp)
 
@@ -129,12 +130,14 @@ class S3Target(S3Prefix):
             etag = expected
         return self._proven(copy.entry, etag, expected, len(data))
 
-    def _put_parts(self, copy: Copy, content: Content) -> tuple[str, str]:
+    def _put_parts(
+        self, copy: Copy, content: Content, heartbeat: Heartbeat
+    ) -> tuple[str, str]:
         """Send a large object in parts, and complete it only when all of the file was read unchanged."""
         entry, name = copy.entry, self.name_of(copy.entry.key)
         headers = self._headers_of(copy, content.attributes)
         with self._multipart.begun(name, headers) as upload_id:
-            parts = self._multipart.send(name, upload_id, content, entry.size)
+            parts = self._multipart.send(name, upload_id, content, entry.size, heartbeat)
             try:
                 complete = partial(self._writes.complete_upload, name, upload_id, parts.named)
                 etag = normal(self._with_precondition(copy, complete))
@@ -259,7 +262,7 @@ class S3Target(S3Prefix):
 
 
 def _may_name_another(key: str) -> bool:
-    """Tell whether a request for a key may reach another object, so that deleting it would be a risk.
+    """Return whether a request for a key may reach another object, so that deleting it would be a risk.
 
     A proxy or a store that normalizes paths takes empty parts and dots for another object, even in another bucket, and
     one that is written in C sees nothing behind NUL. What was listed as U+FFFD may have been any character.

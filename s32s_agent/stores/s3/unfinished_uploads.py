@@ -1,7 +1,7 @@
-"""Remember the multipart uploads that are under way, so that a killed pass leaves none behind.
+"""Remember the multipart uploads that are under way, so that a killed run leaves none behind.
 
-An unfinished upload is stored and billed until somebody aborts it. Each is a small file in the state
-directory while it runs; only those are ever aborted, never what somebody else began.
+An unfinished upload is stored and billed until it is aborted. Each has a note, a small file in the state directory,
+while it runs; only those are ever aborted, never the uploads of another program.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Uploads:
         self._directory = directory
 
     def begin(self, upload: Upload) -> Path:
-        """Remember an upload; give what `end` needs.
+        """Write a note of an upload, and return its path, for `end`.
 
         Raises:
-            DirectoryError: it cannot be remembered.
+            DirectoryError: it cannot be written.
         """
         make_directory(self._directory)
         note = self._directory / f"{secrets.token_hex(8)}.json"
@@ -49,20 +49,20 @@ class Uploads:
         return note
 
     def end(self, note: Path) -> None:
-        """Forget an upload that is complete or aborted."""
-        # One that stays costs the next pass a request for an upload that is no more.
+        """Remove the note of an upload that is complete or aborted."""
+        # A note that stays costs the next run one request for an upload that no longer exists.
         with contextlib.suppress(OSError):
             note.unlink()
 
     def left_behind(
         self, endpoint: str, bucket: str, prefix: str
     ) -> Iterator[tuple[Path, Upload]]:
-        """Yield the uploads below a prefix that a killed pass did not end."""
+        """Yield the uploads below a prefix that a killed run left, each with its note."""
         for note in sorted(self._directory.glob("*.json")):
             try:
                 upload = Upload(**json.loads(read_file(note)))
             except (OSError, ValueError, TypeError):
-                continue  # torn by a power cut: nothing can be known of it
+                continue  # damaged by a power cut: it no longer says what it was
             same_place = (upload.endpoint, upload.bucket) == (endpoint, bucket)
             if same_place and upload.key.startswith(prefix):
                 yield note, upload

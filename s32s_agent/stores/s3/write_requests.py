@@ -118,7 +118,7 @@ class WriteRequests:
         parts: Sequence[NamedPart],
         precondition: Precondition | None,
     ) -> str:
-        """Have S3 show an upload as an object.
+        """Complete an upload, so that S3 shows the object.
 
         Returns:
             Its ETag as the store wrote it, "" when it wrote none.

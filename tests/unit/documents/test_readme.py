@@ -8,7 +8,7 @@ import tomllib
 import pytest
 from support.pages import PAGES, README, ROOT, blocks, section_of, table
 
-from s32s_agent.cli import make_parser
+from s32s_agent.arguments import make_parser
 
 TEXT = PAGES[README]
 MOST_LINES = 300

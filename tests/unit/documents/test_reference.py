@@ -12,7 +12,7 @@ import pytest
 from support.pages import PAGES, ROOT, table
 
 import s32s_agent
-from s32s_agent import cli, errors
+from s32s_agent import arguments, errors
 from s32s_agent.config import config_file
 from s32s_agent.config.documents import load_yaml
 from s32s_agent.config.properties import PROPERTIES
@@ -145,7 +145,7 @@ def test_every_option_of_the_command_line_is_documented() -> None:
     """Usage and table have every option of the parser, and no option that is gone."""
     options = {
         option
-        for action in cli.make_parser()._actions
+        for action in arguments.make_parser()._actions
         for option in action.option_strings
         if option.startswith("--")
     }

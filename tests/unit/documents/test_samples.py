@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from support.fleets import NOW, report
 from support.pages import PAGES, ROOT, blocks
 
 from s32s_agent.config import config_file, map_file
 from s32s_agent.config.settings import Settings
+from s32s_agent.model import Location
+from s32s_agent.monitoring.fleet import Fleet, fleet_lines, read_report
+from s32s_agent.monitoring.health import Limits
 
 SNIPPETS = {
     (page, number): snippet
@@ -55,6 +61,48 @@ def test_the_sample_map_is_the_one_in_etc() -> None:
     sample = (ROOT / "etc" / "maps" / "sample.json").read_text(encoding="utf-8")
 
     assert "".join(sample.split()) in "".join(PAGES["docs/use/maps.md"].split())
+
+
+def test_the_table_of_the_fleet_is_what_is_printed() -> None:
+    """The page shows three servers as `--fleet` prints them, the worst first."""
+    minute = timedelta(minutes=1)
+    reports = {
+        "web3": report(
+            "web3",
+            1,
+            finished=(NOW - 4 * minute).isoformat(),
+            last_success=(NOW - 120 * minute).isoformat(),
+            exit_code=69,
+            cause="unavailable",
+            consecutive_failures=24,
+            totals={"mappings": 4, "failed_mappings": 1},
+        ),
+        "db1": report(
+            "db1",
+            1,
+            role="master",
+            finished=(NOW - 3 * minute).isoformat(),
+            last_success=(NOW - 3 * minute).isoformat(),
+            totals={"mappings": 2, "failed_mappings": 0},
+        ),
+        "web1": report(
+            "web1",
+            1,
+            finished=(NOW - 2 * minute).isoformat(),
+            last_success=(NOW - 2 * minute).isoformat(),
+            totals={"mappings": 4, "failed_mappings": 0},
+        ),
+    }
+    servers = tuple(
+        read_report(name, json.dumps(each).encode(), NOW, Limits())
+        for name, each in reports.items()
+    )
+    shown = re.findall(r"^    (\S.*)$", PAGES["docs/use/fleet.md"], re.MULTILINE)
+
+    assert shown[0] == "$ s32s-agent --fleet bucketname/S32SFLEET"
+    assert shown[1:] == list(
+        fleet_lines(Fleet(Location("bucketname", "S32SFLEET"), NOW, servers))
+    )
 
 
 def hooks_of(settings: Settings) -> list[tuple[str, ...]]:

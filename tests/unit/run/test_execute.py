@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.contents import Bytes, copy_of, entry_of, md5
 
-from s32s_agent.cancellation import CancelToken
+from s32s_agent.cancellation import UNWATCHED, CancelToken, Heartbeat
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import (
     AccessDenied,
@@ -60,7 +60,7 @@ from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.stores.base import Content, File, Published, RangedContent, Staged
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.workers import IDLE_SECONDS, in_parallel
+from s32s_agent.workers import IDLE_SECONDS
 
 STAMP = Stamp(4, 1, 2, 3)
 
@@ -72,7 +72,7 @@ class Sleepless(CancelToken):
         super().__init__()
         self.slept: list[float] = []
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, _heartbeat: Heartbeat | None = None) -> None:
         self.check()
         self.slept.append(seconds)
 
@@ -90,7 +90,7 @@ class Source(MemoryStore):
         self.when_asked: Callable[[], None] = lambda: None
 
     @contextlib.contextmanager
-    def open(self, entry: Entry) -> Iterator[Content]:
+    def open(self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         self.opened.append(entry.key)
         if failures := self.failures.get(entry.key):
             raise failures.pop(0)
@@ -119,7 +119,7 @@ class Target(MemoryStore):
         self.room = 0
         self.when_put: Callable[[str], None] = lambda _key: None
 
-    def put(self, copy: Copy, content: Content) -> Staged:
+    def put(self, copy: Copy, content: Content, _heartbeat: Heartbeat = UNWATCHED) -> Staged:
         key = copy.entry.key
         self.when_put(key)
         if failures := self.failures.get(key):
@@ -854,7 +854,7 @@ def test_stop_ends_endless_copies(bench: Bench) -> None:
 
     class Slow(Source):
         @contextlib.contextmanager
-        def open(self, entry: Entry) -> Iterator[Content]:
+        def open(self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
             assert entry
             yield Endless(begun)
 
@@ -894,71 +894,6 @@ def test_what_was_done_when_somebody_asked_to_stop_is_kept(bench: Bench) -> None
     assert set(done) <= set(bench.target.entries)
 
 
-def test_a_parent_that_is_asked_asks_its_children() -> None:
-    """A pass stops all of its mappings, a mapping only itself."""
-    whole = CancelToken()
-    one, other = CancelToken(whole), CancelToken(whole)
-    one.cancel()
-
-    assert (one.cancelled, other.cancelled, whole.cancelled) == (True, False, False)
-    whole.cancel()
-    assert other.cancelled
-    with pytest.raises(Cancelled):
-        other.check()
-
-
-def test_sleeping_ends_when_somebody_asks() -> None:
-    """A pause of an hour is none for who is asked to stop."""
-    token = CancelToken()
-    threading.Timer(0.05, token.cancel).start()
-
-    with pytest.raises(Cancelled):
-        token.sleep(3600)
-
-
-def test_sleeping_to_its_end() -> None:
-    """Nobody asked: the pause simply ends."""
-    CancelToken().sleep(0.001)
-
-
-# --- in_parallel ---
-
-
-def test_results_come_with_their_items() -> None:
-    """Each item comes once, with its result or its exception."""
-    found = dict(in_parallel(lambda number: 12 // number, range(4), 3, CancelToken()))
-    error = found.pop(0)
-
-    assert isinstance(error, ZeroDivisionError)
-    assert found == {1: 12, 2: 6, 3: 4}
-
-
-def test_no_items_and_no_workers() -> None:
-    """Nothing to do is done at once."""
-
-    assert list(in_parallel(str, [], 4, CancelToken())) == []
-    assert list(in_parallel(str, [], 0, CancelToken())) == []
-
-
-def test_items_that_cannot_be_taken_raise() -> None:
-    """An exception of the items is no result but the end."""
-
-    def items() -> Iterator[int]:
-        yield 1
-        raise KeyError("broken")
-
-    with pytest.raises(KeyError, match="broken"):
-        list(in_parallel(str, items(), 2, CancelToken()))
-
-
-def test_idle_time_is_told() -> None:
-    """While nothing comes the caller's thread can show that time goes by."""
-    told = threading.Event()
-    found = list(in_parallel(lambda _: told.wait(30), [0], 1, CancelToken(), told.set))
-
-    assert found == [(0, True)]
-
-
 # --- the throttle ---
 
 
@@ -985,7 +920,7 @@ def test_bytes_are_paid_for_before_they_come(bench: Bench) -> None:
     told: list[str] = []
 
     class Watched(Throttle):
-        def take(self, size: int) -> None:
+        def take(self, size: int, _heartbeat: Heartbeat = UNWATCHED) -> None:
             told.append(f"pay {size}")
 
     large = b"x" * (ONE_PIECE + 5)
@@ -1049,19 +984,19 @@ def ranged(bench: Bench) -> tuple[Bench, Noted]:
     content = Ranged((b"123", b"4567"))
 
     @contextlib.contextmanager
-    def opened(_: Entry) -> Iterator[Content]:
+    def opened(_: Entry, __: Heartbeat) -> Iterator[Content]:
         yield content
 
     bench.source.open = opened  # type: ignore[method-assign, assignment]
     file = Noted()
 
-    def put(copy: Copy, content: Content) -> Staged:
+    def put(copy: Copy, content: Content, _: Heartbeat = UNWATCHED) -> Staged:
         assert isinstance(content, RangedContent)
         content.fill(file, 10)
         bench.target.staged[copy.entry.key] = b""
         return Staged(copy, content.verified, "", None, copy.entry.key)
 
-    bench.target.put = put  # type: ignore[method-assign]
+    bench.target.put = put  # type: ignore[method-assign, assignment]
     return bench, file
 
 

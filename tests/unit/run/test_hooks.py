@@ -22,8 +22,9 @@ from structlog.testing import LogCapture
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import HookError, Interrupted
-from s32s_agent.run import hooks
-from s32s_agent.run.hooks import OUTPUT_BYTES, Hooks, environment_for
+from s32s_agent.run import child_process, hooks
+from s32s_agent.run.child_process import LINE_BYTES, OUTPUT_BYTES
+from s32s_agent.run.hooks import HookRunner, environment_for
 
 LONG_SECONDS = 600
 """So long sleeps what nobody is to wait for."""
@@ -38,10 +39,10 @@ class Rig:
         self.capture = LogCapture()
         log = structlog.wrap_logger(None, processors=[self.capture])
         self.cancel_token = CancelToken()
-        self.hooks = Hooks(log, timeout, {"S32S_RUN_ID": "r1"}, self.cancel_token)
+        self.runner = HookRunner(log, timeout, {"S32S_RUN_ID": "r1"}, self.cancel_token)
 
     def run(self, *command: str, **variables: str) -> HookError | None:
-        return self.hooks.run("before", [command], variables)
+        return self.runner.run("before", [command], variables)
 
     def shell(self, script: str, **variables: str) -> HookError | None:
         return self.run("/bin/sh", "-c", script, **variables)
@@ -61,7 +62,7 @@ def rig() -> Rig:
 
 @pytest.fixture(autouse=True)
 def _little_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(child_process, "GRACE_SECONDS", 0.5)
 
 
 def is_alive(process_id: int) -> bool:
@@ -148,7 +149,7 @@ def test_a_failure_shows_the_end_of_the_output(rig: Rig) -> None:
 def test_after_a_failure_the_next_command_does_not_run(rig: Rig, tmp_path: Path) -> None:
     """A list of commands ends with the first one that fails."""
     commands = [("/bin/true",), ("/bin/false",), ("/bin/touch", str(tmp_path / "ran"))]
-    error = rig.hooks.run("after", commands, {})
+    error = rig.runner.run("after", commands, {})
 
     assert '"/bin/false" ended with exit status 1' in str(error)
     assert not (tmp_path / "ran").exists()
@@ -156,7 +157,7 @@ def test_after_a_failure_the_next_command_does_not_run(rig: Rig, tmp_path: Path)
 
 def test_a_command_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """When its time is up it gets TERM, and the pass goes on."""
-    monkeypatch.setattr(hooks, "GRACE_SECONDS", 10)
+    monkeypatch.setattr(child_process, "GRACE_SECONDS", 10)
     rig = Rig(timeout=2)
     error = rig.shell(
         "trap 'echo asked; exit 0' TERM; echo begun; while :; do sleep 0.05; done"
@@ -194,9 +195,11 @@ def test_a_command_that_nobody_may_end_holds_nothing_up() -> None:
         inner = f"echo $$ > {file}; exec sleep {LONG_SECONDS}"
         command = [str(become), "--reuid=0", "--clear-groups", "/bin/sh", "-c", inner]
         script = (
-            "import os, structlog; from s32s_agent.run import hooks; from s32s_agent.cancellation import CancelToken\n"
-            "hooks.GRACE_SECONDS = 0.2; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-            f"done = hooks.Hooks(structlog.get_logger(), 1, {{}}, CancelToken()).run('after', [{command!r}], {{}})\n"
+            "import os, structlog; from s32s_agent.run import child_process, hooks\n"
+            "from s32s_agent.cancellation import CancelToken\n"
+            "child_process.GRACE_SECONDS = 0.2; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "runner = hooks.HookRunner(structlog.get_logger(), 1, {}, CancelToken())\n"
+            f"done = runner.run('after', [{command!r}], {{}})\n"
             "print('error:', done)"
         )
         done = subprocess.run(
@@ -245,7 +248,7 @@ def test_a_flood_is_read_to_its_end_and_cut(rig: Rig) -> None:
 
     assert error is None
     assert sum(map(len, rig.printed)) == OUTPUT_BYTES
-    assert max(map(len, rig.printed)) <= hooks.LINE_BYTES
+    assert max(map(len, rig.printed)) <= LINE_BYTES
     assert rig.named("hook.finished")[0]["cut"] == 20_000_005 - OUTPUT_BYTES
 
 
@@ -323,7 +326,7 @@ def test_secrets_of_the_environment_are_withheld() -> None:
 def test_a_command_that_never_falls_silent_is_no_stall_of_the_pass(rig: Rig) -> None:
     """Systemd would end a pass whose hook prints several lines a second for a quarter of an hour."""
     waits: list[float] = []
-    rig.hooks.waited = lambda: waits.append(time.monotonic())
+    rig.runner.heartbeat = lambda: waits.append(time.monotonic())
     rig.shell("echo one; echo two; echo three")
 
     assert len(waits) >= 3
@@ -333,7 +336,7 @@ def test_a_command_learns_what_it_is_for(rig: Rig, monkeypatch: pytest.MonkeyPat
     """Its environment names hook, pass and mapping, and no key of AWS."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "precious")
     command = ("/bin/sh", "-c", "env | sort | grep -e S32S_ -e AWS_")
-    rig.hooks.run("on_change", [command], {"S32S_CHANGED_COUNT": "3"}, "site")
+    rig.runner.run("on_change", [command], {"S32S_CHANGED_COUNT": "3"}, "site")
 
     assert rig.printed == [
         "S32S_CHANGED_COUNT=3",
@@ -382,7 +385,7 @@ def test_after_a_signal_a_command_gets_little_time(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pass that has to end does not wait a minute for its last commands."""
-    monkeypatch.setattr(hooks, "STOPPED_SECONDS", 0.3)
+    monkeypatch.setattr(hooks, "CANCELLED_SECONDS", 0.3)
     rig.cancel_token.cancel()
     error = rig.shell(f"sleep {LONG_SECONDS}")
 
@@ -395,16 +398,16 @@ def test_a_second_signal_leaves_no_command_behind(tmp_path: Path) -> None:
     script = f"""
 import os, sys, threading, time, structlog
 from pathlib import Path
-from s32s_agent.run.hooks import Hooks
+from s32s_agent.run.hooks import HookRunner
 from s32s_agent.cancellation import CancelToken
-hooks = Hooks(structlog.get_logger(), 600, {{}}, CancelToken())
+runner = HookRunner(structlog.get_logger(), 600, {{}}, CancelToken())
 def end():
     while not Path({str(file)!r}).exists() or not Path({str(file)!r}).read_text().endswith("\\n"):
         time.sleep(0.02)
-    hooks.kill()
+    runner.kill()
     os._exit(143)
 threading.Thread(target=end).start()
-hooks.run("after", [("/bin/sh", "-c", "echo $$ > {file}; trap '' TERM; sleep {LONG_SECONDS}; :")], {{}})
+runner.run("after", [("/bin/sh", "-c", "echo $$ > {file}; trap '' TERM; sleep {LONG_SECONDS}; :")], {{}})
 """
     done = subprocess.run(
         [sys.executable, "-c", script],

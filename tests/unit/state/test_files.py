@@ -9,7 +9,7 @@ import pytest
 from support.trees import snapshot, write
 
 from s32s_agent.errors import DirectoryError
-from s32s_agent.run.run import OWN_DIRECTORIES
+from s32s_agent.run.state_directory import OWN_DIRECTORIES
 from s32s_agent.state.files import MAX_SIZE, make_directory, read_file, replace_file, sweep
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from support.programs import needs
 
-from s32s_agent.cli import make_parser
+from s32s_agent.arguments import make_parser
 from s32s_agent.config.forms import one_of
 from s32s_agent.config.options import option, section
 from s32s_agent.config.properties import PROPERTIES, Property
@@ -326,7 +326,7 @@ def test_the_manual_page_has_nothing_that_only_a_parser_or_a_browser_understands
     """Choices are words, without Python's brackets; marks of generated blocks and drawings are left out."""
     page = MADE["etc/man/s32s-agent.8"]
 
-    assert "instead of log.level: debug, info, warning, error\n" in page
+    assert "instead of log.level, with every mode: debug, info, warning, error\n" in page
     assert [text for text in ("<!--", "┌", "mermaid") if text in page] == []
 
 

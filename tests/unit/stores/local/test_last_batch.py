@@ -1,4 +1,4 @@
-"""The note of the last batch: it knows the agent's own bytes, and is worth nothing when anything is wrong with it."""
+"""The note of the last batch: it recognises the agent's own bytes, and is ignored when it is incomplete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def directory(tmp_path: Path) -> Iterator[int]:
 
 
 def noted(tmp_path: Path, etags: dict[str, str]) -> LastBatch:
-    """Note a batch, and open the note as the next pass does."""
+    """Note a batch, and open the note as the next run does."""
     LastBatch(tmp_path / "notes" / "x.json").note(etags)
     return LastBatch(tmp_path / "notes" / "x.json")
 
@@ -48,10 +48,10 @@ def noted(tmp_path: Path, etags: dict[str, str]) -> LastBatch:
         (b"", md5(b""), True),
     ],
 )
-def test_only_bytes_that_prove_the_version_are_ours(
+def test_only_a_file_with_the_noted_etag_is_ours(
     tmp_path: Path, directory: int, data: bytes, etag: str, *, ours: bool
 ) -> None:
-    """A file is the agent's own when its digest is the noted ETag; what cannot be proven may be an edit."""
+    """A file whose digest is another one, or whose ETag proves nothing, may be an edit."""
     (tmp_path / "tree/f").write_bytes(data)
     batch = noted(tmp_path, {"d/f": etag})
 
@@ -60,16 +60,16 @@ def test_only_bytes_that_prove_the_version_are_ours(
 
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "missing"])
-def test_what_is_no_file_is_not_ours(tmp_path: Path, directory: int, kind: str) -> None:
-    """A link is not followed, a FIFO not waited for."""
+def test_only_a_regular_file_is_ours(tmp_path: Path, directory: int, kind: str) -> None:
+    """A link is not followed, and the agent does not wait for a FIFO."""
     (tmp_path / "elsewhere").write_bytes(DATA)
-    place = tmp_path / "tree/f"
+    path = tmp_path / "tree/f"
     if kind == "link":
-        place.symlink_to(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
     elif kind == "fifo":
-        os.mkfifo(place)
+        os.mkfifo(path)
     elif kind == "directory":
-        place.mkdir()
+        path.mkdir()
 
     assert not noted(tmp_path, {"f": md5(b"")}).installed(directory, "f", "f")
 
@@ -77,8 +77,8 @@ def test_what_is_no_file_is_not_ours(tmp_path: Path, directory: int, kind: str) 
 @pytest.mark.parametrize(
     "text", ["", "{", '{"f": ', "[]", "7", "null", "\xff" * 9, "[" * 99_999]
 )
-def test_a_note_that_was_cut_short_is_none(tmp_path: Path, directory: int, text: str) -> None:
-    """A pass that was killed while it wrote the note has renamed nothing yet."""
+def test_an_incomplete_note_is_ignored(tmp_path: Path, directory: int, text: str) -> None:
+    """A run that was killed while it wrote the note has renamed nothing yet."""
     (tmp_path / "tree/f").write_bytes(DATA)
     note = tmp_path / "x.json"
     note.write_text(text, encoding="latin-1")
@@ -87,15 +87,15 @@ def test_a_note_that_was_cut_short_is_none(tmp_path: Path, directory: int, text:
 
 
 def test_each_note_replaces_the_one_before(tmp_path: Path, directory: int) -> None:
-    """Only the last batch can be without its rows in the index."""
+    """Only the last batch can lack its rows in the index."""
     (tmp_path / "tree/f").write_bytes(DATA)
     noted(tmp_path, {"f": md5(DATA)})
 
     assert not noted(tmp_path, {"g": md5(DATA)}).installed(directory, "f", "f")
 
 
-def test_a_note_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    """A link in its place is not followed, and a missing directory is no error."""
+def test_a_note_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    """A link in its place is not followed."""
     (tmp_path / "link").symlink_to(tmp_path / "outside")
     for path in (tmp_path / "link", tmp_path / "no/parent/x", None):
         LastBatch(path).note({"f": "etag"})
@@ -103,8 +103,8 @@ def test_a_note_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["link"]
 
 
-def test_targets_have_notes_of_their_own(tmp_path: Path, directory: int) -> None:
-    """What was installed in one directory says nothing of another."""
+def test_each_target_has_its_own_note(tmp_path: Path, directory: int) -> None:
+    """What was installed in one directory is not trusted in another."""
     (tmp_path / "tree/f").write_bytes(DATA)
     LastBatch.of("/srv/one", tmp_path / "notes").note({"f": md5(DATA)})
 

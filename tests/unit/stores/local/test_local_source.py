@@ -1,4 +1,4 @@
-"""A source directory, by descriptors and by paths: both see the same, and neither calls absent what it cannot see."""
+"""A source directory, by descriptors and by paths: both list the same, and report nothing unreadable as absent."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ Opener = Callable[[str], Root]
 
 @pytest.fixture(params=[Tree, PathRoot], ids=["descriptors", "paths"])
 def opener(request: pytest.FixtureRequest) -> Opener:
-    """Both ways to reach a directory."""
+    """Both implementations of a directory."""
     found: Opener = request.param
     return found
 
 
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
-    """A directory with everything in it that a walk can meet."""
+    """A directory that holds every kind of file that a walk can meet."""
     top = tmp_path / "top"
     for name in ("d/e", "d-", "empty", ".s32s/trash", "lost+found", "d/lost+found"):
         (top / name).mkdir(parents=True)
@@ -91,8 +91,8 @@ PLAIN = {
 LINKS = ["link", "dir-link", "dangling", "self", "d/up", "out"]
 
 
-def test_a_walk_sees_what_is_there(opener: Opener, top: Path) -> None:
-    """In key order, every kind by its name, links not followed, the agent's own and the system's left out."""
+def test_a_scan_lists_every_kind_of_file(opener: Opener, top: Path) -> None:
+    """In key order, without following links, and without the files of the agent and the file system."""
     opened = reader(opener, top).scan()
     list(opened)
 
@@ -100,8 +100,8 @@ def test_a_walk_sees_what_is_there(opener: Opener, top: Path) -> None:
     assert sorted(opened.learned.leftovers) == [".s32s-tmp.1", "d/.s32s-tmp.2"]
 
 
-def test_links_are_followed_inside_only(opener: Opener, top: Path) -> None:
-    """What leads out, in circles or nowhere is a problem that keeps what the target has there."""
+def test_no_link_is_followed_out_of_the_directory(opener: Opener, top: Path) -> None:
+    """One that leads out, in circles or to no file is a problem, and the target keeps what it has there."""
     found = scan(opener, top, follow=True)
     inner = {f"dir-link/{key[2:]}": kind for key, kind in PLAIN.items() if key[:2] == "d/"}
     problems = {"dangling", "self", "d/up/", "out/", "dir-link/up/"}
@@ -120,14 +120,14 @@ def test_links_are_followed_inside_only(opener: Opener, top: Path) -> None:
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_both_ways_see_the_same(top: Path, follow: bool) -> None:  # noqa: FBT001
-    """What runs on Windows gives on Linux, word for word, what the descriptors give."""
+def test_descriptors_and_paths_list_the_same(top: Path, follow: bool) -> None:  # noqa: FBT001
+    """The code for Windows lists on Linux exactly what the code for POSIX lists."""
 
     assert scan(PathRoot, top, follow=follow) == scan(Tree, top, follow=follow)
 
 
-def test_the_index_vouches_for_an_untouched_file(opener: Opener, top: Path) -> None:
-    """The same stamp gives the index's ETag, another one an edit, and a row without a file shows as gone."""
+def test_an_unchanged_file_has_the_etag_of_the_index(opener: Opener, top: Path) -> None:
+    """Another stamp is an edit, and a row without a file is listed as gone."""
     stamp = stamp_of((top / "a").stat())
     rows = [
         IndexRow("a", "etag-a", stamp),
@@ -143,10 +143,10 @@ def test_the_index_vouches_for_an_untouched_file(opener: Opener, top: Path) -> N
     assert found["zz"] == Entry("zz", 1, "etag-z", Kind.GONE)
 
 
-def test_a_top_that_cannot_be_listed_is_no_empty_directory(
+def test_a_directory_that_cannot_be_listed_is_not_empty(
     opener: Opener, top: Path, tmp_path: Path
 ) -> None:
-    """A directory that went away between opening and scanning is an error, not an absence of everything."""
+    """A directory that vanished between opening and scanning is an error."""
     opened = reader(opener, top)
     if opener is PathRoot:
         top.rename(tmp_path / "moved")
@@ -171,7 +171,7 @@ def big(tmp_path: Path) -> Path:
 
 
 def read(opener: Opener, path: Path, size: int, between: Callable[[], object] = bool) -> bytes:
-    """Read a file, with something happening after its first chunk."""
+    """Read a file; `between` is called after its first chunk."""
     opened = reader(opener, path.parent)
     with opened.open(Entry(path.name, size)) as content:
         chunks: Iterator[bytes] = content.chunks()
@@ -180,8 +180,8 @@ def read(opener: Opener, path: Path, size: int, between: Callable[[], object] = 
         return first + b"".join(chunks)
 
 
-def test_an_undisturbed_file_is_read(opener: Opener, big: Path) -> None:
-    """The bytes, with time, mode and stamp as of opening; set-id bits do not travel."""
+def test_an_unchanged_file_is_read(opener: Opener, big: Path) -> None:
+    """The bytes, with time, mode and stamp as of opening; set-id bits are not copied."""
     big.chmod(0o6750)
     os.utime(big, ns=(5, 1_700_000_000_123_456_789))
     opened = reader(opener, big.parent)
@@ -214,18 +214,18 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_file_that_changes_while_it_is_read_is_torn(
+def test_a_file_that_changes_while_it_is_read_is_not_sent(
     opener: Opener, big: Path, name: str
 ) -> None:
-    """Whatever happens between the first chunk and the last, the bytes are not taken for a version."""
+    """Whatever changes between the first chunk and the last, the bytes are not taken for a version."""
     big.with_name("y").write_bytes(b"other")
 
     with pytest.raises(SourceChanged):
         read(opener, big, 3 * MIB, lambda: CHANGES[name](big))
 
 
-def test_only_the_size_that_was_listed_is_opened(opener: Opener, big: Path) -> None:
-    """A file that grew or went since it was listed has changed."""
+def test_a_file_of_another_size_than_listed_is_not_sent(opener: Opener, big: Path) -> None:
+    """A file that grew or vanished since it was listed has changed."""
     with pytest.raises(SourceChanged):
         read(opener, big, 3 * MIB - 1)
     big.unlink()
@@ -234,10 +234,10 @@ def test_only_the_size_that_was_listed_is_opened(opener: Opener, big: Path) -> N
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("y")])
-def test_what_took_a_files_place_is_not_read(
+def test_what_replaced_a_file_is_not_read(
     opener: Opener, big: Path, make: Callable[[Path], object]
 ) -> None:
-    """A FIFO does not hang, a link is not followed, a directory is none."""
+    """The agent does not wait for a FIFO, and does not follow a link."""
     big.with_name("y").write_bytes(bytes(3 * MIB))
     big.unlink()
     make(big)
@@ -247,7 +247,7 @@ def test_what_took_a_files_place_is_not_read(
 
 
 def test_confirm_absent(opener: Opener, top: Path) -> None:
-    """Only what is not there is absent: neither a dangling link nor what lies behind a file's name."""
+    """Only what does not exist is absent; a dangling link exists."""
     opened = reader(opener, top)
     keys = ["a", "nothing", "no/where", "a/b", "../a", "dangling", "pipe", "d/b"]
 
@@ -264,7 +264,7 @@ def test_confirm_absent(opener: Opener, top: Path) -> None:
 
 
 def test_open_root(tmp_path: Path, top: Path) -> None:
-    """A source must be a directory."""
+    """A source must be a directory that exists."""
     for wrong in (tmp_path / "missing", top / "a"):
         with pytest.raises(OSError, match=r"No such|Not a directory"):
             open_root(str(wrong))
@@ -290,7 +290,7 @@ IMPORTS = f"import {', '.join(f's32s_agent.{name}' for name in MODULES)}"
 
 
 def test_a_master_imports_nothing_that_windows_lacks() -> None:
-    """Neither a module that only POSIX has, nor at its start the libraries that only a pass needs."""
+    """Neither a module that only POSIX has, nor at its start the libraries that only a run needs."""
     lines = ["import sys"]
     lines += [f"sys.modules[{name!r}] = None" for name in BLOCKED]
     lines += [IMPORTS, "assert 's32s_agent.stores.local.tree' not in sys.modules"]
@@ -307,10 +307,10 @@ def test_a_master_imports_nothing_that_windows_lacks() -> None:
     assert done.returncode == 0
 
 
-def test_what_lies_behind_a_followed_link_is_not_believed_gone(
+def test_files_below_a_followed_link_are_not_reported_as_absent(
     opener: Opener, top: Path
 ) -> None:
-    """With links followed, a key below a link is looked for where the link leads."""
+    """With links followed, a key below a link is checked where the link leads."""
     followed = reader(opener, top, follow=True)
     with contextlib.closing(followed):
         gone = {

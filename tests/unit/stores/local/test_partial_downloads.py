@@ -1,4 +1,4 @@
-"""What is left of interrupted downloads of large entries: who finds it, what is kept, and what goes."""
+"""Partial downloads of large entries: which are resumed, which are kept, and which are removed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MARK = b"here"
 
 @dataclass
 class Ranged(Bytes, RangedContent):
-    """A content of ENTRY's size that marks where it begins to write, and then fails or makes the file whole."""
+    """A content of ENTRY's size that marks where it begins to write, and then fails or completes the file."""
 
     pieces: tuple[bytes, ...] = ()
     failure: Exception | None = None
@@ -66,7 +66,7 @@ def store(root: Path) -> Iterator[LocalTarget]:
 
 
 def leave(root: Path, length: int, entry: Entry = ENTRY) -> Path:
-    """Leave what a killed download leaves; it is sparse, so it takes no room."""
+    """Create what a killed download leaves; the file is sparse, so it takes no space."""
     path = root / "d" / name_of(entry)
     path.touch(mode=0o600)
     os.truncate(path, length)
@@ -77,7 +77,7 @@ def names(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "d").iterdir())
 
 
-def test_a_name_belongs_to_one_version_of_one_key() -> None:
+def test_each_version_of_each_key_has_its_own_name() -> None:
     """Another key, ETag or size has another name; all of them are the agent's own."""
     others = [
         ENTRY,
@@ -91,15 +91,15 @@ def test_a_name_belongs_to_one_version_of_one_key() -> None:
     assert name_of(ENTRY) == name_of(ENTRY._replace(edited=True))
 
 
-def test_small_copies_have_nothing_to_go_on_with() -> None:
-    """Only what is fetched in ranges can be gone on with."""
+def test_small_copies_are_not_resumed() -> None:
+    """Only what is fetched in ranges can be resumed."""
     small = copy_of("small", b"")._replace(entry=ENTRY._replace(size=RANGED_FROM - 1))
 
     assert resumable([small, COPY]) == {f"d/{name_of(ENTRY)}": ENTRY.key}
 
 
-def test_what_came_of_a_blocked_entry_is_gone_on_with() -> None:
-    """While something is in its way, its bytes wait in the nearest directory that there is."""
+def test_a_partial_download_of_a_blocked_entry_is_resumed() -> None:
+    """While the entry is blocked, its bytes are in the nearest directory that exists."""
     name = name_of(ENTRY)
 
     assert resumable([COPY._replace(blocked=True)]) == dict.fromkeys(
@@ -118,10 +118,10 @@ def test_what_came_of_a_blocked_entry_is_gone_on_with() -> None:
         (2 * SIZE, 3 * RANGE),
     ],
 )
-def test_a_download_goes_on_behind_what_is_surely_whole(
+def test_a_download_resumes_after_the_bytes_that_are_surely_complete(
     store: LocalTarget, root: Path, length: int, kept: int
 ) -> None:
-    """The last ranges may have holes, so they are fetched again; nothing beyond stays in the file."""
+    """The last ranges may have holes, so they are fetched again; nothing beyond the size stays."""
     leave(root, length)
     content = Ranged()
 
@@ -136,10 +136,10 @@ def test_a_download_goes_on_behind_what_is_surely_whole(
 @pytest.mark.parametrize(
     "failure", [Cancelled("now"), StoreUnavailable("gone"), AccessDenied("expired")]
 )
-def test_what_came_before_an_interruption_is_kept(
+def test_an_interrupted_download_is_kept(
     store: LocalTarget, root: Path, failure: AgentError
 ) -> None:
-    """It stays out of sight, and the next attempt goes on with it."""
+    """It does not show, and the next attempt resumes it."""
     leave(root, SIZE - 1)
     with pytest.raises(type(failure)):
         store.put(COPY, Ranged(failure=failure))
@@ -163,10 +163,10 @@ def test_what_came_before_an_interruption_is_kept(
         ValueError("a bug"),
     ],
 )
-def test_what_cannot_be_right_is_not_kept(
+def test_a_download_that_failed_for_good_is_not_kept(
     store: LocalTarget, root: Path, failure: Exception
 ) -> None:
-    """After a failure that is not of passing kind, nothing stays, and the next attempt begins anew."""
+    """After any other error than an interruption no file stays, and the next attempt starts from zero."""
     leave(root, SIZE - 1)
     with pytest.raises(Exception, match=r"corrupt|another|way|full|broken|bug"):
         store.put(COPY, Ranged(failure=failure))
@@ -177,10 +177,8 @@ def test_what_cannot_be_right_is_not_kept(
     assert (left, content.kept) == ([], [0])
 
 
-def test_a_content_that_only_comes_as_a_stream_keeps_nothing(
-    store: LocalTarget, root: Path
-) -> None:
-    """A stream cannot be gone on with."""
+def test_an_interrupted_stream_leaves_no_file(store: LocalTarget, root: Path) -> None:
+    """A stream cannot be resumed."""
 
     def fail() -> None:
         raise StoreUnavailable("gone")
@@ -191,41 +189,41 @@ def test_a_content_that_only_comes_as_a_stream_keeps_nothing(
     assert names(root) == []
 
 
-def met(store: LocalTarget) -> tuple[str, ...]:
-    """Scan, and give the temporary files that the scan met."""
+def scan_leftovers(store: LocalTarget) -> tuple[str, ...]:
+    """Scan, and return the temporary files that the scan met."""
     found = store.scan()
     list(found)
     return found.learned.leftovers
 
 
 def test_only_what_a_copy_can_resume_is_kept(store: LocalTarget, root: Path) -> None:
-    """What belongs to another version, or to no copy of the plan, goes."""
+    """A partial download of another version, or of no copy of the plan, is removed."""
     leave(root, SIZE - 1)
     leave(root, SIZE - 1, ENTRY._replace(etag="ffffffffffffffffffffffffffffffff"))
     (root / "d" / ".s32s-tmp.0123456789abcdef").touch()
 
-    assert store.remove_leftovers(met(store), [COPY]) == {}
+    assert store.remove_leftovers(scan_leftovers(store), [COPY]) == {}
     assert names(root) == [name_of(ENTRY)]
-    assert store.remove_leftovers(met(store), []) == {}
+    assert store.remove_leftovers(scan_leftovers(store), []) == {}
     assert names(root) == []
 
 
-def test_a_leftover_goes_when_the_entry_came_by_another_way(
+def test_a_leftover_is_removed_when_the_entry_is_staged_without_it(
     store: LocalTarget, root: Path
 ) -> None:
-    """A version that was replaced meanwhile, or a stream in place of ranges: nothing temporary stays."""
+    """Another version, or a stream in place of ranges: no temporary file stays."""
     leave(root, SIZE - 1)
-    store.remove_leftovers(met(store), [COPY])
+    store.remove_leftovers(scan_leftovers(store), [COPY])
 
     list(store.publish([store.put(copy_of(ENTRY.key, b"new"), Bytes((b"new",)))]))
 
     assert names(root) == ["disk.img"]
 
 
-def test_an_entry_that_was_staged_when_the_pass_ended_is_not_fetched_again(
+def test_an_entry_that_was_staged_when_the_run_ended_is_not_fetched_again(
     store: LocalTarget, root: Path
 ) -> None:
-    """What is whole but not shown yet, because of a signal, is nearly all there for the next pass."""
+    """After a signal, a file that was complete but not published is resumed near its end."""
     leave(root, SIZE - 1)
     store.discard(store.put(COPY, Ranged()))
     content = Ranged()
@@ -235,8 +233,10 @@ def test_an_entry_that_was_staged_when_the_pass_ended_is_not_fetched_again(
     assert content.kept == [3 * RANGE]
 
 
-def test_an_entry_that_cannot_be_shown_leaves_nothing(store: LocalTarget, root: Path) -> None:
-    """A directory in its place: the bytes do not stay to fill the disk."""
+def test_an_entry_that_cannot_be_published_leaves_no_file(
+    store: LocalTarget, root: Path
+) -> None:
+    """A directory blocks it: its bytes do not stay and fill the disk."""
     (root / ENTRY.key).mkdir()
 
     (shown,) = store.publish([store.put(COPY, Ranged())])
@@ -270,10 +270,10 @@ def fifo(path: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [second_name, symbolic_link, other_owner, directory, fifo])
-def test_a_planted_leftover_leads_to_nobody_s_file(
+def test_a_planted_leftover_leads_to_no_other_file(
     store: LocalTarget, root: Path, tmp_path: Path, plant: Callable[[Path, Path], None]
 ) -> None:
-    """Who guesses the name of a leftover gains nothing: what is there is not written to, and the file is right."""
+    """Another user who guesses the name gains nothing: the planted file is not written, and the entry is right."""
     if os.geteuid() != 0 and plant is other_owner:
         pytest.skip("only root can give files away")
     precious = tmp_path / "precious"

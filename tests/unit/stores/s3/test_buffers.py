@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from s32s_agent.errors import SourceChanged
 from s32s_agent.stores.s3.buffers import Buffers, in_parts
-from s32s_agent.workers import Answer
+from s32s_agent.workers import BackgroundCall
 
 
 @given(st.lists(st.binary(max_size=50), max_size=12), st.integers(1, 60))
@@ -45,7 +45,7 @@ def test_whoever_waits_for_a_buffer_gets_the_one_that_is_given_back() -> None:
     """And no more are ever in use than there may be."""
     buffers = Buffers(1)
     first = buffers.take(5)
-    waiting = Answer(lambda: buffers.take(5))
+    waiting = BackgroundCall(lambda: buffers.take(5))
 
     assert not waiting.wait(0.1)
 

@@ -1,4 +1,4 @@
-"""Every rule of a complete listing, each with what happens to those who do not know it."""
+"""Every rule of a complete listing, each with what goes wrong without it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def listing(bucket: str = "bucket", prefix: str = "p/", *, ordered: bool = True)
 
 
 def read(*pages: Written, by: Listing | None = None) -> list[Entry | Problem]:
-    """Read pages as a store does, and end as the last one says."""
+    """Read pages as a store does, and end where the last one says so."""
     reader = by or listing()
     found: list[Entry | Problem] = []
     for page in pages:
@@ -85,7 +85,7 @@ def keys(found: list[Entry | Problem]) -> list[str]:
 
 
 def refused(*pages: Written, by: Listing | None = None) -> str:
-    """Give the reason for which a listing is not believed."""
+    """Return the reason for which a listing is not believed."""
     with pytest.raises(ListingInconsistent) as caught:
         read(*pages, by=by)
     return str(caught.value)
@@ -95,13 +95,13 @@ def refused(*pages: Written, by: Listing | None = None) -> str:
 
 
 def test_a_sound_page() -> None:
-    """A page gives its entries below the prefix, with size and normal ETag."""
+    """A page yields its entries below the prefix, with size and normal ETag."""
 
     assert read(GOOD) == [Entry("a", 1, ETAG), Entry("b", 1, ETAG)]
 
 
 def test_several_pages_are_one_listing() -> None:
-    """Pages follow each other by their tokens, and an empty one is not the end."""
+    """Pages follow each other by their tokens, and an empty page is not the end."""
     pages = (
         replace(GOOD, truncated="true", token="1"),
         replace(GOOD, keys=(), truncated="true", token="2"),
@@ -125,7 +125,7 @@ def test_a_whole_bucket() -> None:
 
 
 def test_directory_markers() -> None:
-    """An empty object whose name ends in a slash is a directory, the prefix itself is nothing."""
+    """An empty object whose key ends in a slash is a directory; the prefix itself is no entry."""
     page = replace(GOOD, keys=("p/", "p/d/"), size="0")
 
     assert read(page) == [Entry("d/", kind=Kind.DIRECTORY)]
@@ -133,8 +133,8 @@ def test_directory_markers() -> None:
 
 @pytest.mark.parametrize(("key", "relative"), [("p/d/", "d/"), ("p/", "")])
 def test_bytes_in_a_directory_marker_are_never_lost_silently(key: str, relative: str) -> None:
-    """A name that ends in a slash and has bytes cannot be mirrored, and is told."""
-    reason = "a name that ends in a slash cannot hold bytes"
+    """A key that ends in a slash and has content cannot be mirrored, and is reported."""
+    reason = "a key that ends in a slash is a directory, but this object has content"
 
     assert read(replace(GOOD, keys=(key,), size="5")) == [Problem(relative, reason)]
 
@@ -151,7 +151,7 @@ def test_bytes_in_a_directory_marker_are_never_lost_silently(key: str, relative:
     ],
 )
 def test_etags(written: str | None, etag: str, raw: str) -> None:
-    """ETags compare in normal form and go back as they came; without one the time tells versions apart."""
+    """ETags are compared in normal form and sent back as they came; without one the time tells versions apart."""
 
     assert read(replace(GOOD, keys=("p/a",), etag=written)) == [
         Entry("a", 1, etag, raw_etag=raw)
@@ -175,7 +175,7 @@ def test_etags(written: str | None, etag: str, raw: str) -> None:
     ],
 )
 def test_a_hotel_s_login_page_does_not_empty_the_disk(body: bytes) -> None:
-    """What is no listing is an unreachable store, and never an empty bucket."""
+    """An answer that is no listing means an unreachable store, and never an empty bucket."""
     with pytest.raises(NotAListing) as caught:
         parse_page(body)
 
@@ -183,8 +183,8 @@ def test_a_hotel_s_login_page_does_not_empty_the_disk(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
-def test_a_torn_answer_does_not_delete_what_it_does_not_reach(share: float) -> None:
-    """A page that was cut off anywhere is none."""
+def test_a_truncated_answer_does_not_delete_what_it_does_not_reach(share: float) -> None:
+    """A page that was truncated anywhere is no listing."""
     body = GOOD.xml()
 
     with pytest.raises(NotAListing, match="not well-formed"):
@@ -193,7 +193,7 @@ def test_a_torn_answer_does_not_delete_what_it_does_not_reach(share: float) -> N
 
 @pytest.mark.parametrize("encoding", ["nonsense", "gbk", "utf-7"])
 def test_an_encoding_that_expat_does_not_know_is_no_listing(encoding: str) -> None:
-    """Whatever the XML declares, nothing but our own errors come out."""
+    """Whatever the XML declares, only errors of the agent are raised."""
     declared = f'<?xml version="1.0" encoding="{encoding}"?>'.encode()
 
     with pytest.raises(NotAListing):
@@ -201,7 +201,7 @@ def test_an_encoding_that_expat_does_not_know_is_no_listing(encoding: str) -> No
 
 
 def test_a_listing_of_another_bucket_deletes_nothing() -> None:
-    """The page must name the bucket that was asked for."""
+    """The page must name the requested bucket."""
 
     assert refused(replace(GOOD, name="other")) == (
         "the listing is of bucket 'other', not 'bucket'"
@@ -218,7 +218,7 @@ def test_an_access_point_may_name_its_bucket() -> None:
 
 @pytest.mark.parametrize("prefix", ["p", "q/", "p/a/", "", None])
 def test_a_listing_of_another_prefix_deletes_nothing(prefix: str | None) -> None:
-    """The page must name the prefix that was asked for, slash and all."""
+    """The page must name the requested prefix, with its slash."""
     page = replace(GOOD, keys=(), prefix=prefix)
 
     assert refused(page) == f"the listing is of prefix {prefix or ''!r}, not 'p/'"
@@ -247,36 +247,36 @@ def test_a_page_that_does_not_say_whether_it_is_the_last_deletes_nothing(
 
 
 @pytest.mark.parametrize("token", [None, ""])
-def test_a_cut_listing_without_a_token_deletes_nothing(token: str | None) -> None:
-    """A listing that is cut off must say how to go on."""
+def test_a_truncated_listing_without_a_token_deletes_nothing(token: str | None) -> None:
+    """A truncated listing must have a token for its next page."""
     reason = refused(replace(GOOD, truncated="true", token=token))
 
-    assert reason == "the listing is cut off and gives no token to go on with"
+    assert reason == "the listing is truncated, but has no continuation token"
 
 
 def test_a_complete_listing_with_a_token_deletes_nothing() -> None:
-    """A token says that there is more, whatever `IsTruncated` says."""
+    """A token means that there is more, whatever `IsTruncated` says."""
     reason = refused(replace(GOOD, token="1"))
 
-    assert reason == "the listing says that it is complete, yet gives a token"
+    assert reason == "the listing says that it is complete, but has a continuation token"
 
 
 @pytest.mark.parametrize("tokens", ["11", "121", "1231"])
 def test_a_circle_of_tokens_does_not_run_for_ever(tokens: str) -> None:
-    """No token comes twice, in a circle of any length."""
+    """No token may come twice, in a circle of any length."""
     pages = (replace(GOOD, keys=(), truncated="true", token=token) for token in tokens)
 
     assert refused(*pages, GOOD) == "the listing repeats a token, so it would never end"
 
 
 def test_endless_empty_pages_do_not_run_for_ever() -> None:
-    """A thousand empty pages in a row are enough; an entry in between begins the count anew."""
+    """A thousand empty pages in a row are the limit; an entry in between restarts the count."""
     empty = replace(GOOD, keys=(), truncated="true")
     numbered = [replace(empty, token=str(number)) for number in range(2002)]
     filled = replace(numbered[1000], keys=("p/a",))
     broken = [*numbered[:1000], filled, *numbered[1001:]]
 
-    assert refused(*broken, GOOD) == "the listing goes on with empty pages only"
+    assert refused(*broken, GOOD) == "the listing has more than 1000 empty pages in a row"
     assert keys(read(*broken[:2001], replace(GOOD, keys=("p/b",)))) == ["a", "b"]
 
 
@@ -284,17 +284,17 @@ def test_endless_empty_pages_do_not_run_for_ever() -> None:
     ("count", "folded"), [("1", 0), ("3", 0), ("0", 0), ("x", 0), ("", 1)]
 )
 def test_a_page_with_a_hole_deletes_nothing(count: str, folded: int) -> None:
-    """`KeyCount` is the number of entries, and nothing is folded away that was not asked to be."""
+    """`KeyCount` is the number of entries, and no keys may be folded into prefixes unless requested."""
     reason = refused(replace(GOOD, count=count, folded=folded))
 
     expected = f"the listing has 2 entries but counts {count}"
     assert reason == (
-        "the listing folds keys into common prefixes, unasked" if folded else expected
+        "the listing has common prefixes, which were not requested" if folded else expected
     )
 
 
 def test_a_store_without_key_count() -> None:
-    """Where there is no count there is nothing to hold it to."""
+    """Without a count there is nothing to compare."""
 
     assert keys(read(replace(GOOD, count=None))) == ["a", "b"]
 
@@ -308,7 +308,7 @@ def test_uploads_in_progress_in_a_directory_bucket() -> None:
 
 @pytest.mark.parametrize("key", ["z/evil", "pa", "p", "../p/x", "P/a"])
 def test_a_key_outside_the_prefix_is_not_written(key: str) -> None:
-    """Every key begins with the prefix, or the server did not understand the question."""
+    """Every key begins with the prefix, or the server did not understand the request."""
     reason = refused(replace(GOOD, keys=("p/a", key)), by=listing(ordered=False))
 
     assert reason == f'"{key}" was listed, which is outside the prefix'
@@ -324,7 +324,7 @@ def test_disorder_of_a_store_that_orders_deletes_nothing(names: str) -> None:
 
 
 def test_disorder_over_pages_deletes_nothing() -> None:
-    """The order goes on from page to page, and a page that comes twice breaks it."""
+    """The order continues from page to page, and a page that comes twice breaks it."""
     first = replace(GOOD, truncated="true", token="1")
 
     assert refused(first, GOOD) == '"p/a" was listed after "p/b"'
@@ -353,7 +353,7 @@ def test_a_size_that_is_none_copies_nothing(size: str) -> None:
     ["<Key></Key><Size>1</Size>", "<Size>1</Size>", "<Key>p/c</Key>", ""],
 )
 def test_an_entry_without_name_or_size_deletes_nothing(row: str) -> None:
-    """An entry that lacks what every entry has may be the one that is missed."""
+    """An entry that lacks what every entry has may be the one that is missing."""
     page = replace(GOOD, count="3", more=f"<Contents>{row}</Contents>")
 
     assert refused(page) == "the listing has an entry without key or size"
@@ -361,7 +361,7 @@ def test_an_entry_without_name_or_size_deletes_nothing(row: str) -> None:
 
 @pytest.mark.parametrize("field", ["IsTruncated", "Name", "NextContinuationToken"])
 def test_a_field_that_comes_twice_deletes_nothing(field: str) -> None:
-    """Two answers to one question are none."""
+    """Two values of one field mean that neither can be believed."""
     page = replace(GOOD, token="x", truncated="true", more=f"<{field}>false</{field}>")
 
     assert refused(page) == f"the listing has <{field}> twice"
@@ -374,7 +374,7 @@ STRANGE = ("p/ ", "p/%20", "p/+", "p/\x01\x1b\x7f", "p/\r\n", "p/a&<b", "p/é", 
 
 @pytest.mark.parametrize("spell", [quote, quote_plus])
 def test_encoded_keys_come_back_exactly(spell: object) -> None:
-    """Both ways of encoding give every key back, control characters and line ends too."""
+    """Both ways of encoding preserve every key, control characters and line ends too."""
     assert callable(spell)
     page = replace(GOOD, keys=tuple(map(spell, STRANGE)), prefix=spell("p/"), encoding="url")
 
@@ -398,7 +398,7 @@ def test_a_directory_with_a_blank_does_not_lose_its_files() -> None:
 
 
 def test_a_plus_alone_is_a_blank() -> None:
-    """Without a %20 in sight, a plus is what AWS means by it."""
+    """Without a %20 on the page, a plus is a blank, as at AWS."""
     page = replace(GOOD, keys=("p/a+b", "p/a%2Bb"), encoding="url")
 
     assert keys(read(page)) == ["a b", "a+b"]
@@ -412,7 +412,7 @@ def test_a_page_that_encodes_nothing_is_taken_literally() -> None:
 
 
 def test_bytes_that_are_no_text_show_as_mangled() -> None:
-    """A key that is not UTF-8 gets U+FFFD, by which the planner knows it."""
+    """A key that is not UTF-8 gets U+FFFD, which the planner recognises."""
     page = replace(GOOD, keys=("p/a%FFb",), encoding="url")
 
     assert keys(read(page)) == ["a\ufffdb"]
@@ -429,7 +429,7 @@ def test_a_carriage_return_never_becomes_another_key() -> None:
 
 @pytest.mark.parametrize("character", ["\x00", "\x01", "\x1b", "\x0b"])
 def test_a_raw_control_character_does_not_hide_the_rest(character: str) -> None:
-    """XML cannot carry them: the listing as a whole is not believed."""
+    """XML cannot carry them: the whole listing is refused."""
     with pytest.raises(NotAListing):
         replace(GOOD, keys=("p/a", f"p/{character}")).page()
 
@@ -454,7 +454,7 @@ def test_no_external_entity_is_fetched() -> None:
 
 
 def test_depth_is_bounded() -> None:
-    """An answer that nests for ever is refused early."""
+    """An answer that nests without end is refused early."""
     deep = replace(GOOD, more="<x>" * 100_000)
 
     with pytest.raises(NotAListing, match="nested too deeply"):

@@ -28,7 +28,7 @@ def test_any_order_becomes_that_of_code_points(names: list[str]) -> None:
 
 
 def test_nothing_of_an_entry_is_lost() -> None:
-    """Size, ETag, kind and the raw ETag come back as they were, problems before all."""
+    """Size, ETag, kind and the raw ETag stay as they were; problems come first."""
     scan: list[Entry | Problem] = [
         Entry("b", 1 << 40, "e", raw_etag="W/e"),
         Problem("z", "odd", "z"),
@@ -41,15 +41,15 @@ def test_nothing_of_an_entry_is_lost() -> None:
 
 @pytest.mark.parametrize("other", [Entry("a", 1, "e"), Entry("a", 2, "e"), Entry("a", 1, "f")])
 def test_a_key_that_comes_twice_deletes_nothing(other: Entry) -> None:
-    """A listing that repeats itself, alike or not, is not believed."""
+    """A listing that repeats a key, with the same values or others, is not believed."""
     with pytest.raises(ListingInconsistent) as caught:
         list(sorted_by_key([Entry("a", 1, "e"), other]))
 
     assert str(caught.value) == '"a" was listed twice'
 
 
-def test_a_listing_that_breaks_off_gives_nothing() -> None:
-    """Not one entry comes out before the listing has ended."""
+def test_a_listing_that_breaks_off_yields_nothing() -> None:
+    """Not one entry is yielded before the listing has ended."""
 
     def broken() -> Iterator[Entry]:
         yield Entry("a")
@@ -74,7 +74,7 @@ except AgentError as error:
 
 
 def sort_in(place: Path) -> str:
-    """Sort a listing of 10 MB with its temporary file in a directory; tell what came of it."""
+    """Sort a listing of 10 MB with its temporary file in a directory; print what became of it."""
     command = [sys.executable, "-c", SORTS]
     environment = {**os.environ, "SQLITE_TMPDIR": str(place)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -83,7 +83,7 @@ def sort_in(place: Path) -> str:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
 def test_a_full_temporary_directory_is_no_bug(tmp_path: Path) -> None:
-    """No room to sort a listing is status 73, and the remedy names the variable; nothing came out by then."""
+    """No space to sort a listing is status 73, and the remedy names the variable; nothing was yielded."""
     with or_skip(), small_tmpfs(tmp_path / "small", "size=1m") as place:
         told = sort_in(place)
     with or_skip(), small_tmpfs(tmp_path / "large", "size=64m") as place:
@@ -93,8 +93,8 @@ def test_a_full_temporary_directory_is_no_bug(tmp_path: Path) -> None:
     assert "TMPDIR" in told
 
 
-def test_what_sqlite_says_of_its_file_is_no_bug() -> None:
-    """Any other trouble around the file is status 73 as well."""
+def test_an_error_of_sqlite_is_no_bug() -> None:
+    """Any other error with the file is status 73 as well."""
 
     def broken() -> Iterator[Entry]:
         yield Entry("a")

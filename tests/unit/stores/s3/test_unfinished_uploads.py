@@ -17,15 +17,15 @@ def left(uploads: Uploads) -> list[Upload]:
     return [upload for _, upload in uploads.left_behind(*PLACE)]
 
 
-def test_what_was_begun_and_not_ended_is_left_behind(tmp_path: Path) -> None:
-    """A new process finds the note of a killed one, word for word."""
+def test_an_upload_of_a_killed_run_is_found(tmp_path: Path) -> None:
+    """A new process finds the note of a killed one, exactly."""
     Uploads(tmp_path / "uploads").begin(UPLOAD)
 
     assert left(Uploads(tmp_path / "uploads")) == [UPLOAD]
 
 
-def test_what_was_ended_is_forgotten(tmp_path: Path) -> None:
-    """A note ends once, and ending it twice is no error."""
+def test_an_ended_upload_has_no_note(tmp_path: Path) -> None:
+    """The note is removed; ending an upload twice is no error."""
     uploads = Uploads(tmp_path / "uploads")
     note = uploads.begin(UPLOAD)
     uploads.end(note)
@@ -52,7 +52,7 @@ def test_before_the_first_upload_there_is_nothing(tmp_path: Path) -> None:
     ],
     ids=["endpoint", "bucket", "prefix", "parent"],
 )
-def test_uploads_of_other_places_are_left_alone(tmp_path: Path, other: Upload) -> None:
+def test_uploads_of_other_prefixes_are_left_alone(tmp_path: Path, other: Upload) -> None:
     """A mapping ends its own uploads only: endpoint, bucket and prefix must be the same."""
     uploads = Uploads(tmp_path / "uploads")
     uploads.begin(other)
@@ -64,8 +64,8 @@ def test_uploads_of_other_places_are_left_alone(tmp_path: Path, other: Upload) -
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", "1", '{"endpoint": "https://s3"}', "\xff", "[["]
 )
-def test_a_torn_note_is_passed_over(tmp_path: Path, text: str) -> None:
-    """What a power cut left of a note names no upload."""
+def test_a_damaged_note_is_ignored(tmp_path: Path, text: str) -> None:
+    """What a power cut left of a note does not name an upload."""
     uploads = Uploads(tmp_path / "uploads")
     uploads.begin(UPLOAD)
     (tmp_path / "uploads" / "0.json").write_bytes(text.encode("latin-1"))
@@ -73,8 +73,8 @@ def test_a_torn_note_is_passed_over(tmp_path: Path, text: str) -> None:
     assert left(uploads) == [UPLOAD]
 
 
-def test_an_upload_that_cannot_be_remembered_is_not_begun(tmp_path: Path) -> None:
-    """Without a place for the note there is an error, not an upload that nobody would ever end."""
+def test_without_a_note_there_is_no_upload(tmp_path: Path) -> None:
+    """When the note cannot be written there is an error, not an upload that would never be aborted."""
     (tmp_path / "uploads").write_bytes(b"a file")
 
     with pytest.raises(DirectoryError):

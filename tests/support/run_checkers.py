@@ -15,7 +15,7 @@ import pytest
 
 from support.agents import AgentRun
 from support.buckets import Bucket
-from support.computers import PREFIX
+from support.hosts import PREFIX
 from support.invariants import (
     Invariants,
     before_a_pass,

@@ -72,6 +72,6 @@ def test_an_extra_in_a_read_only_directory_keeps_no_other_one(scripted_slave: Sl
     (slave.target / "locked").chmod(0o755)
     (failed,) = run.named("entry.failed")
     assert (run.exit_code, failed["key"]) == (CANNOT_CREATE, "locked/x")
-    assert "right" in failed["remedy"]
+    assert "access" in failed["remedy"]
     assert files_of(slave) == {**WANTED, **stuck}
     assert (slave.once().exit_code, files_of(slave)) == (0, WANTED)

@@ -23,7 +23,7 @@ from s32s_agent.demo.seaweedfs import Identity, S3Server
 from s32s_agent.model import Entry
 from s32s_agent.stores.local.partial_downloads import name_of
 from support.agents import Agent, AgentRun, parse_events
-from support.computers import PREFIX
+from support.hosts import PREFIX
 from support.invariants import (
     TEMPORARY,
     Invariants,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.agents import AgentRun
-from support.computers import PREFIX
 from support.forked import forked_once
+from support.hosts import PREFIX
 from support.invariants import check_index, check_output, check_recovery, tree_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave

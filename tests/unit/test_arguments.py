@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from s32s_agent import cli
-from s32s_agent.commands import watching
+from s32s_agent.arguments import parse_arguments
 from s32s_agent.monitoring.health import Limits
 
 
@@ -56,7 +56,7 @@ def test_options_that_do_not_fit_together_are_refused(
 )
 def test_one_limit_is_enough(line: str, limits: Limits) -> None:
     """The other one gives way where its default contradicts."""
-    assert watching.limits_of(cli.make_parser().parse_args(line.split())) == limits
+    assert parse_arguments(line.split()).limits == limits
 
 
 @pytest.mark.parametrize("mode", ["--once", "--check", "--status", "--fleet"])

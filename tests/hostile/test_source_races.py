@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from support.computers import PREFIX
 from support.forked import Forks
+from support.hosts import PREFIX
 from support.invariants import check_output, check_recovery
 from support.masters import Master
 from support.scripted import ScriptedS3

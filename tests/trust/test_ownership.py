@@ -23,7 +23,7 @@ from s32s_agent.config.ownership import (
     trust_problem,
 )
 from s32s_agent.errors import ConfigError, DirectoryError
-from s32s_agent.run.run import OWN_NAMES
+from s32s_agent.run.state_directory import OWN_NAMES
 
 pytestmark = pytest.mark.hostile
 

@@ -1,4 +1,4 @@
-"""Pages asked for side by side, by where those of the last listing began: no key may fall between two of them."""
+"""Pages requested in parallel, by the boundaries of the last listing: no key may be lost between two of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.hostile
 
 PAGE = 3
 FILES = {f"{above}{number:02}": b"x" for number in range(12) for above in ("a-b/", "a/")}
-"""By the order of directories `a/` comes before `a-b/`, and by the order of keys behind it."""
+"""By the order of directories `a/` comes before `a-b/`, by the order of keys after it."""
 REFUSED = 3
 
 
@@ -60,8 +60,8 @@ def listed(
     return reply
 
 
-def by_seams(server: ScriptedS3, once: Callable[[], AgentRun]) -> tuple[AgentRun, int]:
-    """Make a pass; tell how many pages it asked for by where the last ones began."""
+def by_boundaries(server: ScriptedS3, once: Callable[[], AgentRun]) -> tuple[AgentRun, int]:
+    """Make a run; return it and how many pages it requested by the boundaries of the last listing."""
     server.requests.clear()
     run = once()
     return run, sum(1 for each in server.requests if "start-after" in each.query)
@@ -82,23 +82,25 @@ def test_an_order_of_its_own_loses_no_key(slave: Slave, scripted: ScriptedS3) ->
     """Where `StartAfter` follows another order than the listing, keys would be left out: it is never used."""
     scripted.on(is_list, listed(scripted, "Another", by_key))
 
-    found = [by_seams(scripted, lambda: allowed(slave)) for _ in range(4)]
+    found = [by_boundaries(scripted, lambda: allowed(slave)) for _ in range(4)]
 
     assert [(run.exit_code, pages) for run, pages in found] == [(0, 0)] * 4
     assert slave.tree().keys() >= FILES.keys()
     assert sum(run.finished["deleted"] for run, _ in found) == 0
 
 
-def test_seams_of_one_store_lose_no_key_at_another(slave: Slave, scripted: ScriptedS3) -> None:
-    """What SeaweedFS gave is no use once something else answers at its address."""
+def test_boundaries_of_one_store_lose_no_key_at_another(
+    slave: Slave, scripted: ScriptedS3
+) -> None:
+    """The boundaries of SeaweedFS are not used once another store answers at its address."""
     scripted.on(is_list, listed(scripted, "SeaweedFS 30GB", by_directory))
-    found = [by_seams(scripted, lambda: allowed(slave)) for _ in range(3)]
+    found = [by_boundaries(scripted, lambda: allowed(slave)) for _ in range(3)]
     assert [run.exit_code for run, _ in found] == [0, 0, 0]
     assert found[-1][1] > 1
     scripted.forget_rules()
     scripted.on(is_list, listed(scripted, "Another", by_key))
 
-    found = [by_seams(scripted, lambda: allowed(slave)) for _ in range(3)]
+    found = [by_boundaries(scripted, lambda: allowed(slave)) for _ in range(3)]
 
     assert [run.exit_code for run, _ in found] == [0, 0, 0]
     assert sum(run.finished["deleted"] for run, _ in found) == 0
@@ -132,14 +134,14 @@ def test_a_listing_that_was_wrong_leads_no_other(
     scripted: ScriptedS3,
     trouble: Callable[[ScriptedS3], Callable[[Request], Reply | None]],
 ) -> None:
-    """Its seams may be what went wrong: the next listing goes page by page, and only the one after it by new seams."""
-    assert [by_seams(scripted, slave.once)[1] > 1 for _ in range(2)] == [False, True]
+    """Its boundaries may be the fault: the next listing goes page by page, the one after it by new boundaries."""
+    assert [by_boundaries(scripted, slave.once)[1] > 1 for _ in range(2)] == [False, True]
     scripted.on(is_list, trouble(scripted))
-    assert by_seams(scripted, slave.once)[0].exit_code == REFUSED
+    assert by_boundaries(scripted, slave.once)[0].exit_code == REFUSED
     scripted.forget_rules()
     scripted.page_size = PAGE
 
-    found = [by_seams(scripted, slave.once) for _ in range(2)]
+    found = [by_boundaries(scripted, slave.once) for _ in range(2)]
 
     assert [run.exit_code for run, _ in found] == [0, 0]
     assert [pages > 1 for _, pages in found] == [False, True]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.faulty_network import Fault, RoughNetwork
 from support.forked import Forks
 from support.masters import Master
-from support.rough import Fault, RoughNetwork
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 

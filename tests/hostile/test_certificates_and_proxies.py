@@ -15,9 +15,9 @@ from support.agents import AgentRun
 from support.certificates import DAY, Authority
 from support.forked import Forks
 from support.invariants import Invariants, before_a_pass, check_after, versions_of
+from support.run_checkers import SlaveWatch, published_of
 from support.scripted import Match, Replier, Reply, ScriptedS3, is_get, is_head, is_list
 from support.slaves import Slave
-from support.watches import SlaveWatch, published_of
 
 pytestmark = pytest.mark.hostile
 

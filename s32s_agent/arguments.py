@@ -1,0 +1,265 @@
+"""The command line: its parser, and which options go together. Does nothing that they ask for."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from s32s_agent import __version__
+from s32s_agent.config.option_forms import LOG_FORMATS, LOG_LEVELS, duration
+from s32s_agent.monitoring.health import Limits
+
+DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
+MODES = ("once", "check", "status", "fleet")
+
+_ONLY_WITH_ONCE = ("map", "dry_run", "verify", "allow_deletes", "splay", "lock_wait", "quiet")
+"""How the log looks may be said with every mode, since a wrapper does that."""
+_MAX_WAIT_SECONDS = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What the command line asks for; options that do not go together were refused."""
+
+    mode: str
+    """One of `MODES`."""
+    config: str
+    """The config file."""
+    # with --once
+    names: tuple[str, ...]
+    """Only these mappings; () is all."""
+    dry_run: bool
+    verify: bool
+    allow_deletes: bool
+    splay: float
+    """Seconds."""
+    lock_wait: float
+    """Seconds."""
+    quiet: bool
+    log_level: str | None
+    log_format: str | None
+    # with --status and --fleet
+    fleet: str
+    """`bucket/prefix` of the reports; "" is the one of the config."""
+    as_json: bool
+    nagios: bool
+    html: str | None
+    """The web page to write."""
+    limits: Limits
+
+
+def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
+    """Parse the command line.
+
+    Args:
+        words: those of the process when left out.
+
+    Raises:
+        SystemExit: it is wrong, or asks for help or the version; that is printed.
+    """
+    parser = make_parser()
+    options = parser.parse_args(words)
+    _refuse_options_without_effect(parser, options)
+    return Arguments(
+        mode=_mode(options),
+        config=options.config,
+        names=tuple(options.map),
+        dry_run=options.dry_run,
+        verify=options.verify,
+        allow_deletes=options.allow_deletes,
+        splay=options.splay,
+        lock_wait=options.lock_wait,
+        quiet=options.quiet,
+        log_level=options.log_level,
+        log_format=options.log_format,
+        fleet=options.fleet or "",
+        as_json=options.json,
+        nagios=options.nagios,
+        html=options.html,
+        limits=_limits(options),
+    )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; completions and manual are generated from it, too."""
+    parser = argparse.ArgumentParser(
+        prog="s32s-agent",
+        description="Keep local directories equal to prefixes in S3, as map files in S3 say.",
+    )
+    _add_modes(parser)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=DEFAULT_CONFIG,
+        help="another config file than %(default)s",
+    )
+    _add_options_of_a_run(parser)
+    _add_options_of_the_log(parser)
+    _add_options_of_reports(parser)
+    return parser
+
+
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument(
+        "--once", action="store_true", help="make one run over all mappings, and exit"
+    )
+    mode.add_argument(
+        "--check",
+        action="store_true",
+        help="test config, maps, credentials and access to both sides of every mapping; change nothing",
+    )
+    mode.add_argument(
+        "--status",
+        action="store_true",
+        help="show what the last run did, without network and lock",
+    )
+    mode.add_argument(
+        "--fleet",
+        metavar="BUCKET/PREFIX",
+        nargs="?",
+        const="",
+        help="show what all servers report; the default is monitoring.report of the config",
+    )
+    mode.add_argument("--version", action="version", version=f"s32s-agent {__version__}")
+
+
+def _add_options_of_a_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--map",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="with --once: only this mapping; may be repeated",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="with --once: print the plan to standard output; change nothing, the state included",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="with --once: hash every local file instead of trusting the index",
+    )
+    parser.add_argument(
+        "--allow-deletes",
+        action="store_true",
+        help="with --once: lift sync.max_delete for this run, and accept that a disk of a master is gone for good;"
+        " no other guard is lifted",
+    )
+    parser.add_argument(
+        "--splay",
+        metavar="SECONDS",
+        type=_seconds,
+        default=0.0,
+        help="with --once: first wait a random time up to this, unless on a terminal, so that the servers of a fleet"
+        " do not start at once",
+    )
+    parser.add_argument(
+        "--lock-wait",
+        metavar="SECONDS",
+        type=_seconds,
+        default=0.0,
+        help="with --once: how long to wait for another run to end",
+    )
+
+
+def _add_options_of_the_log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="with --once: log only errors, and show no progress",
+    )
+    parser.add_argument(
+        "--log-level",
+        metavar="L",
+        choices=LOG_LEVELS,
+        help="instead of log.level, with every mode: %(choices)s",
+    )
+    parser.add_argument(
+        "--log-format",
+        metavar="F",
+        choices=LOG_FORMATS,
+        help="instead of log.format, with every mode: %(choices)s",
+    )
+
+
+def _add_options_of_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help="with --status or --fleet: print JSON"
+    )
+    parser.add_argument(
+        "--nagios",
+        action="store_true",
+        help="with --status: one line, and the exit status of a Nagios plugin",
+    )
+    parser.add_argument("--html", metavar="FILE", help="with --fleet: write a web page")
+    parser.add_argument(
+        "--warn",
+        metavar="AGE",
+        type=_age,
+        help="with --nagios or --fleet: warn when the last success is older; the default is 15m",
+    )
+    parser.add_argument(
+        "--crit",
+        metavar="AGE",
+        type=_age,
+        help="with --nagios or --fleet: critical when the last success is older; the default is 1h",
+    )
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        if 0 <= seconds <= _MAX_WAIT_SECONDS:
+            return seconds
+    raise argparse.ArgumentTypeError(
+        f"expected 0 to {_MAX_WAIT_SECONDS} seconds, got {text!r}"
+    )
+
+
+def _age(text: str) -> float:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _refuse_options_without_effect(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> None:
+    """Print usage and exit when an option would have no effect: whoever gave it expects one."""
+    is_fleet = options.fleet is not None
+    for name in () if options.once else _ONLY_WITH_ONCE:
+        if getattr(options, name):
+            option = name.replace("_", "-")
+            parser.error(f"--{option} goes with --once, and not with --{_mode(options)}")
+    if options.json and not options.status and not is_fleet:
+        parser.error("--json goes with --status or --fleet")
+    if options.nagios and (options.json or not options.status):
+        parser.error("--nagios goes with --status, and not with --json")
+    if options.html is not None and not is_fleet:
+        parser.error("--html goes with --fleet")
+    if (options.warn or options.crit) and not options.nagios and not is_fleet:
+        parser.error("--warn and --crit go with --status --nagios or --fleet")
+    limits = _limits(options)
+    if limits.warn > limits.crit:
+        parser.error("--warn: expected no longer time than --crit")
+
+
+def _mode(options: argparse.Namespace) -> str:
+    return (
+        "fleet"
+        if options.fleet is not None
+        else next(mode for mode in MODES if getattr(options, mode))
+    )
+
+
+def _limits(options: argparse.Namespace) -> Limits:
+    """Return the limits; where only one is given, the default of the other one adapts to it."""
+    default = Limits()
+    warn = options.warn or min(default.warn, options.crit or default.warn)
+    return Limits(warn, options.crit or max(default.crit, warn))

@@ -230,7 +230,10 @@ class Connection:
     def _streamed(self, call: Call, wanted: Range | None) -> Body:
         """Begin a request whose bytes are read later; closing the body frees its connection."""
         opened = contextlib.ExitStack()
-        head, chunks = opened.enter_context(self.client.stream(call))
+        try:
+            head, chunks = opened.enter_context(self.client.stream(call))
+        except StoreUnavailable as error:
+            raise _as_damage(error) from error
         try:
             body = _body(
                 head.headers, call.subject, None, lambda: _damage_told(chunks), wanted

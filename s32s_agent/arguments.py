@@ -231,7 +231,7 @@ def _age(text: str) -> float:
 def _refuse_options_without_effect(
     parser: argparse.ArgumentParser, options: argparse.Namespace
 ) -> None:
-    """Print usage and exit when an option would have no effect: whoever gave it expects one."""
+    """Print usage and exit when an option would have no effect: the operator who gave it expects one."""
     is_fleet = options.fleet is not None
     for name in () if options.once else _ONLY_WITH_ONCE:
         if getattr(options, name):

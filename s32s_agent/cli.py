@@ -36,7 +36,7 @@ def main(words: Sequence[str] | None = None, timeouts: Timeouts | None = None) -
         _print_error(error)
         return error.exit_status
     except BrokenPipeError:
-        # Whatever read our standard output has ended; there is nobody to print to.
+        # The program that read our standard output has ended: there is nothing left to print to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

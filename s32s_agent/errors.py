@@ -2,22 +2,22 @@
 
     AgentError                    status 1   partial
     ├── UsageError                2          the command line
-    ├── DeletesRefused            3          a safety guard held deletes back
+    ├── DeletesRefused            3          a safety guard withheld deletes
     ├── ListingInconsistent       3          a listing contradicts itself: absence proves nothing
     ├── MapError                  65         a map file or one of its mappings
     ├── StoreUnavailable          69         S3 cannot be reached or answers nonsense
     ├── DirectoryError            73         the local directory cannot be read or written
     │   └── DiskFull
     ├── SoftwareError             70         a bug
-    ├── LockHeld                  75         another pass is at work
+    ├── LockHeld                  75         another run is active
     ├── AccessDenied              77         credentials missing, expired or denied
     ├── ConfigError               78         the config file
     ├── HookError                 1          a command of `hooks` failed
     └── EntryError                1          one entry could not be mirrored
         ├── IntegrityError                   bytes that are not what the ETag or length promised
         ├── SourceChanged                    another version than the listed one
-        ├── Blocked                          what is in its place stays; the status of what that is due to
-        └── EntryUnreadable                  there, but not to be had (archived, special file)
+        ├── Blocked                          what it would replace was kept; the status of the cause
+        └── EntryUnreadable                  it exists, but cannot be read (archived, special file)
 
     Cancelled                     1          the run ended early; no Exception, so that no handler swallows it
     ├── Interrupted               130, 143   SIGINT, SIGTERM
@@ -71,7 +71,7 @@ class UsageError(AgentError):
 
 
 class DeletesRefused(AgentError):
-    """A safety guard held deletes back."""
+    """A safety guard withheld deletes."""
 
     exit_status = 3
     cause = "refused"
@@ -82,11 +82,13 @@ class ListingInconsistent(AgentError):
 
     exit_status = 3
     cause = "refused"
-    remedy = "nothing was changed; run again, and report it to the store's vendor if it stays"
+    remedy = (
+        "nothing was changed; run again, and if it persists, report it to the store's vendor"
+    )
 
 
 class InvalidInput(AgentError):
-    """A text that people write is wrong; every problem is named, each with its place."""
+    """A file that people write is wrong; every problem is named, each with its place in the file."""
 
     def __init__(self, place: str, problems: Sequence[str], *, remedy: str = "") -> None:
         super().__init__(f"{place}: " + "; ".join(problems), remedy=remedy)
@@ -122,7 +124,7 @@ class DirectoryError(AgentError):
 
     exit_status = 73
     cause = "cantcreat"
-    remedy = "check the place, its file system, and the rights of the agent's user"
+    remedy = "check the path, its file system, and the permissions of the agent's user"
 
 
 class DiskFull(DirectoryError):
@@ -132,7 +134,7 @@ class DiskFull(DirectoryError):
 
 
 def is_disk_full(error: Exception) -> bool:
-    """Tell whether the operating system or SQLite means that with its error."""
+    """Return whether an error of the operating system or of SQLite means a full disk."""
     if isinstance(error, OSError):
         return error.errno in _NO_ROOM
     return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == _SQLITE_FULL)
@@ -147,11 +149,11 @@ class SoftwareError(AgentError):
 
 
 class LockHeld(AgentError):
-    """Another pass is at work."""
+    """Another run is active."""
 
     exit_status = 75
     cause = "tempfail"
-    remedy = "the next pass tries again"
+    remedy = "the next run tries again"
 
 
 class AccessDenied(AgentError):
@@ -169,48 +171,48 @@ class HookError(AgentError):
 
 
 class EntryError(AgentError):
-    """One entry could not be mirrored; the others go on."""
+    """One entry could not be mirrored; the others are not affected."""
 
-    remedy = "put it right, or leave it out with `ignore`; no other entry is held up"
+    remedy = "fix it, or exclude it with `ignore`; no other entry is affected"
 
 
 class IntegrityError(EntryError):
     """The bytes that came are not the bytes that were promised."""
 
-    remedy = (
-        "the next pass tries again; if it stays, look at the store, and at proxies in between"
-    )
+    remedy = "the next run tries again; if that fails too, check the store, and any proxy in between"
 
 
 class SourceChanged(EntryError):
     """The source holds another version than the listed one, or none."""
 
-    remedy = "the next pass takes the new version"
+    remedy = "the next run takes the new version"
 
 
 class Blocked(EntryError):
-    """What stands in the entry's way was to go, and stays.
+    """What the entry would replace had to go first, and was kept.
 
     Args:
         key: the entry's.
         reason: why, as a half sentence.
-        because: what this is a consequence of; it gives status and cause.
+        because: what this is a consequence of; its status and cause are taken over.
     """
 
     def __init__(self, key: str, reason: str, because: Exception) -> None:
-        super().__init__(f'"{key}": what stands in its way stays, since {reason}')
+        super().__init__(
+            f'"{key}" not written: what it would replace was kept because {reason}'
+        )
         if isinstance(because, AgentError):
             self.exit_status, self.cause = because.exit_status, because.cause
 
 
 class EntryUnreadable(EntryError):
-    """The entry is there but cannot be read now; its copy at the target stays."""
+    """The entry exists but cannot be read now; its copy at the target stays."""
 
 
 class Cancelled(Reported):
     """The run has to end before its work is done.
 
-    As `asyncio.CancelledError` it is no Exception: whoever handles failures, of whatever kind, cannot swallow it. What
+    As `asyncio.CancelledError` it is no Exception: no handler of failures, of whatever kind, can swallow it. What
     was done is whole, and the next run resumes there.
     """
 

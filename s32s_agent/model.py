@@ -14,16 +14,16 @@ Glossary, one word an idea:
     boundary    the last key of a page of a listing, behind which the next page begins
     hint        what an earlier scan learned, and this one may use
     etag        the opaque name of a version of an object, without quotes
-    digest      what is computed from bytes while they pass; some ETags are one, and then prove the bytes
+    digest      what is computed from bytes while they are transferred; some ETags are one, and then prove the bytes
     stamp       what the file system says of a local file; another stamp means that it may have been edited
     index       what the agent remembers: with this etag in S3 and this stamp here, both held the same bytes
     vouched     the index and the stamp agree: the local file holds the bytes of the index's etag
-    difference  what two scans differ in;  problem: what could not be looked at, or has no place in the target
+    difference  what two scans differ in;  problem: what could not be read, or cannot be in the target
     check       two entries of one size, which are hashed before it is decided whether to copy
     plan        every action of a mapping, decided before the first one is done: copies, clears, deletes
     clear       a delete that makes way for a copy;  blocked: a copy that something is in the way of
     extra       what the target has and the source lacks
-    adopted     found to be equal already, so that only the index learns of it
+    adopted     found to be equal already, so that only the index changes
     guard       what must hold for deletes to be believed;  withheld: deletes that a guard did not allow
     context     what the work is done with: a run context for all mappings, a mapping context for one
     stage       bring the bytes of an entry to the target, where they do not show yet, and prove them
@@ -31,7 +31,7 @@ Glossary, one word an idea:
     outcome     what became of one action
     report      the outcomes of a run, counted;  record: the report as `last_run.json` has it
     hook        a command of the operator that runs before, during or after a run
-    pending     changed, and no `on_change` hook has been told of it yet
+    pending     changed, and reported to no `on_change` hook yet
     cancel      end a run early, because of a signal or `sync.run_timeout`; a cancel token carries that to the workers
     trash       where a slave keeps for some days what it removed or overwrote
 """
@@ -63,7 +63,7 @@ class Kind(Enum):
     """A FIFO, socket or device: never opened."""
     MOUNT = "mount"
     """A directory on which another file system is mounted: never entered."""
-    GONE = "gone"
+    MISSING = "missing"
     """Only the index still knows it."""
 
 
@@ -94,7 +94,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a store that could not be looked at, or that has no place in a target."""
+    """Something in a store that could not be read, or that cannot be in a target."""
 
     key: str
     reason: str
@@ -103,7 +103,7 @@ class Problem:
     fatal: bool = False
     """Something may be there that was not seen: nothing is deleted, and at a target nothing is planned."""
     expected: bool = False
-    """The settings ask for it, so that it is no failure."""
+    """The settings demand it, so it is no failure."""
 
 
 class Why(Enum):
@@ -117,7 +117,7 @@ class Why(Enum):
 
 
 class Copy(NamedTuple):
-    """Make the target's entry equal to the source's."""
+    """A copy to be made: the target's entry becomes equal to the source's."""
 
     entry: Entry
     """The source's."""
@@ -140,7 +140,7 @@ class Check(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Remove what the source does not have."""
+    """A delete to be made: the source lacks the entry."""
 
     entry: Entry
     """The target's."""
@@ -148,7 +148,7 @@ class Delete(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """Deletes that a guard held back."""
+    """Deletes that a guard withheld."""
 
     count: int
     reason: str
@@ -161,13 +161,13 @@ class Plan:
     """Every action of one mapping, in the order in which they are carried out."""
 
     clears: tuple[Delete, ...] = ()
-    """What stands in the way of the copies that are blocked."""
+    """What is in the way of the copies that are blocked."""
     copies: tuple[Copy, ...] = ()
     """In key order; a directory before what is in it."""
     deletes: tuple[Delete, ...] = ()
     """In reverse key order, so that a directory comes after what was in it."""
     adopted: tuple[Check, ...] = ()
-    """Both sides were found to hold the same bytes already: only the index learns of it."""
+    """Both sides were found to hold the same bytes already: only the index changes."""
     forgotten: tuple[str, ...] = ()
     """Keys that only the index still knows."""
     skipped: tuple[Problem, ...] = ()
@@ -206,7 +206,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in S3."""
+    """A bucket and a prefix in S3."""
 
     bucket: str
     """A name or an access point's ARN."""

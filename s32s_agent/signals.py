@@ -17,16 +17,18 @@ class Signals:
     """Raise `Interrupted` in the main thread for the first SIGINT or SIGTERM; a second one ends the process.
 
     Args:
-        first: called with the exception before it is raised: it may be raised where Python lets none out, and the
-            workers do not see it.
-        last: called before the process ends itself.
+        on_first: called with the exception before it is raised, since the workers do not see what is raised, and
+            Python may have to drop it.
+        on_second: called before the process ends.
     """
 
-    def __init__(self, first: Callable[[Cancelled], None], last: Callable[[], None]) -> None:
-        self._first = first
-        self._last = last
+    def __init__(
+        self, on_first: Callable[[Cancelled], None], on_second: Callable[[], None]
+    ) -> None:
+        self._on_first = on_first
+        self._on_second = on_second
         self._received = False
-        self._resting = False
+        self._raises = True
 
     def install(self) -> None:
         """Handle the signals from here on."""
@@ -34,23 +36,23 @@ class Signals:
             signal.signal(number, self._receive)
         sys.unraisablehook = _unraisable
 
-    def rest(self) -> None:
-        """Stop raising: what is left to do is short, and the exit status is settled."""
-        self._resting = True
+    def stop_raising(self) -> None:
+        """Only note a first signal from here on: what is left to do is short, and the exit status is settled."""
+        self._raises = False
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if self._received:
-            self._last()
+            self._on_second()
             os._exit(128 + number)
         self._received = True
         reason = Interrupted(number)
-        self._first(reason)
-        if not self._resting:
+        self._on_first(reason)
+        if self._raises:
             raise reason
 
 
 def _unraisable(found: sys.UnraisableHookArgs) -> None:
-    """Hide a cancellation where nothing can be raised, as in a callback of `weakref`: `first` has it already."""
+    """Hide a cancellation that Python had to drop, as in a callback of `weakref`: `on_first` has it already."""
     if not isinstance(found.exc_value, Cancelled):
         sys.__unraisablehook__(found)
 
@@ -76,12 +78,17 @@ def _cancellation_behind(error: BaseException) -> Cancelled | None:
 
 
 @contextlib.contextmanager
-def deadline(seconds: float | None, first: Callable[[Cancelled], None]) -> Iterator[None]:
-    """Raise `RunTimedOut` in the main thread after some seconds; None is no limit."""
+def deadline(seconds: float | None, on_expiry: Callable[[Cancelled], None]) -> Iterator[None]:
+    """Raise `RunTimedOut` in the main thread after some seconds; None is no limit.
+
+    Args:
+        seconds: how long the context may last.
+        on_expiry: called with the exception before it is raised.
+    """
 
     def ring(_number: int, _frame: FrameType | None) -> NoReturn:
-        reason = RunTimedOut(f"sync.run_timeout of {seconds:g} seconds is up")
-        first(reason)
+        reason = RunTimedOut(f"sync.run_timeout of {seconds:g} seconds was reached")
+        on_expiry(reason)
         raise reason
 
     if sys.platform != "win32":

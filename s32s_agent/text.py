@@ -6,6 +6,10 @@ import unicodedata
 from datetime import datetime
 
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+_SIZES = ("B", "kB", "MB", "GB", "TB")
+_NEXT_SIZE = 999.5
+"""Less than 1000, so that rounding never shows 1000."""
+_DECIMAL_BELOW = 99.95
 
 
 def printable(text: str) -> str:
@@ -31,6 +35,22 @@ def has_control_characters(text: str) -> bool:
 def shortened(text: str, length: int) -> str:
     """Cut a text to at most so many characters; "..." stands at the cut."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def size_text(size: float) -> str:
+    """Write a number of bytes in at most four figures; the units are powers of 1000, as in `max_bandwidth`."""
+    unit = 0
+    while size >= _NEXT_SIZE and unit < len(_SIZES) - 1:
+        size, unit = size / 1000, unit + 1
+    decimals = 1 if unit and size < _DECIMAL_BELOW else 0
+    return f"{size:.{decimals}f} {_SIZES[unit]}"
+
+
+def clock_text(seconds: float) -> str:
+    """Write a duration as a clock shows it: `0:07`, `12:30`, `2:00:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def duration_text(seconds: float) -> str:

@@ -15,9 +15,9 @@ from support.buckets import IDENTITIES, Bucket, open_client_as
 from support.counting_proxy import CountingProxy
 from support.forked import Forks, shared_forks
 from support.masters import Master, new_master
-from support.run_checkers import published_in, published_of, watch_in_tests_of_faults
+from support.run_checkers import bucket_contents, check_runs_in_hostile_tests, server_contents
 from support.scripted import ScriptedS3
-from support.secrecy import refuse_secrets_in_files
+from support.secrecy import assert_no_secrets_in_files
 from support.slaves import Slave
 
 from s32s_agent.demo.seaweedfs import S3Server, seaweedfs
@@ -37,7 +37,7 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
-pytest_plugins = ["support.local_targets"]
+pytest_plugins = ["support.local_targets", "support.mapping_rig"]
 
 TIERS = ("integration", "hostile", "machine")
 """The marks of what is not run unless a tier or a path is named; what has none of them is fast, and runs anywhere."""
@@ -76,7 +76,7 @@ def _no_credential_is_kept() -> Iterator[None]:
     shared = AGENTS.copy()
     yield
     for agent in AGENTS:
-        refuse_secrets_in_files(agent.secrets, agent.directory)
+        assert_no_secrets_in_files(agent.secrets, agent.directory)
     AGENTS[:] = shared
 
 
@@ -132,7 +132,7 @@ def slave(
 ) -> Slave:
     """A configured slave of a real bucket, whose map is published; nothing is in its prefix yet."""
     slave = _slave(tmp_path, agent, bucket.name, bucket.put)
-    watch_in_tests_of_faults(request, slave, published_in(bucket))
+    check_runs_in_hostile_tests(request, slave, bucket_contents(bucket))
     return slave
 
 
@@ -151,7 +151,7 @@ def scripted_slave(
     """A slave of the scripted server; its map is named directly, so that it lists nothing but the prefix."""
     slave = _slave(tmp_path, agent, scripted.bucket, scripted.put)
     slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
-    watch_in_tests_of_faults(request, slave, published_of(scripted))
+    check_runs_in_hostile_tests(request, slave, server_contents(scripted))
     return slave
 
 
@@ -168,7 +168,7 @@ def scripted_master(
     """A master of the scripted server; its map is named directly, so that it lists nothing but the prefix."""
     master = new_master(tmp_path, agent, scripted.bucket, scripted.put)
     master.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})
-    watch_in_tests_of_faults(request, master, published_of(scripted))
+    check_runs_in_hostile_tests(request, master, server_contents(scripted))
     return master
 
 

@@ -21,7 +21,7 @@ from support.disks import FILE_SYSTEMS
 from support.fault_rigs import SCENARIOS
 from support.faults import FAULTS, Point, Trial, attempt, points_of, sample
 from support.forked import forked_once
-from support.powercuts import Cutting, cut_power
+from support.powercuts import PowerCutOptions, cut_power
 from support.tracing import SUPPORTED, WHY_NOT
 
 
@@ -43,16 +43,16 @@ def _arguments() -> argparse.Namespace:
 
 def _attempt(point: Point) -> Trial:
     with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
-        return attempt(point, Path(directory, "world"), forked_once)
+        return attempt(point, Path(directory, "rig"), forked_once)
 
 
 def _points(options: argparse.Namespace) -> tuple[list[Point], int]:
-    """Give the points that are to be tried, and how many there are."""
+    """Return the points to try, and how many there are."""
     found: list[Point] = []
     with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
         for name in options.scenario or SCENARIOS:
             found += points_of(
-                name, options.fault or ["SIGKILL"], Path(directory, "world"), forked_once
+                name, options.fault or ["SIGKILL"], Path(directory, "rig"), forked_once
             )
     if options.number:
         found = [each for each in found if each.number == options.number]
@@ -97,7 +97,7 @@ def _cut(options: argparse.Namespace) -> int:
     scenarios = options.scenario or ["first", "change", "repair", "ranged"]
     for scenario, disk, commits in product(scenarios, options.power_cut, (False, True)):
         with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
-            how = Cutting(commits, mend_every=8)
+            how = PowerCutOptions(commits, mend_every=8)
             cuts = cut_power(scenario, disk, Path(directory), forked_once, how)
         told = (scenario, disk, commits, cuts.calls, cuts.states, len(cuts.problems))
         print(*told, sep=" | ", flush=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -69,7 +70,9 @@ def main() -> int:
         sys.exit(f"{broken} does not even mirror an honest server, so it cannot be compared")
     if options.readme and (options.kind or set(tools) != set(other_tools.TOOLS)):
         parser.error("--readme needs all cases and all tools")
-    cases = [each for each in other_tools.for_peers() if options.kind in (None, each.kind)]
+    cases = [
+        each for each in other_tools.cases_for_any_tool() if options.kind in (None, each.kind)
+    ]
     findings = other_tools.compare(tools, cases, _show)
     print(classes(findings))
     if options.readme:
@@ -104,8 +107,11 @@ def read(file: Path) -> tuple[list[Finding], dict[str, Any]]:
 def blocks(file: Path) -> dict[str, dict[str, str]]:
     """Return the content of each generated block, by document and name."""
     findings, made = read(file)
-    versions = ", ".join(made["versions"].values())
-    when = f"Tried on {made['date']} with {versions}."
+    numbers = (
+        f"{tool} {re.findall(r'[0-9]+(?:[.][0-9]+)+', text)[0]}"
+        for tool, text in made["versions"].items()
+    )
+    when = f"Tried on {made['date']} with {', '.join(numbers)}."
     return {
         PAGE: {"classes": f"{classes(findings)}\n\n{when}", "cases": cases_of(findings)},
         README: {"peers": sentence(findings)},
@@ -146,8 +152,9 @@ def sentence(findings: Sequence[Finding]) -> str:
     cases = len({each.case for each in findings})
     harm = {*VERDICTS} - {"hung", "exit 0"}
 
-    def harmed(tool: str) -> int:
-        return sum(each.tool == tool and each.verdict in harm for each in findings)
+    def harmed(tool: str) -> str:
+        count = sum(each.tool == tool and each.verdict in harm for each in findings)
+        return str(count) if count else "none"
 
     others = ", ".join(f"{NAMES[tool]} in {harmed(tool)}" for tool in list(NAMES)[1:])
     return wrapped(

@@ -25,7 +25,7 @@ from support.disks import FILE_SYSTEMS
 from tools.documents import fill
 
 MET = 0.95
-"""The share of the points that must be met: a pass may take another way than the one that was counted."""
+"""The share of the calls that must be reached: a run may take another way than the one that was counted."""
 ROOT = Path(__file__).parent.parent
 PAGE, BLOCK = "docs/evidence/guarantees.md", "faults"
 RESULTS = ROOT / "tools" / "results" / "proof.json"
@@ -108,14 +108,14 @@ def of_soak(printed: str, _: Path) -> Result:
     if "losses" not in found:
         return Result("", None)
     text = (
-        f"{found['minutes']} minutes, {int(found['passes']):,} runs, {found['killed by SIGKILL']} killed, "
+        f"{found['minutes']} minutes, {int(found['runs']):,} runs, {found['killed by SIGKILL']} killed, "
         f"{found.get('steps of the clock', 'no')} clock steps"
     )
     return Result(text, int(found["losses"]))
 
 
 def proofs(minutes: float, seed: int, points: int | None) -> Iterator[Proof]:
-    """Say how each class is tried, the quick ones first.
+    """Yield how each class is tried, the quick ones first.
 
     Args:
         minutes: of the soak.
@@ -203,7 +203,7 @@ class Kept:
             self._found = json.loads(file.read_text())
 
     def of(self, proof: Proof) -> Result | None:
-        """Give what came of it earlier, if it came to its end."""
+        """Return its earlier result, if it finished."""
         found = self._found.get(" ".join(proof.command))
         return Result(**found) if found and found["lost"] is not None else None
 

@@ -37,7 +37,7 @@ class Finding(NamedTuple):
     error: AgentError | None = None
     warning: bool = False
     note: bool = False
-    """Nothing is wrong with it, but S32Server understood it in another way."""
+    """Nothing is wrong with it, but S32Server read it differently."""
 
 
 def check(settings: Settings, config: str) -> int:
@@ -131,7 +131,7 @@ def _several(count: int, noun: str) -> str:
 
 
 def _try_metrics_file(path: str | None) -> Iterator[Finding]:
-    """Look whether the metrics file could be replaced; warn only, as a run does."""
+    """Check that the metrics file could be replaced; warn only, as a run does."""
     if path is None:
         return
     directory, problem = Path(path).parent, ""
@@ -140,7 +140,9 @@ def _try_metrics_file(path: str | None) -> Iterator[Finding]:
         if Path(path).is_dir():
             problem = f'"{path}" is a directory, expected a file or nothing'
     except OSError as error:
-        problem = f'"{directory}" is no directory that this user can write: {error.strerror}'
+        problem = (
+            f'"{directory}" is not a directory that this user can write: {error.strerror}'
+        )
     if problem:
         yield Finding("monitoring.metrics_file", problem, warning=True)
     else:
@@ -148,10 +150,10 @@ def _try_metrics_file(path: str | None) -> Iterator[Finding]:
 
 
 def _try_report(connection: Connection, report: Location | None) -> Iterator[Finding]:
-    """Look whether the bucket of the reports is there; whether it takes one, only a run can show."""
+    """Check that the bucket of the reports exists; whether it accepts one, only a run can show."""
     if report is None:
         return
-    detail = f"{report} can be reached; whether it takes a report, the first run shows"
+    detail = f"{report} can be reached; the first run shows whether it accepts a report"
     try:
         connection.page(report.bucket, Prefix=f"{report.prefix}/", MaxKeys=1)
     except AccessDenied:
@@ -164,7 +166,7 @@ def _try_report(connection: Connection, report: Location | None) -> Iterator[Fin
 
 
 def _try_hooks(hooks: HookSettings) -> Iterator[Finding]:
-    """Look for the programs of the hooks; nothing is run."""
+    """Check that the programs of the hooks exist; nothing is run."""
     named = {
         "before": hooks.before,
         "on_change": hooks.on_change.of_all,
@@ -172,11 +174,11 @@ def _try_hooks(hooks: HookSettings) -> Iterator[Finding]:
         "after": hooks.after,
         "on_failure": hooks.on_failure,
     }
-    remedy = "install it, make it executable, or correct its path; no shell looks for it"
+    remedy = "install it, make it executable, or correct its path; no shell searches for it"
     for name, commands in named.items():
         for program in dict.fromkeys(command[0] for command in commands):
             if shutil.which(program) is None:
-                problem = f'"{program}" is no program that this user can run'
+                problem = f'"{program}" is not a program that this user can run'
                 yield Finding(
                     "config", error=ConfigError(f"hooks.{name}", [problem], remedy=remedy)
                 )
@@ -192,7 +194,7 @@ def _unknown_in_hooks(on_change: OnChange, loaded: LoadedMappings) -> Iterator[F
 
 
 def _try_local_side(directory: Path, role: Role) -> None:
-    """Look whether this user can read the directory and, on a slave, write it.
+    """Check that this user can read the directory and, on a slave, write it.
 
     Raises:
         DirectoryError: it cannot.
@@ -204,7 +206,8 @@ def _try_local_side(directory: Path, role: Role) -> None:
             tried = _created_in(directory)
         _try_directory(tried, needed)
     except OSError as error:
-        refused = f'"{tried}" does not grant this user what is needed: {error.strerror}'
+        fact = "does not grant the agent's user the access that it needs"
+        refused = f'"{tried}" {fact}: {error.strerror}'
         raise DirectoryError(refused) from error
 
 
@@ -237,10 +240,10 @@ def _differences(connection: Connection, mapping: Mapping) -> Iterator[str]:
     """Yield what this mapping meant to S32Server and does not mean here; at most one sentence of each kind."""
     for pattern in mapping.ignore:
         if "*" in pattern[1:-1]:
-            yield f'ignore "{pattern}": the * inside stands for any characters; to S32Server it was a star'
+            yield f'ignore "{pattern}": the * inside stands for any characters; S32Server took it literally'
             break
     if beside := _beside(connection, mapping.location):
-        yield f'"{beside}" is beside the prefix and left alone; S32Server took it in'
+        yield f'"{beside}" is beside the prefix, so not mirrored; S32Server did'
 
 
 def _beside(connection: Connection, location: Location) -> str:

@@ -38,7 +38,7 @@ def load_settings(config: str) -> Settings:
         problem = "is an INI file, expected YAML with role, maps and roots"
         remedy = (
             "the settings of S32Server are not read, its map files are: begin with etc/config.yaml,"
-            ' and see "Coming from S32Server" in the README'
+            " and see docs/understand/migrating-from-s32server.md"
         )
         raise ConfigError(str(path), [problem], remedy=remedy)
     return parse(text, str(path))

@@ -12,7 +12,7 @@ from s32s_agent.config.locations import parse_location
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import UsageError
 from s32s_agent.model import Location
-from s32s_agent.monitoring.fleet import fleet_document, fleet_lines, read_fleet
+from s32s_agent.monitoring.fleet import fleet_document, fleet_text, read_fleet
 from s32s_agent.stores.s3.connection import Connection
 
 
@@ -32,7 +32,7 @@ def show_fleet(arguments: Arguments) -> int:
     if arguments.as_json:
         print(json.dumps(fleet_document(fleet), indent=2))
     elif arguments.html is None:
-        print("\n".join(fleet_lines(fleet)))
+        print(fleet_text(fleet), end="")
     return 0
 
 

@@ -18,6 +18,7 @@ from s32s_agent.model import Mapping, Plan
 from s32s_agent.output import logs, sd_notify
 from s32s_agent.output.plan_table import plan_lines
 from s32s_agent.output.progress import Progress
+from s32s_agent.output.terminal import wants_colours
 from s32s_agent.run.context import RunOptions
 from s32s_agent.run.run import Run, new_run_id
 from s32s_agent.run.state_directory import locked_state, require_trusted_state
@@ -43,12 +44,12 @@ def run_once(
     _open_log(settings.log, arguments, progress)
     run = _new_run(settings, arguments, progress, timeouts or DEFAULT_TIMEOUTS)
     signals = Signals(run.cancel_token.cancel, run.hooks.runner.kill)
-    run.settle = signals.rest
+    run.settle = signals.stop_raising
     signals.install()
     _raise_file_limit()
     try:
         progress.start("waiting", 0, 0)
-        _wait_at_random(arguments.splay, progress.waited)
+        _wait_at_random(arguments.splay, progress.beat)
         require_trusted_state(settings.state_dir)
         with _exclusive(run, arguments):
             return run.execute()
@@ -98,7 +99,7 @@ def _new_run(
 
 
 def _plan_printer(settings: Settings) -> Callable[[Mapping, Plan], None]:
-    colours = logs.wants_colours(sys.stdout, os.environ)
+    colours = wants_colours(sys.stdout, os.environ)
 
     def show(mapping: Mapping, plan: Plan) -> None:
         print("\n".join(plan_lines(mapping, plan, settings.role, colours=colours)), flush=True)

@@ -10,7 +10,7 @@ from s32s_agent.commands.configuration import load_settings
 from s32s_agent.errors import AgentError
 from s32s_agent.monitoring.health import Health, Limits, judge, nagios_line
 from s32s_agent.monitoring.last_run import LastRun, read_document, read_last_run
-from s32s_agent.monitoring.status_text import render_status
+from s32s_agent.monitoring.status_text import status_text
 from s32s_agent.text import printable
 
 
@@ -27,7 +27,7 @@ def show_status(arguments: Arguments) -> int:
         print(json.dumps(document, indent=2))
     else:
         run = None if document is None else LastRun.from_json(document)
-        print(render_status(run, datetime.now(UTC)), end="")
+        print(status_text(run, datetime.now(UTC)), end="")
     return 0
 
 

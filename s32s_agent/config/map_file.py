@@ -1,6 +1,6 @@
 """Turn the bytes of map files into mappings.
 
-Whoever can write to the bucket writes these bytes, so nothing in them is believed: a mapping names a local directory
+Every writer to the bucket can write these bytes, so nothing in them is trusted: a mapping names a local directory
 only below the roots that the config allows. What is wrong becomes a `MapFailure`; nothing is raised, and no mapping
 stops another one.
 """
@@ -175,13 +175,14 @@ def _values(reader: RecordReader, rules: MapRules) -> dict[str, Any]:
     """Return the fields of `Mapping` that the map file gives; what is absent or wrong is left out."""
     values: dict[str, Any] = {}
     for each in rules.properties:
-        is_own = each.name == rules.role.value
-        check = _directory(rules) if is_own else each.form.check
-        if is_own or each.needed == "yes":
+        is_needed, is_directory = rules.role in each.needed_in, each.form is DIRECTORY
+        if is_needed:
+            check = _directory(rules) if is_directory else each.form.check
             value = reader.require(each.name, check, each.form.words)
         else:
-            value = reader.read(each.name, check, None)
-        if value is not None and (is_own or each.form is not DIRECTORY):
+            value = reader.read(each.name, each.form.check, None)
+        # The directory of the other role is that computer's own affair.
+        if value is not None and (is_needed or not is_directory):
             values[each.field or each.name] = value
     if "files" in reader:
         # Maps that are older than `extras` have other files at the target, which must stay.

@@ -33,6 +33,13 @@ class Symlinks(Enum):
     FOLLOW = "follow"
 
 
+class Modes(Enum):
+    """What a slave does with the mode that an object carries."""
+
+    RESTORE = "restore"
+    IGNORE = "ignore"
+
+
 @dataclass(frozen=True, slots=True)
 class MapsLocation:
     """Where the map files are."""

@@ -1,7 +1,7 @@
 """The table of the properties of a mapping in a map file, each with its form and help.
 
 To add a property, add a row here and a field to `Mapping`. Parser, JSON Schema, reference page and manual page follow
-from the rows. Whoever can write to the bucket writes map files: no form here believes anything.
+from the rows. Every writer to the bucket can write map files, so no form here trusts anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s32s_agent.config.forms import (
     text_schema,
 )
 from s32s_agent.config.values import expected
-from s32s_agent.model import Extras
+from s32s_agent.model import Extras, Role
 from s32s_agent.text import has_control_characters
 
 MAX_NAME = 200
@@ -36,10 +36,17 @@ class Property:
     help: str
     """One or two sentences in Markdown."""
     form: Form[Any]
-    needed: str = "no"
-    """When it must be there, for people."""
+    needed_in: tuple[Role, ...] = ()
+    """The roles in which it must be there."""
     field: str = ""
     """Of `Mapping`, which keeps its own default where the property is absent; "" is the property's name."""
+
+    @property
+    def needed(self) -> str:
+        """Return when it must be there, for people."""
+        if not self.needed_in:
+            return "no"
+        return "yes" if self.needed_in == tuple(Role) else f"in role {self.needed_in[0].value}"
 
 
 def _name(value: object) -> str:
@@ -101,30 +108,30 @@ _FILES = Form(
     _LIST_OF_FILES.schema,
 )
 DIRECTORY = Form("a local directory", ANY_TEXT.check, ANY_TEXT.schema)
-"""The parser judges the one of this computer's role; nobody judges the other one."""
+"""The parser of maps checks the one of this computer's role; the other one may be anything."""
 
 PROPERTIES = (
-    Property("name", "Unique over all map files.", _NAME, needed="yes"),
+    Property("name", "Unique over all map files.", _NAME, needed_in=tuple(Role)),
     Property("description", "For people; the agent ignores it.", ANY_TEXT),
     Property(
         "s3",
         "The prefix in S3. `s3://` may precede it; a slash at its end changes nothing.",
         LOCATION,
-        needed="yes",
+        needed_in=tuple(Role),
         field="location",
     ),
     Property(
         "master",
         "The local directory on the master. `c:/path/dir` and `c:\\path\\dir` are the same.",
         DIRECTORY,
-        needed="in role master",
+        needed_in=(Role.MASTER,),
         field="directory",
     ),
     Property(
         "slave",
         "The local directory on the slaves. The agent creates it if its parent exists.",
         DIRECTORY,
-        needed="in role slave",
+        needed_in=(Role.SLAVE,),
         field="directory",
     ),
     Property(

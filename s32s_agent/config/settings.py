@@ -36,6 +36,7 @@ from s32s_agent.config.option_forms import (
     REGION,
     MapsLocation,
     MaxDelete,
+    Modes,
     Symlinks,
 )
 from s32s_agent.config.options import needed, option, section
@@ -121,8 +122,15 @@ class SyncSettings:
         number(0, 36500, "a number of days"),
         default=7,
     )
+    modes: Modes = option(
+        "Role slave: restore the mode that an object carries, or ignore it; all files then have `file_mode`.",
+        member_of(Modes),
+        default="restore",
+    )
     file_mode: int = option(
-        "Role slave: mode of a file whose object carries no mode.", PERMISSIONS, default="0644"
+        "Role slave: mode of a file whose object carries no mode, or, with `modes: ignore`, of every file.",
+        PERMISSIONS,
+        default="0644",
     )
     dir_mode: int = option(
         "Role slave: mode of the directories that the agent creates.",

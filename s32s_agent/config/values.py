@@ -15,7 +15,7 @@ from s32s_agent.config.documents import Record
 from s32s_agent.text import printable
 
 MAX_PROBLEMS = 20
-"""More than this helps nobody, and a hostile file must not fill the log."""
+"""More are no help, and a hostile file must not fill the log."""
 MAX_QUOTED = 80
 """Characters of a wrong value that a message repeats."""
 

@@ -1,7 +1,6 @@
 """Write the fleet as one HTML page that needs nothing else: no network, no server, no cookie.
 
-Every text comes from reports that anybody may have written, so every one is escaped, and the page forbids itself all
-scripts but its own.
+Every text comes from reports that are not trusted, so every text is escaped, and the page allows no script but its own.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from s32s_agent.monitoring.fleet import Fleet, Server, age_text, title
+from s32s_agent.monitoring.fleet import Fleet, Server, age_text, note, title
 from s32s_agent.state.files import replace_file
 
 _REMEDY = "name a file in a directory that exists and that you may write"
 
 
 def write_page(fleet: Fleet, path: Path) -> None:
-    """Replace a file with the page, readable by everybody.
+    """Replace a file with the page, readable by everyone.
 
     Raises:
-        DirectoryError: it cannot be written; the old page stays.
+        DirectoryError: the page cannot be written; the old page stays.
     """
     replace_file(path, fleet_page(fleet).encode(), mode=0o644, remedy=_REMEDY)
 
 
 def fleet_page(fleet: Fleet) -> str:
-    """Write the page."""
+    """Return the page as HTML."""
     template = (
         files("s32s_agent.monitoring").joinpath("fleet.html").read_text(encoding="utf-8")
     )
@@ -48,7 +47,7 @@ def fleet_page(fleet: Fleet) -> str:
 
 
 def _policy(template: str) -> str:
-    """Allow the template's own style and script, by their digests, and nothing else."""
+    """Return a policy that allows the template's own style and script, by their digests, and nothing else."""
     digests = {
         kind: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for kind, text in re.findall(r"<(style|script)>(.*?)</", template, re.DOTALL)
@@ -59,7 +58,7 @@ def _policy(template: str) -> str:
 
 def _row(server: Server) -> str:
     health = server.health.name.lower()
-    note = f"{server.reason}: {server.error}" if server.error else server.reason
+    what = note(server)
     in_sync = server.in_sync / server.mappings if server.mappings else 0
     never = 10**9
     cells = (
@@ -68,14 +67,14 @@ def _row(server: Server) -> str:
         _cell("Role", server.role, server.role),
         _cell("In sync", f"{server.in_sync}/{server.mappings}", f"{in_sync:.4f}"),
         _cell(
-            "Last pass",
+            "Last run",
             age_text(server.age),
             _sorted_number(server.age, never),
             server.finished,
         ),
         _cell("Failures", str(server.consecutive_failures), str(server.consecutive_failures)),
         _cell("Version", server.version, server.version),
-        _cell("What", note, note.lower()),
+        _cell("What", what, what.lower()),
     )
     return f'<tr class="{health}">{"".join(cells)}</tr>'
 

@@ -1,4 +1,7 @@
-"""TODO."""
+"""Ping a URL when a run starts and when it has ended, in the style of healthchecks.io.
+
+The path of the URL is a secret: no message repeats it.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,10 @@ from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.workers import call_with_timeout
 
 PING_SECONDS = 5.0
-
-
+"""For one try."""
 PING_TRIES = 2
-
-
 MAX_PING_BODY = 10_000
-"""Bytes; what a free account of healthchecks.io keeps."""
-
+"""Bytes that a free account of healthchecks.io keeps."""
 
 _PINGED = (
     *("hostname", "role", "agent_version", "run_id", "started", "finished", "seconds"),
@@ -32,7 +31,7 @@ _PINGED = (
 
 
 def ping_body(run: LastRun) -> bytes:
-    """Write what a ping says of a run, as JSON; of the errors only as many as have room."""
+    """Return the body of a ping: the record of a run as JSON, with as many errors as fit."""
     document = run.to_json()
     summary: dict[str, Any] = {name: document.get(name) for name in _PINGED}
     errors = [asdict(error) for error in run.errors]
@@ -49,11 +48,11 @@ def ping(url: str, event: str, body: bytes, seconds: float = PING_SECONDS) -> No
     Args:
         url: as in the config.
         event: `start`, or the exit status; goes to the end of the URL's path.
-        body: goes with it.
-        seconds: how long one try may take, all in all.
+        body: is sent with it.
+        seconds: the limit for one try as a whole.
 
     Raises:
-        AgentError: neither was answered with success. The message names the host, and never the path.
+        AgentError: neither try was answered with success. The message names the host, and never the path.
     """
     path, question, query = url.partition("?")
     request = urllib.request.Request(  # noqa: S310 (the config permits http and https only)
@@ -70,27 +69,27 @@ def ping(url: str, event: str, body: bytes, seconds: float = PING_SECONDS) -> No
             problem = _problem(error, seconds)
         else:
             return
-    place = urlsplit(url).hostname
-    remedy = f"check monitoring.ping_url, the proxy settings, and {place}"
-    raise AgentError(f'ping_url at "{place}": {problem}', remedy=remedy)
+    host = urlsplit(url).hostname
+    remedy = f"check monitoring.ping_url, the proxy settings, and {host}"
+    raise AgentError(f'ping_url at "{host}": {problem}', remedy=remedy)
 
 
 def _send(request: urllib.request.Request, seconds: float) -> None:
-    # Only a direct answer counts: a page to log in, to which one is sent on, would look like success.
+    # Only a direct answer counts: a redirect to a login page would look like success.
     opener = urllib.request.build_opener(_NoRedirect)
     with opener.open(request, timeout=seconds):
         return
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Take a redirect for what it is: no success."""
+    """Treats a redirect as no success."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Follow nothing."""
+        """Follow no redirect."""
 
 
 def _problem(error: Exception, seconds: float) -> str:
-    """Say what went wrong without any text that the other side, or the URL, has chosen."""
+    """Describe what went wrong, without any text from the URL or the server."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         return f"answered {error.code}, expected 200"
@@ -98,7 +97,7 @@ def _problem(error: Exception, seconds: float) -> str:
     if isinstance(reason, TimeoutError):
         return f"no answer within {seconds:g} seconds"
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"its certificate is not to be trusted: {reason.verify_message}"
+        return f"certificate verification failed: {reason.verify_message}"
     if isinstance(reason, OSError) and reason.strerror:
         return reason.strerror
     return type(reason).__name__

@@ -30,7 +30,7 @@ class Publisher:
 
     Args:
         settings: what is published, and where.
-        log: takes what could not be published.
+        log: gets a warning for everything that could not be published.
     """
 
     def __init__(self, settings: Settings, log: FilteringBoundLogger) -> None:
@@ -41,7 +41,7 @@ class Publisher:
         """Publish that a run starts.
 
         Raises:
-            Cancelled: a signal came meanwhile.
+            Cancelled: a signal arrived.
         """
         self._ping("start", run)
 
@@ -53,7 +53,7 @@ class Publisher:
 
             self._try("metrics.failed", METRICS_SECONDS, lambda: write_metrics(path, run))
         if location := monitoring.report:
-            from s32s_agent.monitoring.fleet import send_report  # noqa: PLC0415 (imports boto3)
+            from s32s_agent.monitoring.fleet_report import send_report  # noqa: PLC0415 (imports boto3)
 
             settings, replaced = self._settings, list[str]()
             self._try(

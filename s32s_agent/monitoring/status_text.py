@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from s32s_agent.errors import AccessDenied, StoreUnavailable
-from s32s_agent.monitoring.last_run import COUNTS, LAST_RUN, LastRun, MappingResult, Totals
+from s32s_agent.monitoring.last_run import (
+    COUNTS,
+    LAST_RUN,
+    LastRun,
+    MappingResult,
+    Skipped,
+    Totals,
+)
 from s32s_agent.text import ago_text, time_text
 
 MAX_SHOWN_ERRORS = 10
@@ -24,14 +31,14 @@ _REMEDIES = {
 }
 
 
-def render_status(run: LastRun | None, now: datetime) -> str:
+def status_text(run: LastRun | None, now: datetime) -> str:
     """Write the record for people.
 
     Args:
         run: As `read_last_run` returns it.
         now: With a time zone.
     """
-    return "\n".join(_lines(run or LastRun(), now)) + "\n"
+    return "".join(f"{line}\n" for line in _lines(run or LastRun(), now))
 
 
 def _lines(run: LastRun, now: datetime) -> Iterator[str]:
@@ -42,10 +49,14 @@ def _lines(run: LastRun, now: datetime) -> Iterator[str]:
     else:
         yield "no run has ended yet"
     if run.last_skipped:
-        yield f"last skipped: {_when(run.last_skipped.when, now)}, another run held the lock"
-        holder = run.last_skipped.holder
-        if holder:
-            yield f"              {', '.join(f'{name} {value}' for name, value in holder.items())}"
+        yield from _skipped_lines(run.last_skipped, now)
+
+
+def _skipped_lines(skipped: Skipped, now: datetime) -> Iterator[str]:
+    yield f"last skipped: {_when(skipped.when, now)}, another run held the lock"
+    if skipped.holder:
+        known = (f"{name} {value}" for name, value in skipped.holder.items())
+        yield f"              {', '.join(known)}"
 
 
 def _result_lines(run: LastRun, now: datetime) -> Iterator[str]:

@@ -24,9 +24,9 @@ MESSAGE_IDS = {
     "run.started": "7d1b6a0c0f1f4d6f9b6a0d3c2a5e4f81",
     "run.finished": "3c5f2e9ab84e4c0f8a7d61be09c4d2f7",
 }
-"""What `journalctl MESSAGE_ID=` finds, whatever the agent calls itself."""
+"""What `journalctl MESSAGE_ID=` finds, whatever the name of the agent."""
 MAX_FIELD = 16384
-"""Bytes of one field; a text of an event is bounded already, a list of them is not."""
+"""Bytes of one field; the texts of an event have a limit of their own, lists of texts have none."""
 
 _NOT_IN_NAMES = re.compile("[^A-Z0-9_]")
 _MAX_NAME = 64
@@ -56,7 +56,7 @@ def _fields(level: str, message: str, fields: Mapping[str, str]) -> Iterator[byt
 def _field(name: str, value: str) -> bytes:
     data = value.encode("utf-8", "backslashreplace")
     if len(data) > MAX_FIELD:
-        # The middle goes, as in the text of an event; half a character would make the field a binary one.
+        # The middle is cut, as in the text of an event; half a character would make the field a binary one.
         half = MAX_FIELD // 2
         start, end = data[:half].decode(errors="ignore"), data[-half:].decode(errors="ignore")
         data = f"{start}...[{len(data) - MAX_FIELD} bytes cut]...{end}".encode()
@@ -69,12 +69,12 @@ def send(data: bytes, path: str = SOCKET) -> None:
     """Send one event, whatever its size.
 
     Raises:
-        OSError: nobody listens there, or the journal does not take it.
+        OSError: no journal listens there, or it does not take the event.
     """
     if sys.platform != "linux":  # pragma: no cover - tests run on Linux
         raise OSError(errno.EAFNOSUPPORT, "there is no journal on this system")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        # A new one each time: it costs microseconds, and a journal that was restarted is found again.
+        # A new socket each time: it costs microseconds, and a journal that was restarted is found again.
         try:
             sender.sendto(data, path)
         except OSError as error:
@@ -88,7 +88,7 @@ def send(data: bytes, path: str = SOCKET) -> None:
 
 @contextlib.contextmanager
 def _sealed_file(data: bytes) -> Iterator[int]:
-    """Give a sealed file in memory, which is what the protocol has for more than a datagram holds."""
+    """Yield a sealed file in memory: the protocol's way to send more than a datagram holds."""
     import fcntl  # noqa: PLC0415 (POSIX only)
 
     if sys.platform == "linux":  # pragma: no branch - for the type checker
@@ -104,7 +104,7 @@ def _sealed_file(data: bytes) -> Iterator[int]:
 
 
 def listens(path: str = SOCKET) -> bool:
-    """Tell whether a journal takes events there."""
+    """Return whether a journal takes events there."""
     if sys.platform != "linux":  # pragma: no cover - tests run on Linux
         return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -112,7 +112,7 @@ def listens(path: str = SOCKET) -> bool:
 
 
 def is_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
-    """Tell whether a stream leads to the journal, which systemd names in JOURNAL_STREAM."""
+    """Return whether a stream leads to the journal, which systemd names in JOURNAL_STREAM."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         about = os.fstat(stream.fileno())  # type: ignore[union-attr]
         return environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"

@@ -1,7 +1,7 @@
 """Set up structlog: one event a line, on stderr.
 
-Decides nothing about the pass, never raises because a line could not be written, and never lets a secret or a character
-that a terminal acts on through.
+Decides nothing about the run, never raises because a line could not be written, and writes neither secrets nor
+characters that a terminal acts on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,17 @@ import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 from s32s_agent.output import journal
+from s32s_agent.output.terminal import (
+    BOLD,
+    CYAN,
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    is_terminal,
+    paint,
+    wants_colours,
+)
 from s32s_agent.text import printable
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
@@ -31,9 +42,15 @@ MAX_TEXT = 8192
 """Characters of one string: journald splits lines over 48 KiB, and escapes make a string up to six times as long."""
 
 _FIRST = ("timestamp", "level", "event", "run_id", "mapping")
-_UNTOLD = frozenset({"timestamp", "level", "event", "run_id", "exception"})
-"""What a message in the journal leaves out: it stands beside it, or below."""
-_COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+_BESIDE_MESSAGE = frozenset({"timestamp", "level", "event", "run_id", "exception"})
+"""What the text of a message in the journal leaves out: it is in the fields beside it, or below."""
+_COLOURS = {
+    "debug": DIM,
+    "info": GREEN,
+    "warning": YELLOW,
+    "error": RED,
+    "critical": f"{BOLD};{RED}",
+}
 _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|token|credential|authorization|signature|cookie|private_?key",
     re.IGNORECASE,
@@ -65,7 +82,7 @@ def configure(
             there, and `json` elsewhere.
         quiet: Show errors only, whatever the level.
         stream: Stays the caller's. None, which `sys.stderr` is when its descriptor is closed, drops every line.
-        before_line: Called before each line, to take a progress bar out of its way.
+        before_line: Called before each line, to erase a progress bar.
         journal_socket: Where `journal` sends its events; without a journal there, they are lines on the stream.
 
     Raises:
@@ -77,7 +94,7 @@ def configure(
     log_format = _format(log_format, stream, os.environ)
     if log_format == "journal" and journal.listens(journal_socket):
         writer: _Writer | _JournalWriter = _JournalWriter(journal_socket, lines, stream)
-        renderers: list[Processor] = [_as_it_is]
+        renderers: list[Processor] = [_as_argument]
     else:
         writer, renderers = lines, _renderers(log_format, stream, os.environ)
     structlog.configure(
@@ -98,7 +115,7 @@ def configure(
 
 
 def bind(run_id: str) -> FilteringBoundLogger:
-    """Make the logger of one pass, as `configure` last said."""
+    """Return the logger of one run, as `configure` last set it up."""
     return cast("FilteringBoundLogger", structlog.get_logger().bind(run_id=run_id))
 
 
@@ -147,7 +164,7 @@ def _plain_other(value: object) -> Any:
 
 @lru_cache(maxsize=1024)
 def _field(name: object) -> tuple[str, bool]:
-    """Write a field's name, and say whether its value is a secret."""
+    """Return how a field's name is written, and whether its value is a secret."""
     text = _text(str(name))
     return text, _SECRET_NAME.search(text) is not None
 
@@ -156,7 +173,7 @@ def _text(text: str) -> str:
     if _MAY_HOLD_SECRET.search(text):
         text = _SECRET_TEXT.sub(_redact, text)
     if len(text) > MAX_TEXT:
-        # The middle goes: a message says what it is about at its start, and why at its end.
+        # The middle is cut: a message names its subject at its start, and the cause at its end.
         half = MAX_TEXT // 2
         text = f"{text[:half]}...[{len(text) - MAX_TEXT} characters cut]...{text[-half:]}"
     return text if text.isprintable() else printable(text)
@@ -167,7 +184,7 @@ def _redact(match: re.Match[str]) -> str:
 
 
 def _format(log_format: str, stream: TextIO | None, environ: Mapping[str, str]) -> str:
-    """Choose the format that `auto` stands for."""
+    """Return the format that `auto` stands for."""
     if log_format != "auto":
         return log_format
     if is_terminal(stream):
@@ -188,19 +205,6 @@ def _renderers(
         # sd-daemon(3): journald takes the number as the priority and strips it from the line.
         return [_Json(stream, priorities=journal.PRIORITIES)]
     raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {log_format!r}")
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether a person reads a stream."""
-    return stream is not None and not stream.closed and stream.isatty()
-
-
-def wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
-    """Tell whether to paint what goes to a stream: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
-    if not is_terminal(stream) or os.name == "nt":
-        # The old Windows console shows the codes instead of obeying them.
-        return False
-    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 class _Json:
@@ -226,7 +230,7 @@ def _is_utf8(stream: TextIO | None) -> bool:
 def _flatten(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Make what the logfmt renderer refuses, or writes as Python, into words and JSON."""
+    """Replace what the logfmt renderer refuses, or writes as Python, by words and JSON."""
     return {
         re.sub(r'[\s="]', "_", name): _json(value)
         if isinstance(value, (dict, list))
@@ -244,22 +248,22 @@ class _Console:
     def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
         level = event.pop("level")
         start = (
-            self._paint("2", event.pop("timestamp")[:19] + "Z"),
+            self._paint(DIM, event.pop("timestamp")[:19] + "Z"),
             self._paint(_COLOURS[level], f"{level:<8}"),
-            self._paint("1", str(event.pop("event"))),
+            self._paint(BOLD, str(event.pop("event"))),
         )
         trace = event.pop("exception", None)
-        fields = (f"{self._paint('36', name)}={_word(value)}" for name, value in event.items())
+        fields = (f"{self._paint(CYAN, name)}={_word(value)}" for name, value in event.items())
         line = " ".join((*start, *fields))
-        # Indented, so that no line of an error message passes for an event.
+        # Indented, so that no line of an error message looks like an event.
         return line if trace is None else "\n    ".join((line, *str(trace).split("\n")))
 
     def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colours else text
+        return paint(code, text, colours=self._colours)
 
 
 def _word(value: object) -> str:
-    """Write a value so that one can see where it ends."""
+    """Write a value so that its end can be seen."""
     if isinstance(value, str) and value and not re.search(r'[\s="]', value):
         return value
     return _json(value)
@@ -270,7 +274,7 @@ def _json(value: object) -> str:
 
 
 class _Writer:
-    """Write whole lines, each at once; drop what the stream does not take."""
+    """Writes whole lines, each at once; drops what the stream does not take."""
 
     def __init__(self, stream: TextIO | None, before_line: Callable[[], None]) -> None:
         self._stream = stream
@@ -287,7 +291,7 @@ class _Writer:
             self._before_line()
             self._put(self._stream, line + "\n")
         except (OSError, ValueError):
-            # A pass matters more than its log: the reader is gone, the stream is closed, or the disk is full.
+            # A run matters more than its log: the reader has exited, the stream is closed, or the disk is full.
             return
 
     debug = info = warning = error = critical = write
@@ -303,13 +307,13 @@ class _Writer:
             data = data[self._raw.write(data) or len(data) :]
 
 
-def _as_it_is(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
-    """Hand the event over as the writer's one argument."""
+def _as_argument(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:
+    """Return the event as the one argument of the writer."""
     return (event,), {}
 
 
 class _JournalWriter:
-    """Send events to the journal, each field by itself; what it does not take becomes a line."""
+    """Sends events to the journal, each field by itself; what it does not take becomes a line."""
 
     def __init__(self, path: str, lines: _Writer, stream: TextIO | None) -> None:
         self._path = path
@@ -318,10 +322,12 @@ class _JournalWriter:
 
     def write(self, event: MutableMapping[str, Any]) -> None:
         level, trace = event["level"], event.get("exception")
-        told = (
-            f"{name}={_word(value)}" for name, value in event.items() if name not in _UNTOLD
+        words = (
+            f"{name}={_word(value)}"
+            for name, value in event.items()
+            if name not in _BESIDE_MESSAGE
         )
-        line = " ".join((str(event["event"]), *told))
+        line = " ".join((str(event["event"]), *words))
         message = line if trace is None else f"{line}\n{trace}"
         fields = {
             name: value if isinstance(value, str) else _json(value)
@@ -331,7 +337,7 @@ class _JournalWriter:
         try:
             journal.send(journal.packet(level, message, fields), self._path)
         except OSError:
-            # Restarted, full, or gone: the line goes where it would have gone without a journal.
+            # The journal restarts, is full, or has ended: the line is written as if there were no journal.
             self._lines.write(self._render(None, "", event))
 
     debug = info = warning = error = critical = write

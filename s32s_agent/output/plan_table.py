@@ -1,4 +1,4 @@
-"""Write a plan for people. Pure; what a key holds cannot act on a terminal."""
+"""Write a plan for people: what `--dry-run` shows. Pure; no key acts on a terminal."""
 
 from __future__ import annotations
 
@@ -6,42 +6,29 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from s32s_agent.model import Entry, Kind, Mapping, Plan, Role
-from s32s_agent.text import printable
+from s32s_agent.output.terminal import BOLD, DIM, GREEN, RED, YELLOW, paint
+from s32s_agent.text import printable, size_text
 
-_STEP = 1000
-_UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def size_text(size: float) -> str:
-    """Write a number of bytes in at most four figures."""
-    unit = 0
-    while size >= _STEP and unit < len(_UNITS) - 1:
-        size, unit = size / _STEP, unit + 1
-    decimals = 1 if unit and size < _STEP / 10 else 0
-    return f"{size:.{decimals}f} {_UNITS[unit]}"
+_COLOURS = {"copy": GREEN, "delete": RED, "skip": YELLOW, "withheld": YELLOW}
 
 
 def plan_lines(
     mapping: Mapping, plan: Plan, role: Role, *, colours: bool = False
 ) -> Iterator[str]:
-    """Yield a plan as a table: what is done, why, the size that comes and the one that is there now, and the key."""
+    """Yield a plan as a table: action, reason, new size, present size and key."""
     here, there = printable(mapping.directory), f"s3://{mapping.location}"
     sides = f"{there} -> {here}" if role is Role.SLAVE else f"{here} -> {there}"
-    yield _paint(_BOLD, f"{printable(mapping.name)}: {sides}", colours=colours)
+    yield paint(BOLD, f"{printable(mapping.name)}: {sides}", colours=colours)
     rows = list(_rows(plan))
     if rows:
-        yield _paint(_DIM, _line(_Row("action", "why", "size", "now", "key")), colours=colours)
+        yield paint(DIM, _line(_Row("action", "why", "size", "now", "key")), colours=colours)
     for row in rows:
-        yield _paint(_COLOURS[row.action], _line(row), colours=colours)
+        yield paint(_COLOURS[row.action], _line(row), colours=colours)
     unchanged = plan.unchanged + len(plan.adopted)
     yield (
         f"  {len(plan.copies)} to copy ({size_text(plan.bytes)}),"
         f" {len(plan.clears) + len(plan.deletes)} to delete, {unchanged} unchanged"
     )
-
-
-_BOLD, _DIM = "1", "2"
-_COLOURS = {"copy": "32", "delete": "31", "skip": "33", "withheld": "33"}
 
 
 class _Row(NamedTuple):
@@ -72,7 +59,3 @@ def _size(entry: Entry | None) -> str:
 
 def _line(row: _Row) -> str:
     return f"  {row.action:<9}{row.why:<16}{row.size:>8}  {row.now:>8}  {printable(row.about)}"
-
-
-def _paint(code: str, line: str, *, colours: bool) -> str:
-    return f"\x1b[{code}m{line}\x1b[0m" if colours else line

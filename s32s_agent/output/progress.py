@@ -1,6 +1,7 @@
-"""Show on a terminal how far long work is, and tell a listener.
+"""Show the progress of long work on a terminal, and pass it to a listener.
 
-Writes nothing elsewhere, nothing in the first second, and never fails: a terminal that went away only ends the showing.
+Writes nothing to anything but a terminal, nothing in the first second, and never fails: when the terminal is closed,
+the work continues without it.
 """
 
 from __future__ import annotations
@@ -9,54 +10,54 @@ import os
 import shutil
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TextIO
 
-from s32s_agent.text import printable
+from s32s_agent.output.terminal import GREEN, can_erase, columns, cut, paint
+from s32s_agent.text import clock_text, printable, size_text
 
 APPEAR_SECONDS = 1.0
-"""Work that is done earlier shows nothing."""
+"""Work that takes less shows nothing."""
 REDRAW_SECONDS = 0.1
 """The least time between two drawings."""
 
 _BAR_WIDTH = 20
-# Powers of 1000, as in `max_bandwidth`; less a half, so that rounding never shows 1000.
-_NEXT_UNIT = 999.5
 _ERASE = "\r\x1b[K"
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """How much there is to do, and how much is done."""
+class ProgressState:
+    """How much there is to do, and how much of it is done."""
 
     label: str
     total_entries: int
-    """0 when nobody knows."""
+    """0 when it is not known."""
     total_bytes: int
-    """0 when nobody knows, or when nothing has a size."""
+    """0 when it is not known, or when nothing has a size."""
     entries: int = 0
     bytes: int = 0
-    answers: int = 0
-    """What else came that shows that the work gets on."""
+    beats: int = 0
+    """How often the run has shown that it waits for something on purpose."""
 
     def fractions(self) -> list[float]:
-        """Say how much is done, by entries and by bytes, where the total is known."""
+        """Return how much is done, by entries and by bytes, where the total is known."""
         pairs = ((self.entries, self.total_entries), (self.bytes, self.total_bytes))
         return [min(done / total, 1.0) for done, total in pairs if total > 0]
 
 
-def render(tally: Tally, elapsed_seconds: float, width: int, *, colours: bool = False) -> str:
-    """Write the line, at most `width` columns wide; what has no room is left out, the bar first, the label last."""
-    label, bar, words = printable(tally.label), _bar(tally), facts(tally, elapsed_seconds)
+def render(
+    state: ProgressState, elapsed_seconds: float, width: int, *, colours: bool = False
+) -> str:
+    """Write the line, at most `width` columns wide; what does not fit is left out, the bar first, the label last."""
+    label, bar, words = printable(state.label), _bar(state), facts(state, elapsed_seconds)
     choices = [[bar, *words]] if bar else []
     choices += [words[:count] for count in range(len(words), 0, -1)]
     for choice in choices:
-        if _columns("  ".join((label, *choice))) <= width:
-            painted = (_paint(fact) if colours and fact is bar else fact for fact in choice)
+        if columns("  ".join((label, *choice))) <= width:
+            painted = (paint(GREEN, fact, colours=colours and fact is bar) for fact in choice)
             return "  ".join((label, *painted))
-    return _cut(label, width)
+    return cut(label, width)
 
 
 class Progress:
@@ -67,7 +68,7 @@ class Progress:
         enabled: False shows nothing; nor is anything shown where `stream` is no terminal, or one that cannot erase.
         clock: Seconds that only grow.
         environ: Read for `NO_COLOR` and `TERM`.
-        listener: Told of the work from the main thread, some times a second, terminal or not.
+        listener: Called with the state from the main thread, some times a second, terminal or not.
     """
 
     def __init__(
@@ -77,86 +78,83 @@ class Progress:
         enabled: bool,
         clock: Callable[[], float] = time.monotonic,
         environ: Mapping[str, str] = os.environ,
-        listener: Callable[[Tally], None] | None = None,
+        listener: Callable[[ProgressState], None] | None = None,
     ) -> None:
         self._clock = clock
         self._listener = listener
         self._colours = not environ.get("NO_COLOR")
-        able = enabled and _can_erase(environ) and _is_terminal(stream)
+        able = enabled and can_erase(stream, environ)
         self._stream = stream if able else None
-        self._tally: Tally | None = None
-        self._started = self._next_draw = self._next_word = 0.0
+        self._state: ProgressState | None = None
+        self._started = self._next_draw = self._next_notice = 0.0
         self._shown = False
         self._lock = threading.Lock()
 
     def start(self, label: str, total_entries: int, total_bytes: int) -> None:
-        """Begin a piece of work; ends the one before."""
+        """Begin a piece of work, and end the one before."""
         self.finish()
-        self._tally = Tally(label, total_entries, total_bytes)
+        self._state = ProgressState(label, total_entries, total_bytes)
         self._started = self._clock()
         self._next_draw = self._started + APPEAR_SECONDS
-        self._next_word = self._started
-        self._tell()
+        self._next_notice = self._started
+        self._notify()
 
-    def answered(self) -> None:
-        """Note that something came which is no entry and has no bytes; any thread may call it."""
-        if self._listener is None:
-            return
-        with self._lock:
-            if self._tally is not None:
-                self._tally = replace(self._tally, answers=self._tally.answers + 1)
-
-    def waited(self) -> None:
-        """Tell the listener, from the main thread, that nothing comes now because nothing is due yet."""
-        self.answered()
-        self._tell()
+    def beat(self) -> None:
+        """Show the listener, from the main thread, that nothing moves now because the run waits on purpose."""
+        if self._listener is not None and self._state is not None:
+            with self._lock:
+                self._state = replace(self._state, beats=self._state.beats + 1)
+            self._notify()
 
     def advance(self, entries: int, size: int) -> None:
-        """Add what was done since the last call, `size` in bytes; the main thread also draws, when it is time.
+        """Add what was done since the last call; any thread may call it.
 
-        Any thread may call it. Only one draws, so that a line of the log is never torn; with nothing to add, it just
-        draws.
+        The main thread also draws, when it is time. No other thread does, so that no line of the log is torn.
+
+        Args:
+            entries: How many more are done.
+            size: Bytes; with nothing to add, the line is only drawn.
         """
         if self._stream is None and self._listener is None:
             return
         with self._lock:
-            before = self._tally
+            before = self._state
             if before is None:
                 return
-            self._tally = replace(
+            self._state = replace(
                 before, entries=before.entries + entries, bytes=before.bytes + size
             )
         if threading.current_thread() is threading.main_thread():
-            self._tell()
+            self._notify()
             self._draw()
 
-    def _tell(self) -> None:
-        if self._listener is None or self._tally is None or self._clock() < self._next_word:
+    def _notify(self) -> None:
+        if self._listener is None or self._state is None or self._clock() < self._next_notice:
             return
-        self._next_word = self._clock() + REDRAW_SECONDS
-        self._listener(self._tally)
+        self._next_notice = self._clock() + REDRAW_SECONDS
+        self._listener(self._state)
 
     def _draw(self) -> None:
-        now, tally = self._clock(), self._tally
-        if self._stream is None or tally is None or now < self._next_draw:
+        now, state = self._clock(), self._state
+        if self._stream is None or state is None or now < self._next_draw:
             return
         self._next_draw = now + REDRAW_SECONDS
         # One column stays free: a full line makes some terminals wrap.
         width = shutil.get_terminal_size().columns - 1
-        line = render(tally, now - self._started, width, colours=self._colours)
+        line = render(state, now - self._started, width, colours=self._colours)
         self._put(f"{_ERASE}{line}")
         self._shown = True
 
     def pause(self) -> None:
-        """Take the line away, so that other lines can be written; the next drawing brings it back."""
+        """Erase the line, so that other lines can be written; the next drawing shows it again."""
         if self._shown:
             self._put(_ERASE)
             self._shown = False
 
     def finish(self) -> None:
-        """End the piece of work and take the line away."""
+        """End the piece of work and erase the line."""
         self.pause()
-        self._tally = None
+        self._state = None
 
     def _put(self, text: str) -> None:
         if self._stream is None:
@@ -166,32 +164,19 @@ class Progress:
             self._stream.write(text.encode(encoding, "replace").decode(encoding))
             self._stream.flush()
         except (OSError, ValueError):
-            # The terminal is gone or closed; the work goes on.
+            # The terminal is closed; the work continues.
             self._stream = None
 
 
-def _can_erase(environ: Mapping[str, str]) -> bool:
-    # The old Windows console shows the codes instead of obeying them.
-    return environ.get("TERM") != "dumb" and (os.name != "nt" or "WT_SESSION" in environ)
-
-
-def _paint(text: str) -> str:
-    return f"\x1b[32m{text}\x1b[0m"
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and not stream.closed and stream.isatty()
-
-
-def facts(tally: Tally, elapsed_seconds: float) -> list[str]:
-    """Say entries, bytes, rate and time left, in the order of their worth."""
-    words = [_of(f"{tally.entries:,}", tally.total_entries, f"{tally.total_entries:,}")]
-    words.append(_of(_size(tally.bytes), tally.total_bytes, _size(tally.total_bytes)))
+def facts(state: ProgressState, elapsed_seconds: float) -> list[str]:
+    """Return entries, bytes, rate and time left as words, the most useful first."""
+    words = [_of(f"{state.entries:,}", state.total_entries, f"{state.total_entries:,}")]
+    words.append(_of(size_text(state.bytes), state.total_bytes, size_text(state.total_bytes)))
     if elapsed_seconds > 0:
-        words.append(f"{_size(tally.bytes / elapsed_seconds)}/s")
-    left = _seconds_left(tally, elapsed_seconds)
+        words.append(f"{size_text(state.bytes / elapsed_seconds)}/s")
+    left = _seconds_left(state, elapsed_seconds)
     if left is not None:
-        words.append(f"{_duration(left)} left")
+        words.append(f"{clock_text(left)} left")
     return words
 
 
@@ -199,49 +184,17 @@ def _of(done: str, total: int, written_total: str) -> str:
     return f"{done}/{written_total}" if total > 0 else done
 
 
-def _bar(tally: Tally) -> str:
-    fractions = tally.fractions()
+def _bar(state: ProgressState) -> str:
+    fractions = state.fractions()
     if not fractions:
         return ""
     filled = int(min(fractions) * _BAR_WIDTH)
     return f"[{'#' * filled}{'.' * (_BAR_WIDTH - filled)}]"
 
 
-def _seconds_left(tally: Tally, elapsed_seconds: float) -> float | None:
-    """Believe the slower of entries and bytes; None while one of them has not begun."""
-    fractions = tally.fractions()
+def _seconds_left(state: ProgressState, elapsed_seconds: float) -> float | None:
+    """Estimate from the slower of entries and bytes; None while one of them has not begun."""
+    fractions = state.fractions()
     if not fractions or min(fractions) == 0:
         return None
     return elapsed_seconds * (1 / min(fractions) - 1)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < _NEXT_UNIT:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} TB"
-
-
-def _columns(text: str) -> int:
-    """Count the columns of a terminal; East Asian characters take two."""
-    return sum(map(_char_columns, text))
-
-
-def _char_columns(char: str) -> int:
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _cut(text: str, width: int) -> str:
-    used = 0
-    for position, char in enumerate(text):
-        used += _char_columns(char)
-        if used > width:
-            return text[:position]
-    return text

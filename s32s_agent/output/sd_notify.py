@@ -1,7 +1,7 @@
-"""Tell systemd how far a pass is, and ask it for more time while the pass gets on.
+"""Notify systemd of the progress of a run, and ask for more time while the run makes progress.
 
-Does nothing where systemd does not listen, and never fails: what is told is a kindness. Nothing is read, and no process
-that the agent starts is meant to speak here.
+Does nothing where systemd does not listen, and never fails: a run does not depend on it. Reads nothing. Processes that
+the agent starts must not write to this socket.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from s32s_agent.output.progress import Tally, facts
+from s32s_agent.output.progress import ProgressState, facts
 from s32s_agent.text import printable
 
 STALL_SECONDS = 15 * 60
-"""How long a pass may go without getting on; above what a page or a map may take, with all repetitions."""
+"""How long a run may be without progress; longer than a page or a map file may take, with all retries."""
 INTERVAL_SECONDS = 2.0
 """The least time between two messages."""
 
 
-def listener(environ: Mapping[str, str]) -> Callable[[Tally], None] | None:
-    """Give who is to be told of the progress: systemd, when it listens."""
+def listener(environ: Mapping[str, str]) -> Callable[[ProgressState], None] | None:
+    """Return what passes the progress to systemd; None where systemd does not listen."""
     address = environ.get("NOTIFY_SOCKET", "")
     # sd_notify(3): a path, or an abstract name after "@"; anything else is a socket of another kind.
     if sys.platform == "win32" or address[:1] not in ("/", "@"):
         return None
-    return Notifier(address).tell
+    return Notifier(address).notify
 
 
 class Notifier:
-    """Speaks to one socket of systemd.
+    """Writes to one socket of systemd.
 
     Args:
         address: a path, or "@" and an abstract name.
@@ -41,33 +41,33 @@ class Notifier:
     def __init__(self, address: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._address = f"\0{address[1:]}" if address[0] == "@" else address
         self._clock = clock
-        self._told: Tally | None = None
-        self._began = self._next = clock()
+        self._last: ProgressState | None = None
+        self._started = self._next = clock()
 
-    def tell(self, tally: Tally) -> None:
+    def notify(self, state: ProgressState) -> None:
         """Show the progress in `systemctl status`; ask for more time if there was any since the last message."""
         now = self._clock()
-        if self._told is None or tally.label != self._told.label:
-            self._began = now
+        if self._last is None or state.label != self._last.label:
+            self._started = now
         elif now < self._next:
             return
         self._next = now + INTERVAL_SECONDS
-        words = [printable(tally.label)]
-        if tally.entries or tally.bytes or tally.fractions():
-            words += facts(tally, now - self._began)
-        fields = [f"STATUS={'  '.join(words)}"]
-        if tally != self._told:
+        text = [printable(state.label)]
+        if state.entries or state.bytes or state.fractions():
+            text += facts(state, now - self._started)
+        fields = [f"STATUS={'  '.join(text)}"]
+        if state != self._last:
             fields.append(f"EXTEND_TIMEOUT_USEC={STALL_SECONDS * 1_000_000}")
-        self._told = tally
+        self._last = state
         self._send("\n".join(fields))
 
     def _send(self, text: str) -> None:
         if sys.platform == "win32":
             return
-        # systemd that is busy, restarting or gone costs a message, not the pass.
+        # When systemd is busy or restarting, the message is lost, and the run continues.
         with (
             contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as speaker,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
         ):
-            speaker.setblocking(False)
-            speaker.sendto(text.encode(), self._address)
+            sender.setblocking(False)
+            sender.sendto(text.encode(), self._address)

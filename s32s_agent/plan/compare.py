@@ -1,4 +1,8 @@
-"""TODO."""
+"""Compare two scans: which entries differ, and what absence at the source may mean. Pure.
+
+`difference` streams over both scans in key order and keeps only what differs, so memory follows the number of changes.
+It concludes nothing from absence until both scans have ended, since a hole in a listing looks like a deletion.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +27,13 @@ Scan: TypeAlias = Iterable[Entry | Problem]
 
 
 _NEVER_TOUCHED = {
-    Kind.SPECIAL: "a FIFO, socket or device is left alone",
-    Kind.MOUNT: "another file system is mounted here, which is left alone",
+    Kind.SPECIAL: "a FIFO, socket or device is never touched",
+    Kind.MOUNT: "another file system is mounted here, which is never touched",
 }
 
 
 class OutOfOrder(ListingInconsistent):
-    """A scan did not come in key order; a store that knows may be scanned again, sorted."""
+    """A scan is not in key order; a store that may do that is scanned again, sorted."""
 
 
 @dataclass(slots=True)
@@ -43,13 +47,13 @@ class Difference:
     obstacles: dict[str, Entry] = field(default_factory=dict)
     """What only the target has and what is never touched: special files, mount points."""
     staying: set[str] = field(default_factory=set)
-    """Directories at the target with something in them that stays though the source lacks it."""
+    """Directories at the target that contain something that stays although the source lacks it."""
     forgotten: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     unchanged: int = 0
     """Files."""
     source_entries: int = 0
-    """Files: a directory that is left over proves no disk to be mounted."""
+    """Files: a directory that is left over does not prove that the disk is mounted."""
     target_entries: int = 0
     """Files and links that the mapping concerns: what a percentage is taken of."""
 
@@ -88,7 +92,7 @@ def difference(source: Scan, target: Scan, mapping: Mapping) -> Difference:
 
     Raises:
         OutOfOrder: a scan is not in key order.
-        DirectoryError: a part of the target could not be looked at.
+        DirectoryError: a part of the target could not be read.
         MapError: a file that the mapping names is not at the source.
         AgentError: whatever a scan raises; then nothing is known about either side.
     """
@@ -109,7 +113,7 @@ def difference(source: Scan, target: Scan, mapping: Mapping) -> Difference:
 
 
 def _entries(scan: Scan, mapping: Mapping, problems: list[Problem]) -> Iterator[Entry]:
-    """Yield the entries of a scan, and collect its problems, but for those that the mapping is not about."""
+    """Yield the entries of a scan, and collect its problems, except those that do not concern the mapping."""
     ignored = keys.matcher(mapping.ignore)
     for each in scan:
         if not isinstance(each, Problem):
@@ -123,7 +127,7 @@ def _may_hide_a_file(key: str, mapping: Mapping) -> bool:
 
 
 def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entry]:
-    """Yield the source's entries that the mapping is about and that a target can hold."""
+    """Yield the source's entries that concern the mapping and that a target can hold."""
     ignored = keys.matcher(mapping.ignore)
     files: list[str] = []
     """The files whose names begin the current key: `a`, `a-b`, `a-b.c`."""
@@ -140,7 +144,7 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
             continue
         while files and not key.startswith(files[-1]):
             files.pop()
-        if entry.kind is Kind.GONE:  # it can clash with nothing
+        if entry.kind is Kind.MISSING:  # it can clash with nothing
             yield entry
             continue
         if file := next((file for file in files if key.startswith(file + "/")), None):
@@ -153,7 +157,7 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
 
 
 def _objection(entry: Entry) -> Problem | None:
-    """Say why a source's entry cannot be mirrored, and what that puts in doubt at the target."""
+    """Return why a source's entry cannot be mirrored, and what it protects at the target; None when it can."""
     key = entry.key
     if entry.kind is Kind.LINK:
         return Problem(key, "symbolic links are skipped (sync.symlinks)", key, expected=True)
@@ -168,10 +172,10 @@ def _objection(entry: Entry) -> Problem | None:
 
 
 def _clash(file: str, key: str, *, is_known: bool) -> Iterator[Problem]:
-    """Report a file and an entry below it: no directory holds both, so what is here stays."""
+    """Report a file and an entry below it: no directory can hold both, so what is at the target stays."""
     if not is_known:
-        yield Problem(file, "it is a file and a directory at once", scope=file)
-    yield Problem(key, f'"{file}" is a file, so nothing can be below it', scope=key)
+        yield Problem(file, "it is both a file and a directory", scope=file)
+    yield Problem(key, f'"{file}" is a file, so nothing can be inside it', scope=key)
 
 
 class _Comparison:
@@ -205,11 +209,11 @@ class _Comparison:
         """The target's, outermost first, until it shows whether the source has something there."""
 
     def take(self, source: Entry | None, target: Entry | None) -> None:
-        """Judge what both sides have at one key."""
+        """Compare what both sides have at one key."""
         key = (source or target or Entry("")).key
         if self.new_directory is not None or self.lonely_directories:
             self._leave_directories(key)
-        if source is not None and source.kind is not Kind.GONE:
+        if source is not None and source.kind is not Kind.MISSING:
             self.found.source_entries += source.kind is Kind.FILE
             self.missing.discard(key)
             self.new_directory = None
@@ -221,7 +225,7 @@ class _Comparison:
             self.found.forgotten.append(key)
 
     def end(self) -> None:
-        """Judge what was waiting for a later key."""
+        """Settle what was waiting for a later key."""
         self._leave_directories(None)
 
     def _leave_directories(self, key: str | None) -> None:
@@ -246,7 +250,7 @@ class _Comparison:
                 self._note_obstacle(target)
         elif target is None:
             found.copies.append(Copy(source, Why.NEW))
-        elif target.kind is Kind.GONE:
+        elif target.kind is Kind.MISSING:
             found.copies.append(Copy(source, Why.MISSING_LOCALLY))
         elif target.kind in _NEVER_TOUCHED:
             self._note_obstacle(target)
@@ -273,7 +277,7 @@ class _Comparison:
 
     def _take_extra(self, target: Entry) -> None:
         found = self.found
-        if target.kind is Kind.GONE:
+        if target.kind is Kind.MISSING:
             found.forgotten.append(target.key)
         elif self.ignored(target.key):
             self._stays()

@@ -36,18 +36,18 @@ def normal(raw: str) -> str:
 
 
 def is_md5(etag: str) -> bool:
-    """Tell whether a normal ETag has the form of an MD5."""
+    """Return whether a normal ETag has the form of an MD5."""
     return _MD5.fullmatch(etag) is not None
 
 
 def part_count(etag: str) -> int:
-    """Give the number of parts that a multipart ETag names, 0 when it is not one."""
+    """Return the number of parts that a multipart ETag names, 0 when it is not one."""
     found = _MULTIPART.fullmatch(etag)
     return int(found.group(1)) if found else 0
 
 
 def may_name_same_bytes(one: str, other: str) -> bool:
-    """Tell whether two different ETags can belong to the same bytes.
+    """Return whether two different ETags can belong to the same bytes.
 
     Two MD5s cannot; a multipart ETag depends on the part size, and a copy may change it.
     """
@@ -72,13 +72,13 @@ def candidate_part_sizes(size: int, parts: int) -> tuple[int, ...]:
 
 
 def multipart_etag(digests: Sequence[bytes]) -> str:
-    """Give the ETag of an object from the MD5s of its parts."""
+    """Return the ETag of an object from the MD5s of its parts."""
     whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
     return f"{whole.hexdigest()}-{len(digests)}"
 
 
 class Digest:
-    """The ETag of bytes that pass, computed as S3 computes it.
+    """The ETag of bytes that are transferred, computed as S3 computes it.
 
     Args:
         part_size: bytes of every part but the last; None for an object that was uploaded in
@@ -92,7 +92,7 @@ class Digest:
         self._parts: list[bytes] = []
 
     def update(self, chunk: bytes) -> None:
-        """Take the next bytes."""
+        """Add the next bytes."""
         if self.part_size is None:
             self._part.update(chunk)
             return
@@ -111,18 +111,18 @@ class Digest:
         self._room = part_size
 
     def parts(self) -> list[bytes]:
-        """Give the MD5s of the parts that have begun, in order."""
+        """Return the MD5s of the parts that have begun, in order."""
         return [*self._parts, self._part.digest()]
 
     def etag(self) -> str:
-        """Give the ETag of all bytes, in normal form."""
+        """Return the ETag of all bytes, in normal form."""
         if self.part_size is None:
             return self._part.hexdigest()
         return multipart_etag(self.parts())
 
 
 def best_digest(size: int, etag: str, part_sizes: Iterable[int] = ()) -> Digest | None:
-    """Choose the computation that can prove an ETag while the bytes pass; None when none can.
+    """Return the computation that can prove an ETag while the bytes are transferred; None when none can.
 
     Args:
         size: bytes of the object.

@@ -1,6 +1,6 @@
 """S3 keys as relative paths: which of them a file system can hold, and which of them a mapping concerns.
 
-This is the security boundary: a key that passes `unmappable` names a file below the mapping's
+This is the security boundary: a key that `unmappable` accepts names a file below the mapping's
 directory and nothing else. Keys are refused or taken as they are, never repaired: two keys
 must not become one path. Pure: nothing here touches a disk or a network.
 """
@@ -28,7 +28,7 @@ _SUSPECT = re.compile(
 
 
 def unmappable(key: str) -> str | None:
-    """Say why no file below a directory can have this key, or None when one can.
+    """Return why no file below a directory can have this key, or None when one can.
 
     A directory's key ends in `/`; "" is the directory of the mapping itself.
     """
@@ -41,7 +41,7 @@ def _objections(key: str) -> Iterator[str]:
     if "\x00" in key:
         yield "a file name cannot hold NUL"
     if "\ufffd" in key:
-        yield "the name is not valid UTF-8, so it cannot be told from others"
+        yield "the name is not valid UTF-8, so it cannot be distinguished from others"
     try:
         encoded = key.encode()
     except UnicodeEncodeError:
@@ -68,7 +68,7 @@ def _part_objections(parts: list[str], encoded: bytes) -> Iterator[str]:
 
 
 def is_left_alone(name: str, *, at_the_top: bool) -> bool:
-    """Tell whether something in a local tree is neither mirrored nor removed.
+    """Return whether something in a local tree is neither mirrored nor removed.
 
     The agent's own directory, what a file system keeps for its repair, and an NFS client's name for a file that is
     removed but still open.
@@ -83,7 +83,7 @@ def is_left_alone(name: str, *, at_the_top: bool) -> bool:
 
 
 def is_no_text(key: str) -> bool:
-    """Tell whether a local name is not valid UTF-8, so that no key in S3 can stand for it."""
+    """Return whether a local name is not valid UTF-8, so that no key in S3 can name it."""
     return any("\ud800" <= character <= "\udfff" for character in key)
 
 
@@ -96,7 +96,7 @@ def ancestors(key: str) -> Iterator[str]:
 
 
 def parent(key: str) -> str:
-    """Give the key of the directory that holds a key; "" is the top."""
+    """Return the key of the directory that holds a key; "" is the top."""
     return key[: key.removesuffix("/").rfind("/") + 1]
 
 

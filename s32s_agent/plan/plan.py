@@ -172,9 +172,9 @@ def _reason_to_keep_all(found: Difference, guards: DeleteGuards) -> str:
     """Return the reason to remove nothing at all, or ""."""
     fatal = next((problem for problem in found.problems if problem.fatal), None)
     if fatal is not None:
-        return f'the source could not be read completely: "{fatal.key}": {fatal.reason}'
+        return f'incomplete listing of the source: "{fatal.key}": {fatal.reason}'
     if not found.source_entries and not guards.allow_empty_source:
-        return "the source is empty (sync.allow_empty_source permits that)"
+        return "the source is empty (sync.allow_empty_source: true accepts that)"
     count = sum(1 for key in found.removals if not key.endswith("/"))
     total = found.target_entries
     allowed = count if guards.max_delete is None else guards.max_delete(total)
@@ -208,9 +208,11 @@ def _clear_the_way(
         in_the_way = _in_the_way(key, found, removals)
         obstacle = next((each for each in in_the_way if not _may_clear(each, removable)), None)
         if obstacle is not None:
-            reason = f'{obstacle.kind.value} "{obstacle.key}" stands in the way and stays'
+            reason = f'{obstacle.kind.value} "{obstacle.key}" is in the way and is kept'
             blocked.append(Problem(key, reason, scope=key))
-            removable.pop(obstacle.key, None)  # a link is an extra too, but was said to stay
+            removable.pop(
+                obstacle.key, None
+            )  # a link is an extra too, but was reported as kept
             continue
         for each in in_the_way:
             clears[each.key] = each

@@ -29,6 +29,8 @@ TAIL_BYTES = 1024
 """The end of the output that an error repeats."""
 GRACE_SECONDS = 5.0
 """Between TERM and KILL."""
+START_SECONDS = 1.0
+"""How long `kill` waits for a command that is just being started."""
 
 _POLL_SECONDS = 0.05
 _CHUNK_BYTES = 64 << 10
@@ -67,6 +69,7 @@ class ChildProcess:
         self._timeout = timeout
         self._stop = threading.Event()
         self._group = 0
+        self._has_group = threading.Event()
         self._messages: queue.SimpleQueue[str | Ended | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -98,7 +101,13 @@ class ChildProcess:
             with contextlib.suppress(RuntimeError):
                 self._thread.join()
 
-    def signal_group(self, *, kill: bool = False) -> None:
+    def kill(self) -> None:
+        """Kill the command and all that it started, also one that is just being started."""
+        if self._thread.is_alive():
+            self._has_group.wait(START_SECONDS)
+        self._signal_group(kill=True)
+
+    def _signal_group(self, *, kill: bool = False) -> None:
         """Ask the command and all that it started to end, or kill them."""
         if sys.platform != "win32" and self._group:
             # No process of the group exists any more, or it now runs as a user whose processes this one may not end.
@@ -126,12 +135,13 @@ class ChildProcess:
             return Ended(f"cannot be started: {error.strerror}")
         assert process.stdout is not None  # noqa: S101 (for the type checker)
         self._group = process.pid
+        self._has_group.set()
         with process.stdout as pipe:
             output = _Output(pipe.fileno(), self._messages.put)
             reason = self._watch(process.pid, output)
             if reason:
                 # Before it is waited for: as long as it is a zombie, no other process has its number.
-                self.signal_group(kill=True)
+                self._signal_group(kill=True)
             self._group = 0
             try:
                 code = process.wait(GRACE_SECONDS)
@@ -161,7 +171,7 @@ class ChildProcess:
                     "was stopped" if stopped else f"took more than {self._timeout:g} seconds"
                 )
                 end = now + GRACE_SECONDS
-                self.signal_group()
+                self._signal_group()
 
 
 def _has_ended(process_id: int) -> bool:
@@ -218,7 +228,7 @@ class _Output:
         return not self.closed
 
     def finish(self) -> None:
-        """Read what is still in the pipe, without waiting for those who keep it open."""
+        """Read what is still in the pipe, without waiting for the processes that keep it open."""
         size = 0
         while not self.closed and size < _DRAIN_BYTES and self.read(0):
             size += _CHUNK_BYTES

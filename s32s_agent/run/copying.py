@@ -78,7 +78,7 @@ class Batch:
 
 @contextlib.contextmanager
 def new_batch(context: MappingContext, *, held: bool = False) -> Iterator[Batch]:
-    """Make a batch; at the end the target discards what was staged and not published.
+    """Return a batch; at the end the target discards what was staged and not published.
 
     Args:
         context: of the mapping.

@@ -18,8 +18,8 @@ from s32s_agent.run.context import MappingContext
 from s32s_agent.run.copying import Batch, new_batch, publish_batch, stage_all
 from s32s_agent.run.deleting import delete_entries, find_present
 
-_SKIPPED = "what was to take their place was skipped"
-_INCOMPLETE = 'the source was not listed completely: "{}" exists'
+_SKIPPED = "the entries that would replace them were skipped"
+_INCOMPLETE = 'incomplete listing: "{}" still exists at the source'
 
 
 def carry_out(
@@ -27,7 +27,7 @@ def carry_out(
 ) -> Iterator[Outcome | Withheld]:
     """Do what the plan says and yield what became of each action.
 
-    The index learns of an entry after the entry is published, and forgets a key after it is gone.
+    An entry's row is in the index after the entry is published; a key's row is removed after the key is deleted.
 
     Args:
         plan: what to do.
@@ -85,7 +85,7 @@ def _withheld(
 
 
 def _copy(plan: Plan, context: MappingContext) -> Iterator[Outcome]:
-    """Copy what nothing stands in the way of."""
+    """Copy what nothing is in the way of."""
     with new_batch(context) as batch:
         free = [copy for copy in plan.copies if not copy.blocked]
         yield from stage_all(free, batch, context)
@@ -96,7 +96,7 @@ def _copy(plan: Plan, context: MappingContext) -> Iterator[Outcome]:
 def _copy_blocked(
     plan: Plan, context: MappingContext, failures: _Failures
 ) -> Iterator[Outcome | Withheld]:
-    """Copy what something stands in the way of. That goes when the bytes are here and proven, and not before.
+    """Copy what something is in the way of. That is removed when the bytes are here and proven, and not before.
 
     When any copy of the mapping failed, it stays. A store that publishes on put takes the bytes only afterwards.
     """
@@ -125,7 +125,7 @@ def _copy_blocked(
 
 
 def _must_be_late(copy: Copy, context: MappingContext) -> bool:
-    """Return whether the bytes can be taken only when nothing stands in the way any more."""
+    """Return whether the bytes can be taken only when nothing is in the way any more."""
     return context.target.publishes_on_put or copy.entry.kind is Kind.DIRECTORY
 
 
@@ -137,7 +137,7 @@ def _publish_held(batch: Batch, context: MappingContext) -> Iterator[Outcome]:
 def _split(
     clears: Iterable[Delete], copies: Iterable[Copy]
 ) -> tuple[list[Delete], list[Delete]]:
-    """Split what stands in the way of these copies from what does not."""
+    """Split what is in the way of these copies from what is not."""
     wanted = {copy.entry.key.removesuffix("/") for copy in copies}
     above = {name[:-1] for copy in copies for name in keys.ancestors(copy.entry.key)}
     needed: list[Delete] = []
@@ -162,7 +162,7 @@ def _held_back(
         copies: they are not made.
         clears: they stay.
         reason: why, as a half sentence.
-        because: the failure that this is a consequence of; None when a guard holds them back.
+        because: the failure that this is a consequence of; None when a guard withholds them.
     """
     for copy in copies:
         error = Blocked(copy.entry.key, reason, because or DeletesRefused(reason))
@@ -171,7 +171,7 @@ def _held_back(
 
 
 def _clear(clears: Sequence[Delete], context: MappingContext) -> Iterator[Outcome]:
-    """Remove what stands in the way, to the last of it, since what takes its place is here already."""
+    """Remove all that is in the way, even when cancelled, since what replaces it is here already."""
     if not context.target.publishes_on_put:
         context.target.make_durable()
         context = replace(context, meter=replace(context.meter, cancel_token=CancelToken()))

@@ -99,7 +99,7 @@ class HookRunner:
     def kill(self) -> None:
         """End a command that runs now, at once; for a process that is about to end itself."""
         if self._running is not None:
-            self._running.signal_group(kill=True)
+            self._running.kill()
 
     def _run(
         self,
@@ -150,7 +150,7 @@ class Hooks:
     options: RunOptions
     runner: HookRunner
     pending: Pending
-    """The changes that no `on_change` hook has been told of yet."""
+    """The changes that were reported to no `on_change` hook yet."""
     report: RunReport
     """What the run did so far; what goes wrong in a hook is added."""
     progress: Progress
@@ -166,7 +166,7 @@ class Hooks:
             raise error
 
     def on_change(self) -> None:
-        """Run `on_change` for all changes that it has not been told of; they stay pending where it fails."""
+        """Run `on_change` for all pending changes; they stay pending where it fails."""
         on_change = self.settings.on_change
         try:
             changes = [
@@ -201,7 +201,7 @@ class Hooks:
         mapping: str = "",
     ) -> HookError | None:
         """Run a hook as a piece of work that the progress shows, so that systemd grants it the time that it takes."""
-        # Whoever has asked the run to end is not asked for more time.
+        # A run that systemd has asked to end does not ask systemd for more time.
         if commands and not self.runner.cancel_token.cancelled:
             self.progress.start(f"hook {hook}", 0, 0)
         try:

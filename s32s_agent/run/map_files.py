@@ -1,6 +1,6 @@
 """Fetch the map files from S3, and keep copies so that unchanged ones are not sent again.
 
-A copy is only ever used after the store has said, in this pass, that it is the current version.
+A copy is only ever used after the store has said, in this run, that it is the current version.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MapCache:
         self._directory = directory
 
     def load(self, place: str) -> tuple[str, bytes] | None:
-        """Give the ETag and the bytes of the copy of a map file, None when there is no sound one."""
+        """Return the ETag and the bytes of the copy of a map file, None when there is no intact one."""
         try:
             if self._directory is None:
                 return None
@@ -76,7 +76,7 @@ def fetch_maps(
     names = _map_keys(connection, maps)
     if not names:
         problem = f"there are no map files ({', '.join('*' + each for each in MAP_SUFFIXES)})"
-        remedy = "put one there, or correct `maps` in the config"
+        remedy = "put one there, or fix `maps` in the config"
         raise MapError(str(maps.location), [problem], remedy=remedy)
     if len(names) > MAX_FILES:
         raise _too_much(maps, f"{MAX_FILES} map files", f"{len(names)}")
@@ -90,7 +90,7 @@ def fetch_maps(
 
 
 def _too_much(maps: MapsLocation, most: str, found: str) -> MapError:
-    remedy = "remove what is no map, or correct `maps` in the config"
+    remedy = "remove what is not a map, or fix `maps` in the config"
     return MapError(
         str(maps.location), [f"expected at most {most}, got {found}"], remedy=remedy
     )
@@ -106,7 +106,7 @@ def _map_keys(connection: Connection, maps: MapsLocation) -> list[str]:
 
 
 def _is_map(entry: Entry) -> bool:
-    """A map file lies in the directory itself; what lies deeper may be somebody's archive."""
+    """Return whether an entry is a map file: directly in the directory, since what is deeper may be an archive."""
     return (
         entry.kind is Kind.FILE
         and "/" not in entry.key
@@ -120,8 +120,8 @@ def _fetch(connection: Connection, bucket: str, key: str, cache: MapCache) -> by
     try:
         answer = connection.fetch(bucket, key, MAX_JSON_SIZE, etag)
     except SourceChanged as error:
-        remedy = "put it there, or correct `maps` in the config"
-        raise MapError(f'"{bucket}/{key}"', ["is not there"], remedy=remedy) from error
+        remedy = "put it there, or fix `maps` in the config"
+        raise MapError(f'"{bucket}/{key}"', ["does not exist"], remedy=remedy) from error
     if answer is None:
         return data
     data, etag = answer

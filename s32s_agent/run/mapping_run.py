@@ -45,7 +45,7 @@ class MappingRun:
     """The local directory, its links resolved."""
 
     def execute(self, report: MappingReport) -> None:
-        """Make the target equal to the source, or show how; `report` is right at any time.
+        """Synchronize the target with the source, or show how; `report` is right at any time.
 
         Raises:
             AgentError: what ended the mapping before its work was done.

@@ -1,4 +1,4 @@
-"""Meter the bytes that pass: hold them to the permitted rate, count them, and stop when the run is cancelled.
+"""Meter the bytes that are transferred: limit their rate, count them, and stop when the run is cancelled.
 
 Decides nothing about entries, and changes no byte.
 """
@@ -62,7 +62,7 @@ class Meter:
         self.cancel_token.check()
 
     def pass_bytes(self, size: int, *, prepaid: int = 0) -> None:
-        """Wait until bytes may pass, and count them.
+        """Wait until bytes may be transferred, and count them.
 
         Args:
             size: the number of bytes.

@@ -1,7 +1,7 @@
 """One run over all mappings, from its first log event to its exit status.
 
-What fails in one mapping never stops the next. Who starts a run, `commands/once.py`, has the log, the signals and the
-lock ready.
+What fails in one mapping never stops the next. `commands/once.py` starts a run when log, signals and
+lock are ready.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Run:
         hooks = self.settings.hooks
         variables = {"S32S_RUN_ID": self.run_id, "S32S_ROLE": self.settings.role.value}
         runner = HookRunner(
-            self.log, hooks.timeout, variables, self.cancel_token, self.progress.waited
+            self.log, hooks.timeout, variables, self.cancel_token, self.progress.beat
         )
         self.hooks = Hooks(
             hooks, self.options, runner, self.pending, self.report, self.progress
@@ -186,7 +186,7 @@ class Run:
     # --- the work ---
 
     def synchronize(self, now: datetime) -> RunReport:
-        """Make every target equal to its source, between the hooks; `report` is right at any time.
+        """Synchronize every target with its source, between the hooks; `report` is right at any time.
 
         Raises:
             AgentError: nothing could be done at all.
@@ -198,7 +198,7 @@ class Run:
         try:
             return self._run_mappings(now)
         except (AgentError, Cancelled) as error:
-            # The hooks below want to know it.
+            # The hooks below report it.
             self.report.fail(error)
             raise
         finally:
@@ -212,7 +212,7 @@ class Run:
             settings.s3,
             self.cancel_token,
             self.timeouts,
-            self.progress.waited,
+            self.progress.beat,
         )
         with contextlib.closing(self._open_index()) as index:
             loaded = self._load_mappings(connection)
@@ -240,7 +240,9 @@ class Run:
         index = Index(path, read_only=self.options.dry_run)
         if index.damaged:
             self.log.warning(
-                "index.damaged", error=index.damaged, remedy="files are hashed anew"
+                "index.damaged",
+                error=index.damaged,
+                remedy="the next runs hash the files again",
             )
         return index
 
@@ -281,7 +283,7 @@ class Run:
         except AgentError as error:
             self._fail_mapping(report, error)
         except BrokenPipeError:
-            raise  # whatever read the plan has closed our standard output
+            raise  # the program that read the plan has closed our standard output
         except Exception as error:
             self.log.critical("run.crashed", mapping=report.name, exc_info=True)
             self._fail_mapping(report, SoftwareError(f"{type(error).__name__}: {error}"))

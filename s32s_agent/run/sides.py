@@ -90,7 +90,7 @@ def _source_directory(
     try:
         root = open_root(directory)
     except OSError as error:
-        remedy = "mount the disk, or correct the map; nothing was deleted in S3"
+        remedy = "mount the disk, or fix the map file; nothing was deleted in S3"
         raise DeletesRefused(f'"{directory}": {error.strerror}', remedy=remedy) from error
     with contextlib.closing(root):
         source = LocalSource(

@@ -23,7 +23,7 @@ ATTEMPTS = 3
 
 
 class SpaceMaker:
-    """Has the target make room on a full disk, once for all workers that found it full at the same time."""
+    """Frees space on a full target, once for all workers that found it full at the same time."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -32,11 +32,11 @@ class SpaceMaker:
 
     @property
     def times(self) -> int:
-        """How often room has been made."""
+        """How often space has been freed."""
         return self._times
 
     def make(self, times: int) -> bool:
-        """Make room, unless that was done since `times` was read; return whether to try again."""
+        """Free space, unless that was done since `times` was read; return whether to try again."""
         with self._lock:
             if self._times == times and self._target.free_space():
                 self._times += 1

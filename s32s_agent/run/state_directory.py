@@ -15,7 +15,7 @@ from pathlib import Path
 from s32s_agent.errors import DirectoryError, LockHeld
 from s32s_agent.monitoring import last_run
 from s32s_agent.output.progress import Progress
-from s32s_agent.state import files, lock
+from s32s_agent.state import files
 from s32s_agent.state.pending import PENDING
 
 INDEX = "index.db"
@@ -56,6 +56,8 @@ def locked_state(
         LockHeld: another run holds the lock; `last_skipped.json` says so.
         DirectoryError: the directory or the lock cannot be created.
     """
+    from s32s_agent.state import lock  # noqa: PLC0415 (POSIX and Windows have one of their own)
+
     state, now = Path(state_dir), datetime.now(UTC)
     try:
         state.mkdir(mode=0o750, exist_ok=True)
@@ -65,9 +67,7 @@ def locked_state(
     path = str(state / LOCK)
     holder = {"run_id": run_id, "started": now.isoformat()}
     try:
-        with lock.hold(
-            path, wait_seconds=wait_seconds, holder=holder, waiting=progress.waited
-        ):
+        with lock.hold(path, wait_seconds=wait_seconds, holder=holder, waiting=progress.beat):
             progress.finish()
             files.sweep(state, OWN_DIRECTORIES)
             yield

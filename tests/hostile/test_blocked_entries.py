@@ -83,4 +83,4 @@ def test_what_stands_in_the_way_outlives_another_object_that_never_comes(
     assert (run.exit_code, slave.tree()) == (69, {"place": None, "place/in": b"precious"})
     (skipped,) = run.named("entry.skipped")
     assert skipped["key"] == "place"
-    assert "what stands in its way stays" in skipped["reason"]
+    assert "what it would replace was kept" in skipped["reason"]

@@ -126,7 +126,7 @@ def test_a_digest_that_cannot_be_an_md5_is_no_corruption(
 ) -> None:
     """An ETag that looks like an MD5 but is of encrypted bytes is believed by length, once the store says so."""
     etag = '"0cc175b9c0f1b6a831c399e269772661"'
-    scripted_slave.agent.watch = None  # it takes what looks like an MD5 for one
+    scripted_slave.agent.checker = None  # it takes what looks like an MD5 for one
     encrypted = {"x_amz_server_side_encryption": "aws:kms"}
     scripted.put("data/secret", b"plain text", etag=etag, **encrypted)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from support.agents import Agent, AgentRun
 from support.forked import Forks
-from support.hostile_cases import AFTER, BEFORE, CASES, Case, World
+from support.hostile_cases import AFTER, BEFORE, CASES, Case, MirroredPrefix
 from support.invariants import (
-    before_a_pass,
     check_after,
     check_recovery,
     check_status,
+    state_before_run,
     versions_of,
 )
 from support.scripted import ScriptedS3
@@ -41,8 +41,8 @@ class Stage:
     server: ScriptedS3
     forks: Forks
 
-    def world(self, case: Case) -> World:
-        return World(self.server, f"{_name(case)}/")
+    def world(self, case: Case) -> MirroredPrefix:
+        return MirroredPrefix(self.server, f"{_name(case)}/")
 
     def target(self, case: Case) -> Path:
         return self.slave.root / _name(case)
@@ -94,7 +94,7 @@ def test_a_hostile_server_loses_nothing(stage: Stage, case: Case) -> None:
     world, target = stage.world(case), stage.target(case)
     case.arrange(world)
     neighbours = set(stage.slave.root.iterdir())
-    before = before_a_pass(target, stage.slave.agent.state_dir, [stage.outside])
+    before = state_before_run(target, stage.slave.agent.state_dir, [stage.outside])
 
     run = stage.once("--map", _name(case))
 

@@ -14,8 +14,8 @@ import pytest
 from support.agents import AgentRun
 from support.certificates import DAY, Authority
 from support.forked import Forks
-from support.invariants import Invariants, before_a_pass, check_after, versions_of
-from support.run_checkers import SlaveWatch, published_of
+from support.invariants import Invariants, check_after, state_before_run, versions_of
+from support.run_checkers import SlaveChecker, server_contents
 from support.scripted import Match, Replier, Reply, ScriptedS3, is_get, is_head, is_list
 from support.slaves import Slave
 
@@ -36,14 +36,14 @@ def authority(tmp_path: Path) -> Authority:
 def publish(slave: Slave, server: ScriptedS3, **s3: str) -> Invariants:
     """Have the slave hold the old files, and the server the new ones; give how things are then."""
     slave.put = server.put
-    slave.agent.watch = SlaveWatch(slave, published_of(server))
+    slave.agent.checker = SlaveChecker(slave, server_contents(server))
     slave.publish_map(slave.mapping())
     slave.publish(NEW)
     slave.configure("maps/site.json", s3={"endpoint_url": server.endpoint_url, **s3})
     slave.target.mkdir()
     for key, data in OLD.items():
         (slave.target / key).write_bytes(data)
-    return before_a_pass(slave.target, slave.agent.state_dir)
+    return state_before_run(slave.target, slave.agent.state_dir)
 
 
 def judge(slave: Slave, before: Invariants, run: AgentRun) -> list[str]:
@@ -163,7 +163,7 @@ def test_bytes_from_elsewhere_that_no_etag_can_prove(
 ) -> None:
     """What a redirect brings for an object whose ETag is no digest is believed by its length; no signature went."""
     publish(scripted_slave, scripted)
-    scripted_slave.agent.watch = None  # it would find, rightly, that nobody published these
+    scripted_slave.agent.checker = None  # it would find, rightly, that nobody published these
     encrypted = {"x_amz_server_side_encryption": "aws:kms"}
     scripted.put("data/a", b"new", etag='"opaque"', **encrypted)
     with ScriptedS3() as elsewhere:

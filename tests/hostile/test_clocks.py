@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.slaves import Slave
 
-from tools.soak.passes import Clock, find_faketime
+from tools.soak.runs import Clock, find_faketime
 from tools.soak.tally import Tally
 
 pytestmark = pytest.mark.hostile

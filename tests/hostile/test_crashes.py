@@ -13,20 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fault_rigs import SCENARIOS, World, new_world
+from support.fault_rigs import SCENARIOS, FaultRig, new_rig
 from support.faults import FAULTS, Point, attempt, points_of, sample
 from support.forked import forked_once
 from support.scripted import error, is_put
 from support.tracing import (
-    GO,
     KILL,
+    PROCEED,
     SHORT,
     SUPPORTED,
     WHY_NOT,
+    Action,
     Call,
-    Deed,
-    error_named,
-    follow,
+    fail_with,
+    trace,
 )
 
 pytestmark = [
@@ -53,14 +53,14 @@ def trials(scenario: str, faults: list[str], count: int, directory: Path) -> lis
 def test_a_pass_that_is_killed_anywhere_loses_nothing(scenario: str, tmp_path: Path) -> None:
     """SIGKILL before a call: files are old or new, the index claims no more than there is, two passes put all right."""
 
-    assert trials(scenario, ["SIGKILL"], KILLS, tmp_path / "world") == []
+    assert trials(scenario, ["SIGKILL"], KILLS, tmp_path / "rig") == []
 
 
 def test_a_pass_that_is_asked_to_end_before_it_begins_says_so_in_the_log(
     tmp_path: Path,
 ) -> None:
     """At its very first call there is a log already, and whoever reads it gets an event."""
-    trial = attempt(Point("first", "SIGTERM", 1), tmp_path / "world", forked_once)
+    trial = attempt(Point("first", "SIGTERM", 1), tmp_path / "rig", forked_once)
 
     assert (trial.exit_code, trial.problems) == (128 + signal.SIGTERM, ())
 
@@ -95,15 +95,15 @@ def test_a_kill_at_a_bad_moment_leaves_nothing_behind(moment: str, tmp_path: Pat
     scenario, is_now = MOMENTS[moment]
     calls: list[Call] = []
 
-    def decide(call: Call) -> Deed:
+    def decide(call: Call) -> Action:
         calls.append(call)
-        return KILL if is_now(call, calls) else GO
+        return KILL if is_now(call, calls) else PROCEED
 
-    with new_world(SCENARIOS[scenario], tmp_path / "world", forked_once) as world:
-        followed = world.follow(decide)
+    with new_rig(SCENARIOS[scenario], tmp_path / "rig", forked_once) as rig:
+        traced = rig.trace(decide)
 
-        assert followed.exit_code == -9
-        assert world.problems(followed) == []
+        assert traced.exit_code == -9
+        assert rig.problems(traced) == []
 
 
 @pytest.mark.parametrize("scenario", ["change", "ranged", "master"])
@@ -112,20 +112,20 @@ def test_a_pass_that_is_asked_to_end_anywhere_ends_whole(
 ) -> None:
     """SIGTERM before a call: as after SIGKILL, and it is told as what it is, not as a bug."""
 
-    assert trials(scenario, ["SIGTERM"], KILLS, tmp_path / "world") == []
+    assert trials(scenario, ["SIGTERM"], KILLS, tmp_path / "rig") == []
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"SIGKILL", "SIGTERM"}))
 def test_a_disk_that_fails_anywhere_costs_no_file(fault: str, tmp_path: Path) -> None:
     """Full, over quota, broken, forbidden, read-only from then on, taking half: said with the remedy, and mended."""
 
-    assert trials("change", [fault], FAILURES, tmp_path / "world") == []
+    assert trials("change", [fault], FAILURES, tmp_path / "rig") == []
 
 
 def test_a_master_s_state_that_fails_anywhere_costs_no_object(tmp_path: Path) -> None:
     """What S3 shows is whole, whatever happens to the state directory of the master."""
 
-    assert trials("master", ["ENOSPC", "EIO", "EROFS"], 6, tmp_path / "world") == []
+    assert trials("master", ["ENOSPC", "EIO", "EROFS"], 6, tmp_path / "rig") == []
 
 
 # --- the checks can fail ---
@@ -134,14 +134,15 @@ def test_a_master_s_state_that_fails_anywhere_costs_no_object(tmp_path: Path) ->
 def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None:
     """A torn file, a lost edit, a row that vouches for other bytes, a left temporary file: each is told."""
 
-    def tear(world: World) -> None:
-        (world.place / "changed").write_bytes(b"ne")
+    def tear(rig: FaultRig) -> None:
+        (rig.local / "changed").write_bytes(b"ne")
 
-    def lose(world: World) -> None:
-        (world.place / "mine/own").unlink()
+    def lose(rig: FaultRig) -> None:
+        (rig.local / "mine/own").unlink()
 
     found = {
-        deed.__name__: _found_after("change", deed, tmp_path) for deed in (tear, lose, _lie)
+        action.__name__: _found_after("change", action, tmp_path)
+        for action in (tear, lose, _lie)
     }
 
     assert "'changed' holds bytes that were never published" in found["tear"]
@@ -152,51 +153,52 @@ def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None
 def test_what_is_checked_after_a_kill_of_a_master_finds_what_is_lost(tmp_path: Path) -> None:
     """An object that is cut, one that is gone and should not be, a row that vouches for other bytes: each is told."""
 
-    def tear(world: World) -> None:
-        world.server.put("data/large", b"new")
+    def tear(rig: FaultRig) -> None:
+        rig.server.put("data/large", b"new")
 
-    def lose(world: World) -> None:
-        del world.server.objects["data/same"]
+    def lose(rig: FaultRig) -> None:
+        del rig.server.objects["data/same"]
 
     found = {
-        deed.__name__: _found_after("master", deed, tmp_path) for deed in (tear, lose, _lie)
+        action.__name__: _found_after("master", action, tmp_path)
+        for action in (tear, lose, _lie)
     }
 
     assert "'large' holds bytes that were never published" in found["tear"]
-    assert "'same' is gone, which the source has" in found["lose"]
+    assert "'same' was removed, though the source has it" in found["lose"]
     assert "vouches for 'same'" in found["_lie"]
 
 
 def test_an_object_that_a_failed_pass_of_a_master_deletes_is_found(tmp_path: Path) -> None:
     """After an upload that failed nothing may be deleted in S3."""
-    with new_world(SCENARIOS["master"], tmp_path / "world", forked_once) as world:
-        world.server.on(is_put("data/many/3"), error(403, "AccessDenied"))
-        world.begin()
-        run = world.once(world.agent)
+    with new_rig(SCENARIOS["master"], tmp_path / "rig", forked_once) as rig:
+        rig.server.on(is_put("data/many/3"), error(403, "AccessDenied"))
+        rig.begin()
+        run = rig.once(rig.agent)
         assert run.named("entry.failed")
-        assert world.wrong_now(run) == []
+        assert rig.problems_now(run) == []
 
-        del world.server.objects["data/gone/x"]
+        del rig.server.objects["data/gone/x"]
 
-        assert "'gone/x' was deleted, though there was an error" in world.wrong_now(run)
+        assert "'gone/x' was deleted, though there was an error" in rig.problems_now(run)
 
 
-def _found_after(scenario: str, deed: Callable[[World], None], directory: Path) -> str:
+def _found_after(scenario: str, action: Callable[[FaultRig], None], directory: Path) -> str:
     """Kill a pass, do something bad, and give what is found wrong."""
-    with new_world(SCENARIOS[scenario], directory / deed.__name__, forked_once) as world:
-        world.follow(lambda call: KILL if call.number == 10 else GO)
-        deed(world)
-        return " ".join(world.wrong_now(None))
+    with new_rig(SCENARIOS[scenario], directory / action.__name__, forked_once) as rig:
+        rig.trace(lambda call: KILL if call.number == 10 else PROCEED)
+        action(rig)
+        return " ".join(rig.problems_now(None))
 
 
-def _lie(world: World) -> None:
+def _lie(rig: FaultRig) -> None:
     """Change a file behind the back of the index, and have the index vouch for it."""
-    path = world.place / "same"
+    path = rig.local / "same"
     path.write_bytes(b"SAME")
     status = path.stat()
     stamp = f"mtime_ns = {status.st_mtime_ns}, ctime_ns = {status.st_ctime_ns}, inode = {status.st_ino}"
     update = f"UPDATE entry SET {stamp} WHERE key = 'same'"
-    database = world.agent.state_dir / "index.db"
+    database = rig.agent.state_dir / "index.db"
     code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
     subprocess.run([sys.executable, "-c", code, database, update], check=True)
 
@@ -227,37 +229,37 @@ EVERY = ["openat", "write", "fsync", "openat", "write", "fsync", "rename"]
 
 
 @pytest.mark.parametrize(
-    ("number", "deed", "code", "files"),
+    ("number", "action", "code", "files"),
     [
-        (0, GO, 0, {"a": 8, "c": 8}),
+        (0, PROCEED, 0, {"a": 8, "c": 8}),
         (5, KILL, -9, {"a": 8, "b": 0}),
         (7, KILL, -9, {"a": 8, "b": 8}),
-        (5, error_named("ENOSPC"), 0, {"a": 8, "b": 0}),
-        (7, error_named("EROFS"), 0, {"a": 8, "b": 8}),
+        (5, fail_with("ENOSPC"), 0, {"a": 8, "b": 0}),
+        (7, fail_with("EROFS"), 0, {"a": 8, "b": 8}),
         (2, SHORT, 0, {"a": 8, "c": 8}),
     ],
 )
 def test_a_deed_meets_the_call_that_it_is_meant_for(
-    tmp_path: Path, number: int, deed: Deed, code: int, files: dict[str, int]
+    tmp_path: Path, number: int, action: Action, code: int, files: dict[str, int]
 ) -> None:
     """Calls are counted over all threads, in their order, and only below the directory; a killed call is not made."""
 
-    def decide(call: Call) -> Deed:
-        return deed if call.number == number else GO
+    def decide(call: Call) -> Action:
+        return action if call.number == number else PROCEED
 
     command = [sys.executable, "-S", "-E", "-c", PROGRAM, str(tmp_path)]
-    followed = follow(command, dict(os.environ), within=[tmp_path], decide=decide)
+    traced = trace(command, dict(os.environ), within=[tmp_path], decide=decide)
 
-    assert followed.exit_code == code
+    assert traced.exit_code == code
     assert {each.name: each.stat().st_size for each in tmp_path.iterdir()} == files
-    names = [call.name for call in followed.calls]
-    if deed == GO:
+    names = [call.name for call in traced.calls]
+    if action == PROCEED:
         assert names == EVERY
-        assert followed.calls[-1].paths == (str(tmp_path / "b"), str(tmp_path / "c"))
-    if deed == SHORT:
+        assert traced.calls[-1].paths == (str(tmp_path / "b"), str(tmp_path / "c"))
+    if action == SHORT:
         assert names == ["openat", "write", *EVERY[1:]]
-    if deed.error:
-        assert followed.stderr == f"{deed.error}\n"
+    if action.error:
+        assert traced.stderr == f"{action.error}\n"
 
 
 def test_points_are_spread_over_what_there_is() -> None:

@@ -8,10 +8,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.fault_rigs import Scenario, World, ended, new_world
+from support.fault_rigs import FaultRig, Scenario, ended, new_rig
 from support.forked import forked_once
 from support.invariants import index_rows
-from support.tracing import GO, SUPPORTED, SYNCS, WHY_NOT, Call, Deed, Followed, error_named
+from support.tracing import (
+    PROCEED,
+    SUPPORTED,
+    SYNCS,
+    WHY_NOT,
+    Action,
+    Call,
+    TracedRun,
+    fail_with,
+)
 
 pytestmark = [
     pytest.mark.hostile,
@@ -22,17 +31,17 @@ CANNOT_CREATE = 73
 OLD, NEW = b"old", b"new"
 
 
-def _few(world: World) -> None:
-    world.publish({"d/a": OLD})
-    world.once(world.agent)
-    world.publish({"d/a": NEW, "e/b": NEW})
+def _few(rig: FaultRig) -> None:
+    rig.publish({"d/a": OLD})
+    rig.once(rig.agent)
+    rig.publish({"d/a": NEW, "e/b": NEW})
 
 
-def _many(world: World) -> None:
+def _many(rig: FaultRig) -> None:
     keys = [f"{name}/{number}" for name in "abcdef" for number in range(2)]
-    world.publish({"a/0": OLD})
-    world.once(world.agent)
-    world.publish(dict.fromkeys(keys, NEW))
+    rig.publish({"a/0": OLD})
+    rig.once(rig.agent)
+    rig.publish(dict.fromkeys(keys, NEW))
 
 
 FEW, MANY = Scenario("few", _few), Scenario("many", _many)
@@ -44,31 +53,31 @@ BOTH = pytest.mark.parametrize(
 class Syncs:
     """Fails the syncs of the target with one error, before or after the first file shows."""
 
-    def __init__(self, world: World, error: str, *, of_names: bool) -> None:
+    def __init__(self, rig: FaultRig, error: str, *, of_names: bool) -> None:
         self.failed: list[Call] = []
-        self._place, self._error, self._of_names = world.place, error_named(error), of_names
+        self._place, self._error, self._of_names = rig.local, fail_with(error), of_names
         self._shows = False
 
-    def __call__(self, call: Call) -> Deed:
+    def __call__(self, call: Call) -> Action:
         self._shows = self._shows or call.name == "renameat"
         if call.name not in SYNCS or not call.is_below(self._place):
-            return GO
+            return PROCEED
         if self._shows != self._of_names:
-            return GO
+            return PROCEED
         self.failed.append(call)
         return self._error
 
 
-def _pass_that_fails(world: World, sync: str, *, of_names: bool) -> Followed:
+def _pass_that_fails(rig: FaultRig, sync: str, *, of_names: bool) -> TracedRun:
     """Make a pass whose syncs fail, which were to be of one kind; every copy has to be told as failed."""
-    syncs = Syncs(world, "EIO", of_names=of_names)
-    followed = world.follow(syncs)
-    run = ended(followed)
+    syncs = Syncs(rig, "EIO", of_names=of_names)
+    traced = rig.trace(syncs)
+    run = ended(traced)
     assert {call.name for call in syncs.failed} == {sync}
     assert run
     assert run.exit_code == CANNOT_CREATE
-    assert {each["key"] for each in run.named("entry.failed")} == world.shown().keys()
-    return followed
+    assert {each["key"] for each in run.named("entry.failed")} == rig.shown().keys()
+    return traced
 
 
 @BOTH
@@ -76,11 +85,11 @@ def test_bytes_that_are_not_on_the_disk_never_show(
     scenario: Scenario, sync: str, tmp_path: Path
 ) -> None:
     """The old version stays, every copy is told as failed, and the index knows of none."""
-    with new_world(scenario, tmp_path / "world", forked_once) as world:
-        followed = _pass_that_fails(world, sync, of_names=False)
+    with new_rig(scenario, tmp_path / "rig", forked_once) as rig:
+        traced = _pass_that_fails(rig, sync, of_names=False)
 
-        assert set(world.tree().values()) == {OLD}
-        assert world.problems(followed) == []
+        assert set(rig.tree().values()) == {OLD}
+        assert rig.problems(traced) == []
 
 
 @BOTH
@@ -88,13 +97,13 @@ def test_the_index_never_vouches_for_names_that_a_power_cut_takes(
     scenario: Scenario, sync: str, tmp_path: Path
 ) -> None:
     """The files show, whole, but may be gone after a reboot: the next pass has to look at them."""
-    with new_world(scenario, tmp_path / "world", forked_once) as world:
-        followed = _pass_that_fails(world, sync, of_names=True)
+    with new_rig(scenario, tmp_path / "rig", forked_once) as rig:
+        traced = _pass_that_fails(rig, sync, of_names=True)
 
-        rows = index_rows(world.agent.state_dir / "index.db", world.place)
-        stamps = {(world.place / key).stat().st_ino for key in world.shown()}
+        rows = index_rows(rig.agent.state_dir / "index.db", rig.local)
+        stamps = {(rig.local / key).stat().st_ino for key in rig.shown()}
         assert [row.key for row in rows if row.stamp[-1] in stamps] == []
-        assert world.problems(followed) == []
+        assert rig.problems(traced) == []
 
 
 @pytest.mark.parametrize("error", ["EINVAL", "EOPNOTSUPP"])
@@ -102,10 +111,10 @@ def test_a_file_system_that_cannot_sync_a_directory_is_no_failure(
     error: str, tmp_path: Path
 ) -> None:
     """Some have no such thing; a mirror on one of them would never be finished."""
-    with new_world(FEW, tmp_path / "world", forked_once) as world:
-        syncs = Syncs(world, error, of_names=True)
-        followed = world.follow(syncs)
+    with new_rig(FEW, tmp_path / "rig", forked_once) as rig:
+        syncs = Syncs(rig, error, of_names=True)
+        traced = rig.trace(syncs)
 
         assert syncs.failed
-        assert followed.exit_code == 0
-        assert world.problems(followed) == []
+        assert traced.exit_code == 0
+        assert rig.problems(traced) == []

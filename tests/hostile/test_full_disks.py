@@ -17,7 +17,7 @@ from support.disks import or_skip, small_tmpfs
 from support.fault_rigs import index_as_found
 from support.forked import forked_once
 from support.hosts import PREFIX
-from support.invariants import before_a_pass, check_after, check_recovery, versions_of
+from support.invariants import check_after, check_recovery, state_before_run, versions_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import write
@@ -92,7 +92,7 @@ def mirrored(scripted_slave: Slave, scripted: ScriptedS3, disk: Path) -> Slave:
 def test_a_full_disk_keeps_the_old_files(mirrored: Slave) -> None:
     """No room and no trash: status 73, the old versions whole, nothing deleted, and the remedy is said."""
     filler = fill(mirrored.root)
-    before = before_a_pass(mirrored.target, mirrored.agent.state_dir)
+    before = state_before_run(mirrored.target, mirrored.agent.state_dir)
 
     run = forked_once(mirrored.agent)
 
@@ -121,7 +121,7 @@ def test_a_disk_without_room_for_another_file(mirrored: Slave) -> None:
     """No inode left, though there is room for bytes: the same status, the same remedy, the old files whole."""
     mirrored.publish({f"many/{number}": b"x" for number in range(100)})
     many = NEW | {f"many/{number}": b"x" for number in range(100)}
-    before = before_a_pass(mirrored.target, mirrored.agent.state_dir)
+    before = state_before_run(mirrored.target, mirrored.agent.state_dir)
 
     run = forked_once(mirrored.agent)
 
@@ -154,7 +154,7 @@ def test_a_file_that_may_not_grow_so_large(
     assert forked_once(slave.agent).exit_code == 0
     slave.publish(NEW)
     del scripted.objects[f"{PREFIX}/gone"]
-    before = before_a_pass(slave.target, slave.agent.state_dir)
+    before = state_before_run(slave.target, slave.agent.state_dir)
 
     arguments = "--once", "--allow-deletes"
     limited = ["prlimit", f"--fsize={300 * KIB}", *slave.agent.command(*arguments)]
@@ -202,7 +202,7 @@ def test_a_full_state_directory_costs_no_file(
     del scripted.objects[f"{PREFIX}/gone"]
     slave.put("maps/site.json", scripted.objects["maps/site.json"].data + b"\n")
     filler = fill(state)
-    before = before_a_pass(slave.target, slave.agent.state_dir)
+    before = state_before_run(slave.target, slave.agent.state_dir)
 
     run = forked_once(slave.agent)
 

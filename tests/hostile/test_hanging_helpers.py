@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.faulty_network import Fault, RoughNetwork
+from support.faulty_network import Fault, FaultyNetwork
 from support.forked import Forks
 from support.masters import Master
 from support.scripted import ScriptedS3
@@ -69,7 +69,7 @@ def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
     master = scripted_master
     master.write({"x": b"data"})
     scripted.uploads["left"] = "data/begun", {1: b"part"}
-    with RoughNetwork(scripted.endpoint_url) as network:
+    with FaultyNetwork(scripted.endpoint_url) as network:
         network.on(ABORT, Fault(rate=2))
         notes = Uploads(master.agent.state_dir / "uploads")
         master.agent.state_dir.mkdir(mode=0o750)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 from support.forked import Forks
-from support.hostile_cases import AFTER, BEFORE, HOSTILE_KEYS, LISTINGS, NEW, PAGE, Case, World
+from support.hostile_cases import (
+    AFTER,
+    BEFORE,
+    HOSTILE_KEYS,
+    LISTINGS,
+    NEW,
+    PAGE,
+    Case,
+    MirroredPrefix,
+)
 from support.invariants import check_output
 from support.masters import Master
 from support.scripted import ScriptedS3
@@ -36,7 +45,7 @@ def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
     A listing in which only a name is odd is believed: what changed here is sent, and nothing else again, and the object
     goes that is gone here; none goes that is not.
     """
-    world = World(scripted)
+    world = MirroredPrefix(scripted)
     world.publish(BEFORE)
     case.arrange(world)
     before = snapshot(master.source)
@@ -60,7 +69,7 @@ def test_no_key_makes_a_master_delete_another_object(
     master: Master, scripted: ScriptedS3, forks: Forks
 ) -> None:
     """Extras go under exactly their names; whatever a proxy or a store may read as another name stays, and is told."""
-    World(scripted).publish(AFTER)
+    MirroredPrefix(scripted).publish(AFTER)
     extras = {*HOSTILE_KEYS, *MORE_KEYS}
     for key in extras:
         scripted.put(f"data/{key}", b"" if key.endswith("/") else b"extra")
@@ -74,5 +83,5 @@ def test_no_key_makes_a_master_delete_another_object(
         key.encode("unicode_escape").decode() if "\0" in key else key for key in UNSAFE
     }
     assert all("by hand" in each["error"] for each in run.named("entry.failed"))
-    assert World(scripted).published().keys() == {*AFTER, *UNSAFE}
+    assert MirroredPrefix(scripted).published().keys() == {*AFTER, *UNSAFE}
     assert snapshot(master.source) == before

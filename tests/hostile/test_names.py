@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.hosts import PREFIX
-from support.invariants import before_a_pass, check_after, check_recovery, versions_of
+from support.invariants import check_after, check_recovery, state_before_run, versions_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
@@ -141,7 +141,7 @@ def test_no_name_leads_out_and_none_is_asked_for(
     slave, good = scripted_slave, {key: key.encode() for key in HARMLESS}
     slave.publish(good)
     slave.publish(dict.fromkeys(HOSTILE, b"evil"))
-    before = before_a_pass(slave.target, slave.agent.state_dir, outside)
+    before = state_before_run(slave.target, slave.agent.state_dir, outside)
     around = set(slave.root.iterdir()) | {slave.target}
 
     run = slave.once()
@@ -358,7 +358,7 @@ def test_a_map_that_aims_elsewhere_hits_nothing(
     )
     slave.publish({"x": b"x"})
     slave.put("maps/site.json", json.dumps([slave.mapping(), *mappings]).encode())
-    before = before_a_pass(slave.target, slave.agent.state_dir, [outside])
+    before = state_before_run(slave.target, slave.agent.state_dir, [outside])
 
     run = slave.once()
 

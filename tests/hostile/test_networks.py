@@ -15,20 +15,20 @@ from pathlib import Path
 import pytest
 from support.agents import Agent, AgentRun
 from support.buckets import Bucket
-from support.faulty_network import Fault, RoughNetwork
+from support.faulty_network import Fault, FaultyNetwork
 from support.forked import Forks
 from support.invariants import (
     Invariants,
     Tree,
-    before_a_pass,
     check_after,
     check_output,
     check_recovery,
     check_status,
+    state_before_run,
     versions_of,
 )
 from support.masters import Master, new_master
-from support.run_checkers import published_of
+from support.run_checkers import server_contents
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 
@@ -79,7 +79,7 @@ class Line:
 
     name: str
     server: ScriptedS3
-    network: RoughNetwork
+    network: FaultyNetwork
     user: Slave | Master
     before: Invariants
 
@@ -101,7 +101,7 @@ class Line:
         return _of_interest(self.name, NEW)
 
     def published(self) -> dict[str, bytes]:
-        return dict(published_of(self.server)())
+        return dict(server_contents(self.server)())
 
     def target(self) -> Tree:
         """Give what the pass was to change: a directory, or a prefix."""
@@ -135,7 +135,7 @@ def lines(tmp_path: Path, seaweedfs_server: S3Server) -> Iterator[list[Line]]:
 
 def _line(directory: Path, name: str, stack: ExitStack, keys: S3Server) -> Line:
     server = stack.enter_context(ScriptedS3())
-    network = stack.enter_context(RoughNetwork(server.endpoint_url))
+    network = stack.enter_context(FaultyNetwork(server.endpoint_url))
     agent = Agent(directory / "agent", keys)
     agent.directory.mkdir(parents=True)
     user: Slave | Master
@@ -154,10 +154,10 @@ def _line(directory: Path, name: str, stack: ExitStack, keys: S3Server) -> Line:
         for key, data in _of_interest(name, OLD).items():
             server.put(f"data/{key}", data)
     if isinstance(user, Slave):
-        before = before_a_pass(user.target, agent.state_dir)
+        before = state_before_run(user.target, agent.state_dir)
     else:
-        shown = published_of(server)
-        before = before_a_pass(user.source, agent.state_dir, [user.source], shown)
+        shown = server_contents(server)
+        before = state_before_run(user.source, agent.state_dir, [user.source], shown)
     line = Line(name, server, network, user, before)
     line.configure()
     return line
@@ -198,7 +198,7 @@ def test_a_file_torn_or_gone_after_a_pass_is_a_problem(
 
 
 def recovery(line: Line, forks: Forks) -> list[str]:
-    line.network.heal()
+    line.network.clear_faults()
     return [
         f"{line.name}: {each}"
         for each in check_recovery(
@@ -235,7 +235,7 @@ def test_trouble_that_passes_costs_time_only(
         assert (line.name, run.exit_code, line.target()) == (line.name, 0, line.new), (
             run.stderr
         )
-        assert line.network.met[line.begins] >= 1
+        assert line.network.matched[line.begins] >= 1
 
 
 LASTING = {
@@ -258,7 +258,7 @@ def test_trouble_that_stays_ends_the_pass(lines: list[Line], forks: Forks, name:
     for line, run in zip(lines, runs, strict=True):
         assert problems(line, run) == []
         assert run.exit_code in _statuses(line), (line.name, run.stderr)
-        assert line.network.met[line.begins] >= 1
+        assert line.network.matched[line.begins] >= 1
     assert [each for line in lines for each in recovery(line, forks)] == []
 
 
@@ -330,7 +330,7 @@ def test_a_body_that_breaks_off_once_is_sent_again(
         )
         upload = UPLOADS[line.name]
         assert (upload.arrived(line), line.left()) == (1, [])
-        assert line.network.met[upload.begins] >= 2
+        assert line.network.matched[upload.begins] >= 2
 
 
 @pytest.mark.parametrize("name", BROKEN_UPLOADS)
@@ -363,7 +363,7 @@ def test_how_often_a_request_is_made(lines: list[Line], forks: Forks) -> None:
     runs = passes(lines, forks, {"pause_seconds": 0.05})
 
     assert [run.exit_code for run in runs] == [UNAVAILABLE] * len(lines)
-    assert {line.name: line.network.met[line.begins] for line in lines} == chosen
+    assert {line.name: line.network.matched[line.begins] for line in lines} == chosen
 
 
 @pytest.mark.parametrize("fault", ["a black hole", "a trickle of the answer"])
@@ -404,13 +404,13 @@ def test_a_byte_turned_over_in_what_is_sent_is_never_called_mirrored(
     files = {"small": LARGE[:100_000], "large": LARGE}
     begins = {"small": b"data/small", "part": b"partNumber=2"}[request_of]
     master.write(files)
-    with RoughNetwork(bucket.server.endpoint_url) as network:
+    with FaultyNetwork(bucket.server.endpoint_url) as network:
         network.on(begins, Fault(corrupt_upload=50_000), 1)
         master.configure(s3={"endpoint_url": network.endpoint_url})
 
         run = forks.once(master.agent, timeouts=PATIENT)
 
-        assert network.met[begins] >= 1
+        assert network.matched[begins] >= 1
         kept = set(bucket.keys())
         sent = {key: bucket.get(f"data/{key}") for key in files if f"data/{key}" in kept}
         whole = sent == files

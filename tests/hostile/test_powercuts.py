@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.disks import FILE_SYSTEMS, or_skip
 from support.forked import forked_once
-from support.powercuts import Cutting, cut_power
+from support.powercuts import PowerCutOptions, cut_power
 from support.tracing import SUPPORTED, WHY_NOT
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk"),
 ]
-HARD = Cutting(commits=True, stride=9, mend_every=10)
+HARD = PowerCutOptions(commits=True, stride=9, mend_every=10)
 
 
 @pytest.mark.parametrize("disk", FILE_SYSTEMS)

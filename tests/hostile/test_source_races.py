@@ -62,7 +62,7 @@ def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
     But the one that was never here: so that deletions are tried, too.
     """
     master, places, hits = scripted_master, PLACES[name], 0
-    master.agent.watch = None  # it cannot look at a source that changes under its eyes
+    master.agent.checker = None  # it cannot look at a source that changes under its eyes
     endpoint = {"endpoint_url": scripted.endpoint_url}
     master.configure("maps/site.json", s3=endpoint, sync={"symlinks": symlinks})
     outside = master.root.parent / "outside"

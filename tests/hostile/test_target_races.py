@@ -93,7 +93,7 @@ def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
     In the target every file is whole, wherever it is by then, and the index vouches for no other bytes.
     """
     slave, swapped, hits = scripted_slave, SWAPPED[name], 0
-    slave.agent.watch = None  # it cannot look at a target that changes under its eyes
+    slave.agent.checker = None  # it cannot look at a target that changes under its eyes
     aside, outside = tmp_path / "aside", tmp_path / "outside"
     write(outside, dict.fromkeys((*INNER, "precious"), b"precious"))
     versions = {key: {b"before"} for key in (*NAMES, "always")}

@@ -16,7 +16,7 @@ from support.agents import AgentRun
 from support.disks import mounted, or_skip, small_tmpfs
 from support.forked import forked_once
 from support.hosts import PREFIX
-from support.invariants import before_a_pass, check_after, check_recovery, versions_of
+from support.invariants import check_after, check_recovery, state_before_run, versions_of
 from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
@@ -62,7 +62,7 @@ def pass_over(outside: Path) -> Callable[[Slave], AgentRun]:
     """Makes a pass, and sees that it did what a pass may do, and nothing outside."""
 
     def make(slave: Slave) -> AgentRun:
-        before = before_a_pass(slave.target, slave.agent.state_dir, [outside])
+        before = state_before_run(slave.target, slave.agent.state_dir, [outside])
         run = forked_once(slave.agent)
         assert check_after(before, versions_of(OLD, NEW), run, current=NEW) == []
         return run
@@ -296,7 +296,7 @@ def test_what_is_read_only_to_others_is_said(changed: Slave) -> None:
     (changed.target / "a").chmod(0o444)
     (changed.target / "d").chmod(0o555)
 
-    run = changed.once_without_power()
+    run = changed.once_unprivileged()
 
     (changed.target / "d").chmod(0o755)
     assert run.exit_code == CANNOT_CREATE

@@ -67,7 +67,7 @@ def test_an_extra_in_a_read_only_directory_keeps_no_other_one(scripted_slave: Sl
     write(slave.target, {**stuck, **REMOVABLE})
     (slave.target / "locked").chmod(0o555)
 
-    run = slave.once_without_power()
+    run = slave.once_unprivileged()
 
     (slave.target / "locked").chmod(0o755)
     (failed,) = run.named("entry.failed")

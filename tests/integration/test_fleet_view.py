@@ -13,7 +13,8 @@ from support.fleets import SERVERS, fleet
 from support.scripted import Reply, ScriptedS3, error, is_get
 from support.slaves import Slave
 
-from s32s_agent.monitoring.fleet import MAX_REPORT_BYTES, MAX_SERVERS
+from s32s_agent.monitoring.fleet import MAX_SERVERS
+from s32s_agent.monitoring.fleet_report import MAX_REPORT_BYTES
 
 pytestmark = pytest.mark.integration
 

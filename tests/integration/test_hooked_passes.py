@@ -477,7 +477,7 @@ def test_check_names_a_hook_that_cannot_run(slave: Slave) -> None:
     run = slave.agent.run("--check", "--log-format", "logfmt")
 
     assert run.exit_code == 78
-    assert 'FAILED  config: hooks.before: "/nowhere/x" is no program' in run.stdout
+    assert 'FAILED  config: hooks.before: "/nowhere/x" is not a program' in run.stdout
     assert 'warning config: hooks.on_change.stie: no mapping is called "stie"' in run.stdout
     assert "hooks.after" not in run.stdout
 

@@ -17,8 +17,6 @@ from support.trees import canary, snapshot, write
 
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 
-pytestmark = pytest.mark.integration
-
 MIB = 1 << 20
 FILES = {"a.txt": b"alpha", "img/x.png": b"\x89PNG", "img/deep/y.bin": b"\0" * 5000}
 LARGE = os.urandom(20 * MIB)
@@ -62,7 +60,7 @@ def test_the_second_pass_sends_nothing(master: Master) -> None:
 
         assert (run.exit_code, run.finished["unchanged"]) == (0, len(FILES))
         assert proxy.counts() == Counter({"LIST": 2, "GET map": 1})
-        assert [each.status for each in proxy.asked if each.kind == "GET map"] == [304]
+        assert [each.status for each in proxy.answered if each.kind == "GET map"] == [304]
 
 
 def test_touch_sends_nothing(master: Master) -> None:
@@ -107,7 +105,7 @@ def test_a_file_that_left_the_source_leaves_the_bucket_last(
         master.configure(s3={"endpoint_url": proxy.endpoint_url})
         run = master.once()
 
-        writes = [each.kind for each in proxy.asked if each.kind in {"PUT", "DELETE"}]
+        writes = [each.kind for each in proxy.answered if each.kind in {"PUT", "DELETE"}]
         assert writes == ["PUT", "DELETE"]
     left = {key: data for key, data in FILES.items() if key != "a.txt"}
     assert (run.exit_code, published(bucket)) == (0, {**left, "b.txt": b"beta"})
@@ -139,7 +137,7 @@ def test_a_copy_that_fails_withholds_deletes(master: Master, bucket: Bucket) -> 
     master.write({"secret": b"secret"})
     (master.source / "secret").chmod(0)
 
-    run = master.once_without_power()
+    run = master.once_unprivileged()
 
     assert (run.exit_code, published(bucket)) == (1, FILES)
     assert [each["key"] for each in run.named("entry.failed")] == ["secret"]

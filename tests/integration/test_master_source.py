@@ -121,7 +121,7 @@ def test_a_disk_that_could_not_be_seen_in_between_is_not_forgotten(
     """A pass that may not look at the directory above it says nothing about what is mounted there."""
     with with_disk():
         (pushed.source / "d").chmod(0)
-        assert pushed.once_without_power().exit_code == PARTIAL
+        assert pushed.once_unprivileged().exit_code == PARTIAL
         (pushed.source / "d").chmod(0o755)
 
     assert (pushed.once().exit_code, published(bucket)) == (PARTIAL, {**FILES, **ON_DISK})
@@ -149,7 +149,7 @@ def test_an_unreadable_source_deletes_nothing(pushed: Master, bucket: Bucket) ->
     """A source that may not be listed is refused, without a traceback."""
     pushed.source.chmod(0)
 
-    run = pushed.once_without_power()
+    run = pushed.once_unprivileged()
 
     assert (run.exit_code, published(bucket)) == (REFUSED, FILES)
 
@@ -160,7 +160,7 @@ def test_an_unreadable_directory_deletes_nothing(pushed: Master, bucket: Bucket)
     pushed.write({"new": b"new"})
     (pushed.source / "d").chmod(0)
 
-    run = pushed.once_without_power()
+    run = pushed.once_unprivileged()
 
     assert (run.exit_code, published(bucket)) == (PARTIAL, {**FILES, "new": b"new"})
     assert skipped(run.named("entry.skipped")) == {"d/"}
@@ -176,7 +176,7 @@ def test_a_directory_that_cannot_be_entered_deletes_nothing(
     """Names that can be listed but not looked at are no absence either."""
     (pushed.source / "d").chmod(0o400)
 
-    run = pushed.once_without_power()
+    run = pushed.once_unprivileged()
 
     assert (run.exit_code, run.finished["deleted"]) == (PARTIAL, 0)
     assert skipped(run.named("entry.skipped")) == {"d/b", "d/c"}
@@ -189,7 +189,7 @@ def test_an_unreadable_file_keeps_what_s3_has(pushed: Master, bucket: Bucket) ->
     (pushed.source / "a").chmod(0)
     (pushed.source / "d/b").unlink()
 
-    run = pushed.once_without_power()
+    run = pushed.once_unprivileged()
 
     assert (run.exit_code, published(bucket)) == (PARTIAL, FILES)
     assert skipped(run.named("entry.failed")) == {"a"}

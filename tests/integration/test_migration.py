@@ -29,7 +29,7 @@ def test_check_names_what_is_beside_a_prefix(slave: Slave, beside: str) -> None:
 
     assert code == 0
     assert notes == [
-        f'note    mapping "site": "{slave.bucket}/{beside}" is beside the prefix and left alone; S32Server took it in'
+        f'note    mapping "site": "{slave.bucket}/{beside}" is beside the prefix, so not mirrored; S32Server did'
     ]
 
 
@@ -42,7 +42,7 @@ def test_check_names_a_star_that_means_more_now(slave: Slave) -> None:
 
     assert code == 0
     assert notes == [
-        'note    mapping "site": ignore "a*b": the * inside stands for any characters; to S32Server it was a star'
+        'note    mapping "site": ignore "a*b": the * inside stands for any characters; S32Server took it literally'
     ]
 
 

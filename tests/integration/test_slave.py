@@ -6,12 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-import pytest
 from support.buckets import Bucket
 from support.slaves import Slave
 from support.trees import snapshot, write
-
-pytestmark = pytest.mark.integration
 
 FILES = {"a.txt": b"alpha", "img/x.png": b"\x89PNG", "img/deep/y.bin": b"\0" * 5000}
 TREE = {**FILES, "img": None, "img/deep": None}
@@ -256,6 +253,47 @@ def test_metadata_of_rclone_is_restored(slave: Slave, bucket: Bucket) -> None:
     }
     assert modes == {"sub": 0o755, "sub/plain": 0o644}
     assert stat.S_IMODE((slave.target / "evil").stat().st_mode) == 0o755
+
+
+def test_a_private_file_of_s3fs_that_every_user_may_write(
+    slave: Slave, bucket: Bucket
+) -> None:
+    """s3fs writes modes in decimal; with `modes: ignore` every file has the mode of the config."""
+    bucket.put("data/secret", b"secret", Metadata={"mode": "33152"})
+    bucket.put("data/program", b"program", Metadata={"mode": "33261"})
+
+    def modes() -> dict[str, int]:
+        return {
+            path.name: stat.S_IMODE(path.stat().st_mode) for path in slave.target.iterdir()
+        }
+
+    assert (slave.once().exit_code, modes()) == (0, {"secret": 0o600, "program": 0o755})
+
+    (slave.target / "secret").unlink()
+    (slave.target / "program").unlink()
+    slave.configure(sync={"modes": "ignore", "file_mode": "0640"})
+
+    assert (slave.once().exit_code, modes()) == (0, {"secret": 0o640, "program": 0o640})
+
+
+def test_a_link_in_the_bucket_is_no_file_that_every_user_may_write(
+    slave: Slave, bucket: Bucket
+) -> None:
+    """An object that stands for a symbolic link is reported and skipped; what was there stays, the rest goes on."""
+    slave.publish({"a": b"a", "s3fs": b"old", "gone": b"gone"})
+    slave.once()
+    links = {"s3fs": "41471", "fsx": "0120777", "x.rclonelink": "120777"}
+    for key, mode in links.items():
+        name = "file-permissions" if key == "fsx" else "mode"
+        bucket.put(f"data/{key}", b"/etc/passwd", Metadata={name: mode})
+    bucket.delete("data/gone")
+    slave.publish({"b": b"b"})
+
+    run = slave.once()
+
+    assert (run.exit_code, slave.tree()) == (1, {"a": b"a", "b": b"b", "s3fs": b"old"})
+    assert {each["key"] for each in run.named("entry.skipped")} == set(links)
+    assert all("symbolic link" in each["reason"] for each in run.named("entry.skipped"))
 
 
 def test_modes_of_the_config_are_the_default(slave: Slave) -> None:

@@ -12,14 +12,12 @@ from pathlib import Path
 
 import pytest
 from support.buckets import Bucket
-from support.hosts import Computer
+from support.hosts import Host
 from support.masters import Master
 from support.slaves import Slave
 from support.trees import canary, snapshot, write
 
 from s32s_agent.output.journal import listens
-
-pytestmark = pytest.mark.integration
 
 FILES = {"a": b"alpha", "sub/b": b"beta"}
 TREE = {**FILES, "sub": None}
@@ -243,15 +241,15 @@ try:
     cli.main(sys.argv[1:])
 except SystemExit:
     pass
-print(sorted({"boto3", "botocore", "obstore"} & set(sys.modules)))
+print(sorted({"boto3", "botocore", "obstore", "prometheus_client"} & set(sys.modules)))
 """
 
 
-def imported(computer: Computer, *arguments: str) -> str:
-    """Run the program, and give the libraries for S3 that it has imported by its end."""
+def imported(host: Host, *arguments: str) -> str:
+    """Run the program, and return the libraries that it has imported by its end, of those that take long."""
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTED, *arguments, "--config", computer.agent.config_file],
-        env=computer.agent.environment(),
+        [sys.executable, "-c", IMPORTED, *arguments, "--config", host.agent.config_file],
+        env=host.agent.environment(),
         capture_output=True,
         text=True,
         check=True,

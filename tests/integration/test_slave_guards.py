@@ -9,8 +9,6 @@ from support.disks import or_skip, small_tmpfs
 from support.slaves import Slave
 from support.trees import snapshot
 
-pytestmark = pytest.mark.integration
-
 FILES = {f"{number:02}": b"%d" % number for number in range(60)}
 
 

@@ -134,7 +134,7 @@ def test_an_index_that_cannot_be_written_stops_the_pass(slave: Slave) -> None:
     index.chmod(0o400)
     slave.publish({"a.txt": b"omega"})
 
-    run = slave.once_without_power()
+    run = slave.once_unprivileged()
 
     assert run.exit_code == 73, run.stderr
     assert slave.tree() == TREE

@@ -59,7 +59,7 @@ def size_of_leftover(slave: Slave) -> int:
 
 
 def bytes_asked_for(proxy: CountingProxy) -> int:
-    return sum(each.size for each in proxy.asked if each.kind == "GET")
+    return sum(each.size for each in proxy.answered if each.kind == "GET")
 
 
 def digests(slave: Slave) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_a_pass_in_sync_asks_for_listings_only(slave: Slave, proxy: CountingProx
     assert run.exit_code == 0
     assert first == Counter({"GET": len(FILES), "LIST": 2, "GET map": 1})
     assert proxy.counts() == Counter({"LIST": 2, "GET map": 1})
-    assert [each.status for each in proxy.asked if each.kind == "GET map"] == [304]
+    assert [each.status for each in proxy.answered if each.kind == "GET map"] == [304]
 
 
 def test_one_change_is_one_request(slave: Slave, proxy: CountingProxy, bucket: Bucket) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tools.soak.contents import Library, make
-from tools.soak.passes import Clock, find_faketime
+from tools.soak.runs import Clock, find_faketime
 from tools.soak.tally import Tally
 from tools.soak.watchers import TreeWatcher
 
@@ -40,7 +40,7 @@ def test_nothing_is_lost_in_a_storm() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     said = dict(re.findall(r"^([a-z A-Z]+): +(.*)$", done.stdout, re.MULTILINE))
     assert said["losses"] == "0"
-    assert int(said["passes"].split()[0]) > 5
+    assert int(said["runs"].split()[0]) > 5
     assert int(said["contents checked"].split()[0]) > 100
     assert sum(int(said[name]) for name in STRUCK) > 0
     assert find_faketime() is None or int(said["steps of the clock"]) > 0

@@ -15,7 +15,7 @@ from support.slaves import Slave
 pytestmark = pytest.mark.integration
 
 PROGRESS = re.compile(
-    r"site  \[[#.]{20}\]  \d/10  [\d.]+ k?B/300.0 kB  [\d.]+ k?B/s  \d:\d\d left"
+    r"site  \[[#.]{20}\]  \d/10  [\d.]+ k?B/300 kB  [\d.]+ k?B/s  \d:\d\d left"
 )
 GREEN = "\x1b[32m"
 

@@ -30,7 +30,7 @@ from s32s_agent.errors import (
 from s32s_agent.model import Entry, IndexRow, Problem, Role, Stamp
 from s32s_agent.monitoring import last_run
 from s32s_agent.monitoring.last_run import LastRun
-from s32s_agent.monitoring.status_text import render_status
+from s32s_agent.monitoring.status_text import status_text
 from s32s_agent.plan import etags, keys
 from s32s_agent.run.map_files import MapCache
 from s32s_agent.state import lock
@@ -150,7 +150,7 @@ def test_a_last_run(data: bytes) -> None:
             Path(directory, name).write_bytes(data)
             with contextlib.suppress(DirectoryError):
                 run = last_run.read_last_run(directory)
-                shown = render_status(run, datetime(2026, 11, 22, tzinfo=UTC))
+                shown = status_text(run, datetime(2026, 11, 22, tzinfo=UTC))
                 assert shown.replace("\n", "").isprintable()
                 last_run.write_last_run(directory, LastRun(exit_code=1).following(run))
 

@@ -54,7 +54,7 @@ def map_parser_takes(mapping: object, role: Role = Role.SLAVE) -> bool:
 
 
 def paths() -> list[str]:
-    """Give the path of every option, and of every section."""
+    """Return the path of every option, and of every section."""
     found = []
     for field in dataclasses.fields(Settings):
         found.append(field.name)
@@ -214,7 +214,7 @@ LOOSER = {
     # Sums and sizes that only arithmetic can judge.
     *("sync.max_bandwidth", "sync.max_delete", "sync.run_timeout", "hooks.timeout"),
     *("sync.file_mode", "sync.dir_mode"),
-    # What this version does not do yet.
+    # Which texts are a URL or a name for Prometheus.
     *("monitoring.metrics_file", "monitoring.ping_url"),
 }
 """Options of which the schema takes more than the program."""

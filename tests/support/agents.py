@@ -1,6 +1,6 @@
 """The agent as users run it: a process with a config file, an exit status and log lines.
 
-Nothing of the package is called in this process, so that a test sees what cron would see.
+The package is not called in this process, so that a test observes what cron would.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import yaml
 import s32s_agent
 from s32s_agent.demo.seaweedfs import S3Server
 from support.forked import TIMEOUT_SECONDS, shared_forks
-from support.secrecy import refuse_secrets, secrets_of
+from support.secrecy import assert_no_secrets, secrets_of
 
 USAGE_STATUS = 2
 PACKAGE_ROOT = Path(s32s_agent.__file__).parent.parent
 TESTS = Path(__file__).parent.parent
 READ_AT_START = ("PYTHON", "LANG", "LC_", "LD_")
-"""How the names of variables begin that are read before the program is: a forked agent would not see them."""
+"""Prefixes of variables that are read before the program is: a forked agent would not see them."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRun:
-    """What came out of one run."""
+    """The exit status, events and output of one run."""
 
     exit_code: int
     events: list[dict[str, Any]]
@@ -53,31 +53,31 @@ class AgentRun:
 FAILURES = ("run.failed", "run.crashed", "mapping.failed", "entry.failed")
 
 
-def what_is_wrong_with(run: AgentRun) -> list[str]:
-    """List what no run may show or log, whatever happened to it: raw characters, a status that is not what it says."""
+def output_problems(run: AgentRun) -> list[str]:
+    """List what no output may contain: raw control characters, or an exit status that is not the logged one."""
     raw = {each for each in run.stdout + run.stderr if each != "\n" and not each.isprintable()}
-    problems = [f"raw characters are shown: {sorted(raw)!a}"] if raw else []
-    told = [each["exit_code"] for each in run.named("run.finished")]
-    if told not in ([], [run.exit_code]):
-        problems.append(f"it logs exit status {told}, and exits with {run.exit_code}")
+    problems = [f"raw control characters in the output: {sorted(raw)!a}"] if raw else []
+    logged = [each["exit_code"] for each in run.named("run.finished")]
+    if logged not in ([], [run.exit_code]):
+        problems.append(f"logs exit status {logged}, and exits with {run.exit_code}")
     failed = {each for each in FAILURES if run.named(each)}
     if run.exit_code == 0 and failed:
         problems.append(f"exit status 0 after {sorted(failed)}")
     return problems
 
 
-class Watch(Protocol):
-    """Judges the passes of an agent; see `support.run_checkers`."""
+class RunChecker(Protocol):
+    """Checks the runs of an agent; see `support.run_checkers`."""
 
     def begin(self) -> None:
-        """Note how things are before a pass."""
+        """Record the state before a run."""
 
     def problems(self, run: AgentRun) -> list[str]:
-        """List what the pass did that it must not do; nothing where none was begun."""
+        """List what the run did that no run may do; nothing when `begin` was not called."""
 
 
 AGENTS: list[Agent] = []
-"""Those of the test that runs; when it ends, what they keep is searched for credentials."""
+"""The agents of the current test; when it ends, their files are searched for credentials."""
 
 
 @dataclass(slots=True)
@@ -90,8 +90,8 @@ class Agent:
     """Large objects begin early; see `support.small_ranges`."""
     config_file: Path = field(init=False)
     given: set[str] = field(init=False, default_factory=set)
-    """The credentials that its processes had in their environment."""
-    watch: Watch | None = field(init=False, default=None)
+    """The credentials in the environment of its processes."""
+    checker: RunChecker | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.config_file = self.directory / "config.yaml"
@@ -99,13 +99,13 @@ class Agent:
 
     @property
     def secrets(self) -> set[str]:
-        """The credentials of everybody whom the server knows, and those that it was given itself."""
+        """The credentials of every identity of the server, and those in the environment of its own processes."""
         known = {identity.secret_key for identity in self.server.identities.values()}
         return secrets_of({}, known | self.given)
 
-    def refuse_secrets(self, output: bytes) -> None:
-        """Fail the test when a process of this agent told a credential."""
-        refuse_secrets(self.secrets, output, "what an agent said")
+    def assert_no_secrets(self, output: bytes) -> None:
+        """Fail the test when a process of this agent disclosed a credential."""
+        assert_no_secrets(self.secrets, output, "the output of an agent")
 
     @property
     def state_dir(self) -> Path:
@@ -146,7 +146,7 @@ class Agent:
         return self.config_file
 
     def command(self, *arguments: str) -> list[str]:
-        """Give the full command line; the config file and JSON logs unless the arguments say otherwise."""
+        """Return the full command line, with the config file and JSON logs unless the arguments name others."""
         module = "support.small_ranges" if self.small_ranges else "s32s_agent"
         command = [sys.executable, "-m", module, *arguments]
         if "--config" not in arguments and self.config_file.exists():
@@ -156,7 +156,7 @@ class Agent:
         return command
 
     def environment(self, changes: Mapping[str, str | None] | None = None) -> dict[str, str]:
-        """Give a clean environment with the admin's keys; a change to None takes a variable away."""
+        """Return a clean environment with the admin's keys; a change to None removes a variable."""
         variables: dict[str, str | None] = {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.directory),
@@ -174,9 +174,9 @@ class Agent:
         return given
 
     def begin(self) -> None:
-        """Have the watch see how things are: a pass begins, of which `ended` will tell."""
-        if self.watch is not None:
-            self.watch.begin()
+        """Let the checker record the state before a run; `ended` checks the run."""
+        if self.checker is not None:
+            self.checker.begin()
 
     def run(
         self,
@@ -207,32 +207,34 @@ class Agent:
     def ended(
         self, arguments: Sequence[str], status: int, stdout: bytes, stderr: bytes
     ) -> AgentRun:
-        """Give the run that was one of a process.
+        """Return the run of a process that has ended, and check it.
 
         Args:
             arguments: of the command line.
-            status: that it exited with.
-            stdout: all that it wrote there.
-            stderr: all that it wrote there.
+            status: the exit status.
+            stdout: the whole output there.
+            stderr: the whole output there.
 
         Raises:
             AssertionError: a line on stderr is not a JSON object, which is not checked where the command line
-                was refused, or the test asked for another log format; it told what no run may tell; or the watch
-                found that it did what no pass may do.
+                was refused, or the test asked for another log format; its output contains what none may; or the
+                checker found a problem.
         """
-        self.refuse_secrets(stdout + stderr)
-        told = [each.decode("utf-8", errors="backslashreplace") for each in (stdout, stderr)]
-        prose = status == USAGE_STATUS or "--log-format" in arguments
-        run = AgentRun(status, [] if prose else parse_events(told[1]), *told)
-        wrong = what_is_wrong_with(run)
-        if self.watch is not None:
-            wrong += self.watch.problems(run)
+        self.assert_no_secrets(stdout + stderr)
+        streams = [
+            each.decode("utf-8", errors="backslashreplace") for each in (stdout, stderr)
+        ]
+        is_text = status == USAGE_STATUS or "--log-format" in arguments
+        run = AgentRun(status, [] if is_text else parse_events(streams[1]), *streams)
+        wrong = output_problems(run)
+        if self.checker is not None:
+            wrong += self.checker.problems(run)
         assert not wrong, f"{wrong}, in:\n{run.stdout}{run.stderr}"
         return run
 
     @contextmanager
     def started(self, *arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-        """Run a pass beside the test; it is killed if it is still there at the end.
+        """Start a run beside the test; it is killed if it has not ended at the end of the block.
 
         Args:
             *arguments: after `--once`.
@@ -252,7 +254,7 @@ class Agent:
 
 
 def parse_events(stderr: str) -> list[dict[str, Any]]:
-    """Parse log lines; whatever is no event fails the test, with everything that was written."""
+    """Parse log lines; a line that is no event fails the test, with the whole output."""
     events = []
     # Not splitlines: a key may hold U+2028, which ends no line of a log.
     for line in stderr.removesuffix("\n").split("\n") if stderr else []:

@@ -1,4 +1,4 @@
-"""How much work something is, counted and not timed."""
+"""The work of a function, counted and not timed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Calls:
-    """The calls of functions so far, those written in C too, and what generators were asked for."""
+    """The number of function calls so far, including C functions and resumed generators."""
 
     count: int = 0
 
 
 @contextmanager
 def counted_calls() -> Iterator[Calls]:
-    """Count the calls of this thread. What profiles or traces it is put off meanwhile."""
+    """Count the calls of this thread; a profiler of it is paused."""
     calls, before = Calls(), sys.getprofile()
 
     def note(_frame: object, event: str, _argument: object) -> None:

@@ -1,10 +1,10 @@
-"""Time that passes when a test says so."""
+"""A clock that a test sets."""
 
 from __future__ import annotations
 
 
 class Clock:
-    """Gives the same time until `seconds` is changed."""
+    """Returns the same time until `seconds` is changed."""
 
     def __init__(self) -> None:
         self.seconds = 100.0

@@ -1,4 +1,4 @@
-"""Contents as a test wants them: bytes from memory, with whatever should go wrong."""
+"""Contents from memory, with the faults that a test wants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from s32s_agent.stores.base import Attributes
 
 @dataclass
 class Bytes:
-    """A content that yields these chunks, and between them does what a test asks for."""
+    """A content that yields these chunks, and calls a function of the test between them."""
 
     pieces: tuple[bytes, ...]
     attributes: Attributes = field(default_factory=Attributes)
@@ -33,7 +33,7 @@ def md5(data: bytes) -> str:
 
 
 def entry_of(key: str, data: bytes = b"") -> Entry:
-    """Make the entry of an object with these bytes; a key that ends in a slash is a directory."""
+    """Return the entry of an object with these bytes; a key that ends in a slash is a directory."""
     if key.endswith("/"):
         return Entry(key, kind=Kind.DIRECTORY)
     return Entry(key, len(data), md5(data))
@@ -42,5 +42,5 @@ def entry_of(key: str, data: bytes = b"") -> Entry:
 def copy_of(
     key: str, data: bytes = b"", replaces: Entry | None = None, why: Why = Why.NEW
 ) -> Copy:
-    """Make the copy of an object with these bytes."""
+    """Return the copy of an object with these bytes."""
     return Copy(entry_of(key, data), why, replaces)

@@ -20,7 +20,7 @@ from support.http_servers import HttpHandler, HttpServer
 _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length"}
 
 
-class Asked(NamedTuple):
+class AnsweredRequest(NamedTuple):
     """A request that was answered."""
 
     kind: str
@@ -42,7 +42,7 @@ class CountingProxy(HttpServer):
     def __init__(self, upstream_url: str) -> None:
         super().__init__(_Handler)
         self.upstream = urlsplit(upstream_url).netloc
-        self.asked: list[Asked] = []
+        self.answered: list[AnsweredRequest] = []
         self._arrived = 0
         self._free: float = float("inf")
         self._before: float = float("inf")
@@ -58,12 +58,12 @@ class CountingProxy(HttpServer):
 
     def counts(self) -> Counter[str]:
         """Count the requests by their kind."""
-        return Counter(each.kind for each in self.asked)
+        return Counter(each.kind for each in self.answered)
 
     def forget(self) -> None:
         """Begin to count anew."""
         with self._changed:
-            self.asked.clear()
+            self.answered.clear()
             self._arrived = 0
             self._free = self._before = float("inf")
             self._released = False
@@ -96,7 +96,7 @@ class CountingProxy(HttpServer):
             time.sleep(0.01)
         return self.counts()["GET"] >= self._arrived
 
-    def pass_by(self, kind: str, begin: int) -> None:
+    def admit(self, kind: str, begin: int) -> None:
         """Note that a request arrived, for bytes that begin there, and return when it may go on."""
         if kind != "GET":
             return
@@ -138,7 +138,7 @@ class _Handler(HttpHandler):
 
     def answer(self) -> None:
         proxy, kind = self.server, _kind(self.command, self.path)
-        proxy.pass_by(kind, _begin(self.headers.get("range", "")))
+        proxy.admit(kind, _begin(self.headers.get("range", "")))
         body = self.rfile.read(int(self.headers.get("content-length", "0")))
         # The Host header stays, since the signature covers it.
         self.upstream.putrequest(
@@ -149,7 +149,7 @@ class _Handler(HttpHandler):
         self.upstream.endheaders(body or None)
         answer = self.upstream.getresponse()
         data = answer.read()
-        proxy.asked.append(Asked(kind, self.path, answer.status, len(data)))
+        proxy.answered.append(AnsweredRequest(kind, self.path, answer.status, len(data)))
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP_BY_HOP:

@@ -1,8 +1,8 @@
 """A pass with something of everything to do, made anew for each fault that is tried on it.
 
-    with new_world(SCENARIOS["change"], directory, once) as world:
-        followed = world.follow(lambda call: KILL if call.number == 7 else GO)
-        assert world.problems(followed) == []
+    with new_rig(SCENARIOS["change"], directory, once) as rig:
+        traced = rig.trace(lambda call: KILL if call.number == 7 else PROCEED)
+        assert rig.problems(traced) == []
 
 No assertion is made here.
 """
@@ -29,11 +29,11 @@ from support.invariants import (
     Invariants,
     Tree,
     Versions,
-    before_a_pass,
     check_after,
     check_output,
     check_recovery,
     check_status,
+    state_before_run,
     temporaries,
     versions_of,
 )
@@ -42,12 +42,12 @@ from support.scripted import ScriptedS3
 from support.secrecy import files_with_secrets, holds_secrets
 from support.slaves import Slave
 from support.small_ranges import RANGE
-from support.tracing import GO, KILL, Call, Deed, Followed, follow
+from support.tracing import KILL, PROCEED, Action, Call, TracedRun, trace
 from support.trees import RESERVED, snapshot, write
 
 Once = Callable[[Agent], AgentRun]
 Files = dict[str, bytes]
-Decide = Callable[[Call], Deed]
+Decide = Callable[[Call], Action]
 
 LARGE = 3 << 20
 OLD_TRASH = f"{RESERVED}/trash/20200101T000000Z-abcdef/old"
@@ -74,14 +74,14 @@ HOOKED, METRICS = "hooked", "agent.prom"
 
 
 @dataclass(slots=True)
-class World:
+class FaultRig:
     """One agent, what it mirrors, and what must hold whatever happens to its next pass."""
 
     directory: Path
     agent: Agent
     server: ScriptedS3
     once: Once
-    place: Path
+    local: Path
     """The local directory of the mapping."""
     is_master: bool = False
     keeps_trash: bool = True
@@ -91,7 +91,7 @@ class World:
     """What only this computer had: it must be in the tree or in the trash."""
     disposable: frozenset[bytes] = frozenset()
     """What else the trash may hold."""
-    then: Callable[[World], None] = lambda _world: None
+    then: Callable[[FaultRig], None] = lambda _rig: None
     """What happens between the fault and the next pass."""
     before: Invariants | None = None
     outlets: Path | None = None
@@ -130,12 +130,12 @@ class World:
         """Give what the target holds, without its directories."""
         if self.is_master:
             return dict(self.shown())
-        found = snapshot(self.place) if self.place.is_dir() else {}
+        found = snapshot(self.local) if self.local.is_dir() else {}
         return {name: data for name, data in found.items() if data is not None}
 
     def trash(self) -> Files:
         """Give what is in the trash, by place."""
-        trash = self.place / RESERVED / "trash"
+        trash = self.local / RESERVED / "trash"
         found = snapshot(trash) if trash.is_dir() else {}
         return {name: data for name, data in found.items() if data is not None}
 
@@ -150,11 +150,11 @@ class World:
             *(f"upload of {key}" for each, (key, _) in uploads if each not in self.orphans),
         ]
 
-    def follow(self, decide: Decide, log: Path | None = None) -> Followed:
+    def trace(self, decide: Decide, log: Path | None = None) -> TracedRun:
         """Make a pass, and decide about each of its calls."""
         self.begin()
-        within = [self.place, self.agent.state_dir, *([self.outlets] if self.outlets else [])]
-        return follow(
+        within = [self.local, self.agent.state_dir, *([self.outlets] if self.outlets else [])]
+        return trace(
             self.agent.command("--once"),
             self.agent.environment(),
             within=within,
@@ -164,29 +164,30 @@ class World:
 
     def begin(self) -> None:
         """Note how things are before the pass."""
-        outside = [self.outside, *([self.place] if self.is_master else [])]
+        outside = [self.outside, *([self.local] if self.is_master else [])]
         show = self.tree if self.is_master else None
-        self.before = before_a_pass(self.place, self.agent.state_dir, outside, show)
+        self.before = state_before_run(self.local, self.agent.state_dir, outside, show)
 
-    def problems(self, followed: Followed) -> list[str]:
+    def problems(self, traced: TracedRun) -> list[str]:
         """List what is wrong after a pass that met a fault, and after the two that follow it."""
-        run = ended(followed)
+        run = ended(traced)
         if run is None:
             notes = "".join(map(Path.read_text, self.agent.state_dir.glob("uploads/*.json")))
             self.orphans |= {each for each in self.server.uploads if each not in notes}
-        found = self.told(followed.stderr) + self.wrong_now(run)
+        found = self.disclosed(traced.stderr) + self.problems_now(run)
         self.then(self)
-        return found + self.wrong_later()
+        return found + self.problems_after_recovery()
 
-    def told(self, log: str) -> list[str]:
+    def disclosed(self, log: str) -> list[str]:
         """List where a pass told a credential, if only to the disk."""
         secrets, files = self.agent.secrets, self.agent.directory
         found = [
-            f"a credential was told in {each}" for each in files_with_secrets(secrets, files)
+            f"a credential was disclosed in {each}"
+            for each in files_with_secrets(secrets, files)
         ]
-        return found + ["a credential was told"] * holds_secrets(secrets, log.encode())
+        return found + ["a credential was disclosed"] * holds_secrets(secrets, log.encode())
 
-    def wrong_later(self) -> list[str]:
+    def problems_after_recovery(self) -> list[str]:
         """List what is wrong after two passes without a fault."""
         wanted = dict(self.published[-1])
         once, tree = (lambda: self.once(self.agent)), self.tree
@@ -201,7 +202,7 @@ class World:
             ]
         return found
 
-    def wrong_now(self, run: AgentRun | None) -> list[str]:
+    def problems_now(self, run: AgentRun | None) -> list[str]:
         """List what is wrong already, before any other pass."""
         assert self.before is not None
         found_index = index_as_found(self.agent.state_dir, self.directory / "index-copy")
@@ -241,12 +242,12 @@ class World:
         return lost + own
 
 
-def ended(followed: Followed) -> AgentRun | None:
+def ended(traced: TracedRun) -> AgentRun | None:
     """Give what a pass said; None of one that was killed."""
-    if followed.exit_code < 0:
+    if traced.exit_code < 0:
         return None
-    events = parse_events(followed.stderr)
-    return AgentRun(followed.exit_code, events, "", followed.stderr)
+    events = parse_events(traced.stderr)
+    return AgentRun(traced.exit_code, events, "", traced.stderr)
 
 
 def _until_it_deleted(run: AgentRun) -> AgentRun:
@@ -271,10 +272,10 @@ def index_as_found(state_dir: Path, copy: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """How a world is made."""
+    """How a rig is made."""
 
     name: str
-    build: Callable[[World], None]
+    build: Callable[[FaultRig], None]
     is_master: bool = False
     sync: dict[str, Any] = field(default_factory=dict)
     small_ranges: bool = False
@@ -283,8 +284,10 @@ class Scenario:
 
 
 @contextmanager
-def new_world(scenario: Scenario, directory: Path, once: Once = as_process) -> Iterator[World]:
-    """Make a world in an empty directory; it goes at the end.
+def new_rig(
+    scenario: Scenario, directory: Path, once: Once = as_process
+) -> Iterator[FaultRig]:
+    """Make a rig in an empty directory; it goes at the end.
 
     Args:
         scenario: which one.
@@ -306,13 +309,13 @@ def new_world(scenario: Scenario, directory: Path, once: Once = as_process) -> I
             "maps/site.json", sync=sync, **(_telling(place, outlets) if outlets else {})
         )
         keeps = scenario.sync.get("trash_days", 1) > 0
-        world = World(
+        rig = FaultRig(
             directory, agent, server, once, place, scenario.is_master, keeps, outlets=outlets
         )
-        write(world.outside, {"precious": b"precious", "d/precious": b"precious"})
+        write(rig.outside, {"precious": b"precious", "d/precious": b"precious"})
         try:
-            scenario.build(world)
-            yield world
+            scenario.build(rig)
+            yield rig
         finally:
             shutil.rmtree(directory)
 
@@ -362,38 +365,38 @@ _EDIT, _MINE = b"edited by hand", b"written by hand"
 _GIVEN_UP = frozenset(_OLD[key] for key in ("gone/x", "gone/deep/y", "way", "place/in"))
 
 
-def _first(world: World) -> None:
-    world.publish({**_SMALL, "d/large": _NEW["large"], "d/d/x": b"x"})
+def _first(rig: FaultRig) -> None:
+    rig.publish({**_SMALL, "d/large": _NEW["large"], "d/d/x": b"x"})
 
 
-def _change(world: World) -> None:
-    world.publish(_OLD)
-    world.once(world.agent)
-    world.publish(_NEW)
-    place = world.place
+def _change(rig: FaultRig) -> None:
+    rig.publish(_OLD)
+    rig.once(rig.agent)
+    rig.publish(_NEW)
+    place = rig.local
     edits = {"large": _EDIT, "mine/own": _MINE, "adopted": _NEW["adopted"], OLD_TRASH: b"old"}
     write(place, edits)
     (place / "vanished").unlink()
     os.utime(place / "touched", (1, 1))
-    world.server.put("maps/site.json", world.server.objects["maps/site.json"].data + b"\n")
-    if world.keeps_trash:
-        world.precious = frozenset({_EDIT, _MINE})
-    world.disposable = _GIVEN_UP | {_OLD["touched"], _NEW["adopted"]}
+    rig.server.put("maps/site.json", rig.server.objects["maps/site.json"].data + b"\n")
+    if rig.keeps_trash:
+        rig.precious = frozenset({_EDIT, _MINE})
+    rig.disposable = _GIVEN_UP | {_OLD["touched"], _NEW["adopted"]}
 
 
-def _moving(world: World) -> None:
+def _moving(rig: FaultRig) -> None:
     """As `change`, and the bucket has moved on when the next pass comes."""
-    _change(world)
-    world.then = lambda later: later.publish(_NEWEST)
+    _change(rig)
+    rig.then = lambda later: later.publish(_NEWEST)
 
 
-def _repair(world: World) -> None:
+def _repair(rig: FaultRig) -> None:
     """A pass after one that was killed when all was written and nothing renamed."""
-    _change(world)
-    world.follow(lambda call: KILL if call.name == "syncfs" else GO)
+    _change(rig)
+    rig.trace(lambda call: KILL if call.name == "syncfs" else PROCEED)
 
 
-def _ranged(world: World) -> None:
+def _ranged(rig: FaultRig) -> None:
     """Large objects in ranges: one of which a killed pass has left a part, one of which there is a false one."""
     old = {"large": b"old" * 1000, "other": b"old", "same": b"same"}
     new = {
@@ -401,34 +404,34 @@ def _ranged(world: World) -> None:
         "other": os.urandom(9 * RANGE),
         "same": b"same",
     }
-    world.publish(old)
-    world.once(world.agent)
-    world.publish(new)
+    rig.publish(old)
+    rig.once(rig.agent)
+    rig.publish(new)
     written: list[Call] = []
 
-    def kill_late(call: Call) -> Deed:
-        if call.name == "pwrite64" and str(world.place) in call.paths[0]:
+    def kill_late(call: Call) -> Action:
+        if call.name == "pwrite64" and str(rig.local) in call.paths[0]:
             written.append(call)
-        return KILL if len(written) > 12 else GO
+        return KILL if len(written) > 12 else PROCEED
 
-    world.follow(kill_late)
-    etag = world.server.objects[f"{PREFIX}/other"].etag.strip('"')
-    false = world.place / name_of(Entry("other", len(new["other"]), etag))
+    rig.trace(kill_late)
+    etag = rig.server.objects[f"{PREFIX}/other"].etag.strip('"')
+    false = rig.local / name_of(Entry("other", len(new["other"]), etag))
     false.write_bytes(os.urandom(8 * RANGE))
-    (world.place / (TEMPORARY + "0" * 32)).write_bytes(b"of another version")
+    (rig.local / (TEMPORARY + "0" * 32)).write_bytes(b"of another version")
 
 
-def _master(world: World) -> None:
+def _master(rig: FaultRig) -> None:
     old = {"same": b"same", "changed": b"old", "gone/x": b"gone", "large": b"old"}
     new = {"same": b"same", "changed": b"new", "large": os.urandom(1024) * (9 << 10), **_SMALL}
-    world.place.mkdir()
-    write(world.place, old)
-    world.published.append(old)
-    world.once(world.agent)
-    (world.place / "gone/x").unlink()
-    (world.place / "gone").rmdir()
-    write(world.place, new)
-    world.published.append(new)
+    rig.local.mkdir()
+    write(rig.local, old)
+    rig.published.append(old)
+    rig.once(rig.agent)
+    (rig.local / "gone/x").unlink()
+    (rig.local / "gone").rmdir()
+    write(rig.local, new)
+    rig.published.append(new)
 
 
 SCENARIOS = {
@@ -449,5 +452,5 @@ SCENARIOS = {
 
 def calls_of(scenario: Scenario, directory: Path, once: Once = as_process) -> Sequence[Call]:
     """List the calls of the pass without a fault."""
-    with new_world(scenario, directory, once) as world:
-        return world.follow(lambda _call: GO).calls
+    with new_rig(scenario, directory, once) as rig:
+        return rig.trace(lambda _call: PROCEED).calls

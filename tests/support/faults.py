@@ -9,8 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from support.agents import parse_events
-from support.fault_rigs import SCENARIOS, Once, as_process, calls_of, new_world
-from support.tracing import DATA, GO, KILL, SHORT, SYNCS, TERMINATE, Call, Deed, error_named
+from support.fault_rigs import SCENARIOS, Once, as_process, calls_of, new_rig
+from support.tracing import (
+    DATA,
+    KILL,
+    PROCEED,
+    SHORT,
+    SYNCS,
+    TERMINATE,
+    Action,
+    Call,
+    fail_with,
+)
 
 _RENAMES = {"rename", "renameat", "renameat2"}
 _LINKS = {"link", "linkat", "symlink", "symlinkat"}
@@ -27,7 +37,7 @@ class Fault:
     """What happens to a call."""
 
     name: str
-    deed: Deed
+    action: Action
     calls: frozenset[str] | None = None
     """Which calls can meet it; None is all."""
     lasting: bool = False
@@ -45,13 +55,13 @@ FAULTS = {
     for each in (
         Fault("SIGKILL", KILL),
         Fault("SIGTERM", TERMINATE),
-        Fault("ENOSPC", error_named("ENOSPC"), frozenset(_TAKES_ROOM)),
-        Fault("EDQUOT", error_named("EDQUOT"), frozenset(_TAKES_ROOM)),
-        Fault("EIO", error_named("EIO"), frozenset({*DATA, *SYNCS}), dooms=True),
+        Fault("ENOSPC", fail_with("ENOSPC"), frozenset(_TAKES_ROOM)),
+        Fault("EDQUOT", fail_with("EDQUOT"), frozenset(_TAKES_ROOM)),
+        Fault("EIO", fail_with("EIO"), frozenset({*DATA, *SYNCS}), dooms=True),
         Fault(
-            "EPERM", error_named("EPERM"), frozenset({*_RENAMES, *_LINKS, *_REMOVES, *_MAKES})
+            "EPERM", fail_with("EPERM"), frozenset({*_RENAMES, *_LINKS, *_REMOVES, *_MAKES})
         ),
-        Fault("EROFS", error_named("EROFS"), frozenset(_CHANGES), lasting=True),
+        Fault("EROFS", fail_with("EROFS"), frozenset(_CHANGES), lasting=True),
         Fault("short write", SHORT, frozenset({"write", "pwrite64"})),
     )
 }
@@ -111,22 +121,22 @@ def attempt(point: Point, directory: Path, once: Once = as_process) -> Trial:
     fault = FAULTS[point.fault]
     met: list[Call] = []
 
-    def decide(call: Call) -> Deed:
+    def decide(call: Call) -> Action:
         due = call.number >= point.number if fault.lasting else call.number == point.number
         if not due or not fault.meets(call):
-            return GO
+            return PROCEED
         met.append(call)
-        return fault.deed
+        return fault.action
 
-    with new_world(SCENARIOS[point.scenario], directory, once) as world:
-        followed = world.follow(decide)
-        found = world.problems(followed)
-        if followed.exit_code >= 0:
-            found += _silence(followed.exit_code, followed.stderr)
-        if fault.dooms and met and met[0].is_below(world.place) and followed.exit_code == 0:
+    with new_rig(SCENARIOS[point.scenario], directory, once) as rig:
+        traced = rig.trace(decide)
+        found = rig.problems(traced)
+        if traced.exit_code >= 0:
+            found += _silence(traced.exit_code, traced.stderr)
+        if fault.dooms and met and met[0].is_below(rig.local) and traced.exit_code == 0:
             found.append("exit status 0, though what was written is not on the disk")
         call = str(met[0]).replace(str(directory), "") if met else ""
-    return Trial(point, call, followed.exit_code, tuple(found))
+    return Trial(point, call, traced.exit_code, tuple(found))
 
 
 def _silence(exit_code: int, stderr: str) -> list[str]:

@@ -1,6 +1,6 @@
 """A TCP proxy that does to connections what networks do to them. It knows nothing of S3 but how a request begins.
 
-with RoughNetwork(server.endpoint_url) as network:
+with FaultyNetwork(server.endpoint_url) as network:
     network.on(b"list-type=2", Fault(reset_after=0), times=1)
     slave.configure(s3={"endpoint_url": network.endpoint_url})
 """
@@ -70,7 +70,7 @@ class _Connection:
     """Bytes of the request, since it began."""
 
 
-class RoughNetwork:
+class FaultyNetwork:
     """Forwards to one server. A context manager.
 
     Attributes:
@@ -81,7 +81,7 @@ class RoughNetwork:
         parts = urlsplit(upstream_url)
         self._upstream = parts.hostname or "", parts.port or 80
         self._rules: list[_Rule] = []
-        self.met: dict[bytes, int] = {}
+        self.matched: dict[bytes, int] = {}
         self._port = 0
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -107,12 +107,12 @@ class RoughNetwork:
     def on(self, begins: bytes, fault: Fault, times: float = float("inf")) -> None:
         """Do this to a connection on which a request comes whose head holds these bytes, some times or always."""
         self._rules.append(_Rule(begins, fault, times))
-        self.met.setdefault(begins, 0)
+        self.matched.setdefault(begins, 0)
 
-    def heal(self) -> None:
+    def clear_faults(self) -> None:
         """Be a good network again, for new requests."""
         self._rules.clear()
-        self.met.clear()
+        self.matched.clear()
 
     async def _run(self) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=128)
@@ -183,7 +183,7 @@ class RoughNetwork:
         for rule in self._rules:
             if rule.begins not in head:
                 continue
-            self.met[rule.begins] += 1
+            self.matched[rule.begins] += 1
             if rule.left > 0:
                 rule.left -= 1
                 connection.fault = rule.fault

@@ -1,7 +1,7 @@
 """Agents as processes without the half second of imports: forked from one process that has imported everything.
 
-Each is a process of its own all the same, with its own arguments, environment, streams and exit status; only the
-interpreter's start is left out. Many may run at once. `Agent.run` starts its runs here.
+Each is a separate process with its own arguments, environment, streams and exit status; only the start of the
+interpreter is left out. Many may run at once. `Agent.run` starts its runs here.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Running:
     agent: Agent
     arguments: tuple[str, ...]
     directory: Path
-    """Where its output and how it ends are written down."""
+    """The directory for its output and exit status."""
 
     def wait(self, timeout: float = TIMEOUT_SECONDS) -> AgentRun:
         """Wait for its end; one that takes longer than `timeout` seconds is killed.
 
         Raises:
-            AssertionError: it hung, or as for `Agent.ended`.
+            AssertionError: it did not end in time, or as for `Agent.ended`.
         """
         code = self.directory / "exit-status"
         end = time.monotonic() + timeout
@@ -67,7 +67,7 @@ class Forks(AbstractContextManager["Forks"]):
     """Runs agents. A context manager."""
 
     def __init__(self) -> None:
-        # Nowhere near the agents, among whose files a test may look for what a pass has changed.
+        # Not below the directories of the agents, in which tests look for what a run has changed.
         self._notes = tempfile.mkdtemp(prefix="forks-")
         self._numbers = itertools.count()
         self._process = subprocess.Popen(
@@ -85,7 +85,7 @@ class Forks(AbstractContextManager["Forks"]):
         self.end()
 
     def end(self) -> None:
-        """Start no more, and wait for those that run."""
+        """Start no further agents, and wait for those that run."""
         self._process.communicate()
 
     def start(
@@ -95,13 +95,13 @@ class Forks(AbstractContextManager["Forks"]):
         env: Mapping[str, str | None] | None = None,
         timeouts: Mapping[str, float] | None = None,
     ) -> Running:
-        """Begin a run.
+        """Start a run.
 
         Args:
-            agent: whose config and directory.
+            agent: its config and directory.
             arguments: after `--once`.
             env: as for `Agent.run`.
-            timeouts: fields of `Timeouts` that differ from what users have.
+            timeouts: fields of `Timeouts` that differ from the defaults.
         """
         return self.begin(agent, "--once", *arguments, env=env, timeouts=timeouts)
 
@@ -137,32 +137,32 @@ class Forks(AbstractContextManager["Forks"]):
         env: Mapping[str, str | None] | None = None,
         timeouts: Mapping[str, float] | None = None,
     ) -> AgentRun:
-        """Make a pass."""
+        """Run the agent once."""
         return self.start(agent, *arguments, env=env, timeouts=timeouts).wait()
 
 
 @functools.cache
 def shared_forks() -> Forks:
-    """Start one for all the passes of this process."""
+    """Return the one that all tests of this process share."""
     forks = Forks()
     atexit.register(forks.end)
     return forks
 
 
 def forked_once(agent: Agent, *arguments: str) -> AgentRun:
-    """Make a pass, as users have it."""
+    """Run an agent once, with the defaults of users."""
     return shared_forks().once(agent, *arguments)
 
 
 def _umask() -> int:
-    """Return the umask of this process, which the kernel tells only to those who set it."""
+    """Return the umask of this process, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def _serve() -> None:
-    """Fork an agent for every line of standard input, with a parent of its own that notes how it ended."""
+    """Fork an agent for every line of standard input, with a parent that records its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for name in (
         "boto3",
@@ -174,7 +174,7 @@ def _serve() -> None:
     for line in sys.stdin:
         if os.fork() == 0:
             return _keep(json.loads(line))
-    # Here, since whoever started this process may have been killed.
+    # Here, since the process that started this one may have been killed.
     shutil.rmtree(sys.argv[1], ignore_errors=True)
     return None
 
@@ -196,7 +196,7 @@ def _keep(request: Mapping[str, Any]) -> None:
 
 
 def _become(request: Mapping[str, Any]) -> None:
-    """Make this process what a new one would be."""
+    """Give this process the directory, umask, environment and streams of a new one."""
     os.chdir(request["directory"])
     os.umask(request["umask"])
     os.environ.clear()

@@ -43,7 +43,7 @@ DEAD = "http://127.0.0.1:9/"
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class MirroredPrefix:
     """A server, and the prefix of it that is mirrored."""
 
     server: ScriptedS3
@@ -80,7 +80,7 @@ class World:
         }
 
 
-Arrange = Callable[[World], None]
+Arrange = Callable[[MirroredPrefix], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Case:
     """`listing`, `body`, `head`, `names`, `access` or `ranges`, for the report."""
     deletes: bool = False
     """The object that is gone may be removed here all the same: nothing that matters went wrong."""
-    for_peers: bool = True
+    for_any_tool: bool = True
 
     def __post_init__(self) -> None:
         if bool(self.status) != bool(self.says):
@@ -134,7 +134,7 @@ def page_changed(change: Callable[[Page], Page]) -> Arrange:
 def page_two(reply: Reply | None) -> Arrange:
     """Answer well with one key and a good token, then with this; None is the first page once more."""
 
-    def arrange(world: World) -> None:
+    def arrange(world: MirroredPrefix) -> None:
         server = world.server
         server.page_size = 1
 
@@ -173,7 +173,7 @@ def _packed_reply(body: bytes) -> Reply:
     return Reply(body=body, headers={"content-encoding": "gzip"})
 
 
-def _sibling(world: World) -> None:
+def _sibling(world: MirroredPrefix) -> None:
     """List a key of the prefix whose name only begins alike."""
     row = _row(f"{world.prefix.rstrip('/')}0/x")
     world.server.on(
@@ -181,7 +181,7 @@ def _sibling(world: World) -> None:
     )
 
 
-def _without_plus(world: World) -> None:
+def _without_plus(world: MirroredPrefix) -> None:
     """Encode keys, and leave a plus as it is: `a+b` reads as `a b`."""
     world.server.put(world.key("a+b"), b"plus")
 
@@ -192,7 +192,7 @@ def _without_plus(world: World) -> None:
     world.server.on(is_list, reply)
 
 
-def _bad_bytes(world: World) -> None:
+def _bad_bytes(world: MirroredPrefix) -> None:
     """List a key that is no UTF-8."""
 
     def reply(request: Request) -> Reply:
@@ -231,14 +231,14 @@ def _with_headers(reply: Reply, headers: Mapping[str, str]) -> Reply:
     return replace(reply, headers={**reply.headers, **headers})
 
 
-def _list_with_wrong_checksums(world: World) -> None:
+def _list_with_wrong_checksums(world: MirroredPrefix) -> None:
     world.server.on(
         is_list,
         lambda request: _with_headers(world.server.page(request).reply(), _WRONG_CHECKSUMS),
     )
 
 
-def _odd_key_with_lying_checksums(world: World) -> None:
+def _odd_key_with_lying_checksums(world: MirroredPrefix) -> None:
     """Serve damaged bytes, and checksums of those, for a key that another library asks for."""
     key = world.key("line\nend")
     world.server.put(key, NEW_PAGE)
@@ -246,7 +246,7 @@ def _odd_key_with_lying_checksums(world: World) -> None:
     world.server.on(is_get(key), _with_headers(good(damaged), _checksums(damaged)))
 
 
-def _changing(world: World) -> None:
+def _changing(world: MirroredPrefix) -> None:
     """Answer every GET with another version than the one that was listed."""
 
     def reply(_request: Request) -> Reply:
@@ -257,7 +257,7 @@ def _changing(world: World) -> None:
     world.server.on(is_get(world.key(PAGE)), reply)
 
 
-def _unlisted(world: World) -> None:
+def _unlisted(world: MirroredPrefix) -> None:
     """Keep an object, and leave it out of the listing."""
     world.server.put(world.key(EXTRA), b"extra")
 
@@ -269,7 +269,7 @@ def _unlisted(world: World) -> None:
     world.server.on(is_list, reply)
 
 
-def _ghost(world: World) -> None:
+def _ghost(world: MirroredPrefix) -> None:
     """List an object that neither GET nor HEAD finds."""
     row = _row(world.key("zombie"))
     world.server.on(
@@ -280,7 +280,7 @@ def _ghost(world: World) -> None:
 def _after(count: int, reply: Reply) -> Arrange:
     """Let some requests for objects pass, then answer like this for ever."""
 
-    def arrange(world: World) -> None:
+    def arrange(world: MirroredPrefix) -> None:
         passed: list[str] = []
 
         def later(request: Request) -> Reply | None:
@@ -292,7 +292,7 @@ def _after(count: int, reply: Reply) -> Arrange:
     return arrange
 
 
-def _loop(world: World) -> None:
+def _loop(world: MirroredPrefix) -> None:
     """Redirect to ourselves, for ever."""
     here = world.server.endpoint_url
     world.server.on(
@@ -319,7 +319,7 @@ SAYS = {
     "html": "not a listing",
     "empty body": "not a listing",
     "204": "204",
-    "truncated without token": "no token to go on",
+    "truncated without token": "no continuation token",
     "IsTruncated absent": "IsTruncated is None",
     "IsTruncated TRUE": "IsTruncated is 'TRUE'",
     "500 on page 2": "InternalError",
@@ -402,7 +402,7 @@ LISTINGS = (
     Case("wrong checksums of a listing", _list_with_wrong_checksums, 0, deletes=True),
     Case("206", answer(is_list, Reply(206, b"<ListBucketResult/>")), UNAVAILABLE, "206"),
     Case("Size too large for any file", _edited("<Size>5", "<Size>99999999999999999999"), REFUSED, "size"),
-    Case("a plus that is not encoded", _without_plus, PARTIAL, "NoSuchKey", for_peers=False),
+    Case("a plus that is not encoded", _without_plus, PARTIAL, "NoSuchKey", for_any_tool=False),
     Case("a key that is no UTF-8", _bad_bytes, PARTIAL, "not valid UTF-8"),
     Case("redirect to itself", _loop, UNAVAILABLE, "307"),
     Case("redirect, permanent", answer(is_list, error(301, "PermanentRedirect")), UNAVAILABLE, "s3.region"),
@@ -441,7 +441,7 @@ BODIES = (
     _body("all zeros", good(bytes(len(NEW_PAGE))), says="MD5"),
     _body("the old version", good(OLD_PAGE), says="MD5"),
     _body("wrong ETag", good(etag='"0cc175b9c0f1b6a831c399e269772661"'), says="version"),
-    Case("changing ETag", _changing, PARTIAL, "version", "body", for_peers=False),
+    Case("changing ETag", _changing, PARTIAL, "version", "body", for_any_tool=False),
     _body(
         "206 to a plain GET",
         replace(good(NEW_PAGE[:100], content_range="bytes 0-99/1700"), status=206),
@@ -473,11 +473,11 @@ BODIES = (
 HEADS = (
     Case("not listed, and there", _unlisted, REFUSED, "exists", "head"),
     Case("listed, and nowhere", _ghost, PARTIAL, "NoSuchKey", "head"),
-    Case("HEAD: 400", of_head(Reply(400)), UNAVAILABLE, "400", "head", for_peers=False),
-    Case("HEAD: 429", of_head(Reply(429)), UNAVAILABLE, "429", "head", for_peers=False),
-    Case("HEAD: 403", of_head(Reply(403)), DENIED, "403", "head", for_peers=False),
-    Case("HEAD: 500", of_head(Reply(500)), UNAVAILABLE, "500", "head", for_peers=False),
-    Case("HEAD: 200 for all", of_head(Reply(headers={"etag": '"0"'})), REFUSED, "exists", "head", for_peers=False),
+    Case("HEAD: 400", of_head(Reply(400)), UNAVAILABLE, "400", "head", for_any_tool=False),
+    Case("HEAD: 429", of_head(Reply(429)), UNAVAILABLE, "429", "head", for_any_tool=False),
+    Case("HEAD: 403", of_head(Reply(403)), DENIED, "403", "head", for_any_tool=False),
+    Case("HEAD: 500", of_head(Reply(500)), UNAVAILABLE, "500", "head", for_any_tool=False),
+    Case("HEAD: 200 for all", of_head(Reply(headers={"etag": '"0"'})), REFUSED, "exists", "head", for_any_tool=False),
 )  # fmt: skip
 
 HOSTILE_KEYS = (
@@ -492,14 +492,14 @@ KEY_SAYS = {
     **dict.fromkeys(("a//b", "/tmp/s32s-agent-escaped"), "an empty part"),
     **dict.fromkeys(("x" * 256, "é" * 128), "256 bytes is more than"),
     **dict.fromkeys((".s32s/trash/x", ".s32s-tmp.0"), "the agent's own names"),
-    **dict.fromkeys(("page.html/below", "dir"), "is a file, so nothing can be below it"),
+    **dict.fromkeys(("page.html/below", "dir"), "is a file, so nothing can be inside it"),
     "nul\0l": "NUL",
 }
 """Why there is no such file; for all others, that `..` is no name of one."""
 
 
 def _hostile_key(key: str) -> Case:
-    def arrange(world: World) -> None:
+    def arrange(world: MirroredPrefix) -> None:
         world.server.put(world.key(key), b"evil")
 
     harmless = key in {
@@ -514,7 +514,13 @@ def _hostile_key(key: str) -> Case:
     status, ours = 0 if fits else PARTIAL, key.startswith(".s32s")
     says = "" if fits else KEY_SAYS.get(key, "are not names of files")
     return Case(
-        f"key {shown!r}", arrange, status, says, "names", deletes=True, for_peers=not ours
+        f"key {shown!r}",
+        arrange,
+        status,
+        says,
+        "names",
+        deletes=True,
+        for_any_tool=not ours,
     )
 
 
@@ -522,7 +528,7 @@ LARGE, LARGE_BYTES = "large.bin", 20 << 20
 """An object that clients fetch in ranges."""
 
 
-def _range_ignored(world: World) -> None:
+def _range_ignored(world: MirroredPrefix) -> None:
     """Answer every GET of a large object with the whole of it, and with status 200."""
     # No two blocks are alike: bytes in a wrong place are wrong bytes.
     data = b"".join(b"%016d" % number for number in range(LARGE_BYTES // 16))

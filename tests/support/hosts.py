@@ -1,4 +1,4 @@
-"""What a master and a slave have in common, as most tests want them: one mapping, one bucket, one root."""
+"""What masters and slaves of most tests share: one mapping, one bucket, one root."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from support.forked import TIMEOUT_SECONDS
 PREFIX = "data"
 MAPS = "maps"
 NAME = "site"
-_POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
-"""Before a command, takes from root what lets it do everything."""
+_UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""Put before a command, removes the capabilities of root."""
 
 
 @dataclass(slots=True)
-class Computer:
-    """An agent, the bucket that it works with, and the root of its directories."""
+class Host:
+    """An agent, its bucket, and the root of its directories."""
 
     agent: Agent
     bucket: str
@@ -38,15 +38,15 @@ class Computer:
         self.put(key, json.dumps(mappings).encode())
 
     def once(self, *arguments: str, env: Mapping[str, str | None] | None = None) -> AgentRun:
-        """Make a pass."""
+        """Run the agent once."""
         return self.agent.run("--once", *arguments, env=env)
 
-    def once_without_power(self) -> AgentRun:
-        """Make a pass as somebody to whom permissions apply, whoever runs the tests."""
-        powerless = _POWERLESS if os.geteuid() == 0 else ()
+    def once_unprivileged(self) -> AgentRun:
+        """Run the agent once as a user to whom permissions apply, also when root runs the tests."""
+        prefix = _UNPRIVILEGED if os.geteuid() == 0 else ()
         self.agent.begin()
         done = subprocess.run(
-            [*powerless, *self.agent.command("--once")],
+            [*prefix, *self.agent.command("--once")],
             env=self.agent.environment(),
             capture_output=True,
             timeout=TIMEOUT_SECONDS,

@@ -1,12 +1,12 @@
-"""What no pass may do, whatever goes wrong: made before a pass, asked after it. No assertion is made here.
+"""What no run may do, whatever goes wrong: recorded before a run, checked after it. No assertion is made here.
 
-    before = before_a_pass(slave.target, slave.agent.state_dir, outside=[canary])
+    before = state_before_run(slave.target, slave.agent.state_dir, outside=[canary])
     run = slave.once()
     assert check_after(before, versions, run) == []
     assert check_recovery(slave.once, slave.tree, wanted) == []
 
-`versions` is, by key, every content that was ever published there, whole; `versions_of` makes it of one state of the
-source. A pass that was killed has no run: None then.
+`versions` is, by key, every complete content that was ever published there; `versions_of` builds it from states of the
+source. A run that was killed is None.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from s32s_agent.plan.etags import Digest, candidate_part_sizes, is_md5, part_count
-from support.agents import FAILURES, AgentRun, what_is_wrong_with
+from support.agents import FAILURES, AgentRun, output_problems
 from support.trees import canary, snapshot
 
 Versions = Mapping[str, Collection[bytes]]
@@ -32,34 +32,34 @@ _ERRORS = ("run.failed", "run.crashed", "mapping.failed")
 
 @dataclass(frozen=True, slots=True)
 class Invariants:
-    """How things were before a pass."""
+    """The state before a run."""
 
     target: Path
     """The local directory of the mapping, which the index vouches for; a master's source, too."""
     state_dir: Path
     outside: tuple[Path, ...]
-    """Trees that no pass may touch; a master's source is one."""
+    """Trees that no run may change; a master's source is one."""
     tree: Tree
-    """What was in the target then, the agent's own folder left out."""
+    """The content of the target then, without the agent's own directory."""
     canaries: tuple[str, ...]
     """Hashes of what is outside."""
     show: Callable[[], Tree]
-    """Gives what is in the target."""
+    """Returns the content of the target."""
 
 
-def before_a_pass(
+def state_before_run(
     target: Path,
     state_dir: Path,
     outside: Sequence[Path] = (),
     show: Callable[[], Tree] | None = None,
 ) -> Invariants:
-    """Note how things are.
+    """Record the state before a run.
 
     Args:
         target: the local directory of the mapping; it need not exist.
         state_dir: the agent's.
-        outside: trees that no pass may touch.
-        show: gives what is in the target where that is not the local directory: for a master, what S3 shows.
+        outside: trees that no run may change.
+        show: returns the content of the target where that is not the local directory: of a master, that of S3.
     """
     canaries = tuple(canary(each) for each in outside)
     show = show or (lambda: tree_of(target))
@@ -74,14 +74,14 @@ def check_after(
     current: Collection[str] | None = None,
     secrets: Collection[str] = (),
 ) -> list[str]:
-    """List what a pass did that it must not do; [] is what every test wants.
+    """List what a run did that no run may do.
 
     Args:
-        before: how things were.
-        versions: every whole content that each key has had; a key that never was published is not in it.
-        run: what the pass said; None when it was killed.
+        before: the state before it.
+        versions: every complete content that each key has had; a key that never was published is not in it.
+        run: its output; None when it was killed.
         current: the keys that the source still has; None for all of `versions`.
-        secrets: what must not show in what the pass wrote.
+        secrets: what its output must not contain.
     """
     kept = versions.keys() if current is None else current
     tree = before.show()
@@ -100,32 +100,32 @@ def check_recovery(
     wanted: Tree,
     left: Callable[[], Sequence[str]] = list,
 ) -> list[str]:
-    """Make two passes without the fault: the first mirrors, the second finds nothing to do, nothing temporary stays.
+    """Run twice without the fault: the first run mirrors, the second has nothing to do, no temporary file stays.
 
     Args:
-        once: makes a pass.
-        tree: gives what is in the target then.
-        wanted: what should be.
-        left: lists the temporary files, and unfinished uploads, that there are.
+        once: runs the agent once.
+        tree: returns the content of the target.
+        wanted: the content that it must have.
+        left: lists temporary files and unfinished uploads.
     """
     first, problems = once(), []
     if first.exit_code != 0:
-        problems.append(f"the next pass exits with {first.exit_code}:\n{first.stderr}")
+        problems.append(f"the next run exits with {first.exit_code}:\n{first.stderr}")
     found = tree()
     if found != wanted:
-        problems.append(f"the next pass leaves {_differences(found, wanted)}")
+        problems.append(f"the next run leaves {_differences(found, wanted)}")
     problems += [f"{name} stays" for name in left()]
     second = once()
     if second.exit_code != 0:
-        problems.append(f"the pass after that exits with {second.exit_code}")
+        problems.append(f"the run after that exits with {second.exit_code}")
     else:
         moved = second.finished["copied"], second.finished["deleted"]
-        problems += [f"the pass after that copies and deletes {moved}"] * (moved != (0, 0))
+        problems += [f"the run after that copies and deletes {moved}"] * (moved != (0, 0))
     return problems
 
 
 def versions_of(*states: Mapping[str, bytes]) -> dict[str, set[bytes]]:
-    """Collect what each key has held in these states of the source."""
+    """Return every content of each key in these states of the source."""
     found: dict[str, set[bytes]] = {}
     for state in states:
         for key, data in state.items():
@@ -134,7 +134,7 @@ def versions_of(*states: Mapping[str, bytes]) -> dict[str, set[bytes]]:
 
 
 def temporaries(directory: Path) -> list[str]:
-    """List the files below a directory that a pass left unfinished."""
+    """List the temporary files below a directory."""
     found = (Path(top, name) for top, _, names in os.walk(directory) for name in names)
     return [str(each) for each in found if each.name.startswith(TEMPORARY)]
 
@@ -143,7 +143,7 @@ def temporaries(directory: Path) -> list[str]:
 
 
 def tree_of(target: Path) -> Tree:
-    """Give the tree without temporary files, which a killed pass may leave until the next one."""
+    """Return the tree without temporary files, which a killed run may leave until the next one."""
     if target.is_symlink() or not target.is_dir():
         return {}
     found = snapshot(target)
@@ -157,11 +157,11 @@ def tree_of(target: Path) -> Tree:
 def _check_outside(before: Invariants) -> list[str]:
     now = (canary(each) for each in before.outside)
     pairs = zip(before.outside, before.canaries, now, strict=True)
-    return [f"{path} was touched" for path, then, present in pairs if then != present]
+    return [f"{path} was changed" for path, then, present in pairs if then != present]
 
 
 def _check_contents(before: Tree, after: Tree, versions: Versions) -> list[str]:
-    """Every file holds a whole version of its object, or what it held before."""
+    """List files that hold neither a complete version of their object nor what they held before."""
     wrong = (
         name
         for name, data in after.items()
@@ -173,23 +173,25 @@ def _check_contents(before: Tree, after: Tree, versions: Versions) -> list[str]:
 def _check_deletions(
     before: Tree, after: Tree, kept: Collection[str], run: AgentRun | None
 ) -> list[str]:
-    """What the source has is never removed; after an error nothing is, but what stood in a copy's way."""
+    """List removed files that the source has, or, after an error, that blocked no copy."""
     gone = [name for name, data in before.items() if data is not None and name not in after]
-    problems = [f"{name!r} is gone, which the source has" for name in gone if name in kept]
+    problems = [
+        f"{name!r} was removed, though the source has it" for name in gone if name in kept
+    ]
     if run is None or not had_errors(run, kept):
         return problems
-    held = [name for name in gone if name not in kept and not _in_the_way(name, kept)]
+    held = [name for name in gone if name not in kept and not _blocks_a_copy(name, kept)]
     return problems + [f"{name!r} was deleted, though there was an error" for name in held]
 
 
 def had_errors(run: AgentRun, kept: Collection[str]) -> bool:
-    """Tell whether a listing or a copy failed; that something could not be deleted is another matter."""
+    """Return whether a listing or a copy failed; a failed delete does not count."""
     if any(run.named(event) for event in _ERRORS):
         return True
     return any(each["key"] in kept for each in run.named("entry.failed"))
 
 
-def _in_the_way(name: str, kept: Iterable[str]) -> bool:
+def _blocks_a_copy(name: str, kept: Iterable[str]) -> bool:
     return any(key.startswith(f"{name}/") or name.startswith(f"{key}/") for key in kept)
 
 
@@ -199,14 +201,14 @@ def _differences(found: Tree, wanted: Tree) -> str:
         for name in found.keys() | wanted.keys()
         if found.get(name, "") != wanted.get(name, "")
     }
-    return f"other content than was published in {sorted(names)}"
+    return f"other content than published in {sorted(names)}"
 
 
 # --- the index ---
 
 
 class IndexRow(NamedTuple):
-    """What the index claims of a file, as it stands in the database."""
+    """A row of the database."""
 
     key: str
     etag: str
@@ -216,7 +218,7 @@ class IndexRow(NamedTuple):
 def check_index(state_dir: Path, target: Path, versions: Versions) -> list[str]:
     """List the rows that vouch for bytes which the file does not hold.
 
-    A row counts only while the file's stamp is the row's own; another stamp makes the next pass look.
+    A row counts only while the file has its stamp; with another stamp the next run reads the file.
     """
     wrong = []
     for row in index_rows(state_dir / "index.db", target):
@@ -232,7 +234,7 @@ def check_index(state_dir: Path, target: Path, versions: Versions) -> list[str]:
 
 
 def index_rows(database: Path, target: Path) -> list[IndexRow]:
-    """Read what an index holds of a directory; nothing when there is no index."""
+    """Read the rows of a directory; none when there is no index."""
     if not database.exists():
         return []
     connection = sqlite3.connect(database.absolute().as_uri() + "?mode=ro", uri=True)
@@ -242,7 +244,7 @@ def index_rows(database: Path, target: Path) -> list[IndexRow]:
     )
     try:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-            return []  # the pass did not come as far as to make an index
+            return []  # the run ended before it created the tables
         found = connection.execute(query, [f"%\n{target.resolve()}"]).fetchall()
     finally:
         connection.close()
@@ -257,30 +259,32 @@ def _proves(row: IndexRow, data: bytes, versions: Versions) -> bool:
         digest.update(data)
         if digest.etag() == row.etag:
             return True
-    # An opaque ETag proves nothing; then it must at least be something that was published.
+    # An opaque ETag proves nothing; then the bytes must at least have been published.
     return not is_md5(row.etag) and data in versions.get(row.key, ())
 
 
-# --- what it said ---
+# --- the output ---
 
 
 def check_output(run: AgentRun, secrets: Collection[str] = ()) -> list[str]:
-    """List what a pass wrote that nobody may see, and where its status is not the one that it logged."""
+    """List what an output contains that no output may, and errors without a remedy."""
     text = run.stdout + run.stderr
-    problems = [f"a secret is shown: {secret[:4]}..." for secret in secrets if secret in text]
+    problems = [
+        f"a secret in the output: {secret[:4]}..." for secret in secrets if secret in text
+    ]
     silent = [
         each["error"]
         for name in FAILURES
         for each in run.named(name)
         if not each.get("remedy")
     ]
-    problems += [f"no remedy is told for {each!r}" for each in silent]
-    problems += [f"it crashes: {each.get('exception')}" for each in run.named("run.crashed")]
-    return problems + what_is_wrong_with(run)
+    problems += [f"no remedy for {each!r}" for each in silent]
+    problems += [f"a crash: {each.get('exception')}" for each in run.named("run.crashed")]
+    return problems + output_problems(run)
 
 
 def check_status(run: AgentRun, tree: Tree, wanted: Tree) -> list[str]:
-    """Exit status 0 means that everything is mirrored, and when it is, something else has to be wrong for another."""
+    """List a status 0 though not everything is mirrored, or another status though nothing is wrong."""
     if run.exit_code == 0 and tree != wanted:
         return [f"exit status 0, with {_differences(tree, wanted)}"]
     wrong = [

@@ -1,4 +1,4 @@
-"""A master as most tests want it: one mapping from one directory to `data` in a bucket, run as a process."""
+"""A master for most tests: one mapping from one directory to `data` in a bucket, run as a process."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from support.agents import Agent, AgentRun
-from support.hosts import MAPS, NAME, PREFIX, Computer
+from support.hosts import MAPS, NAME, PREFIX, Host
 from support.slaves import Slave
 from support.trees import write
 
 
-class Master(Computer):
+class Master(Host):
     """An agent in the role master, the bucket that it fills, and the directory that it reads."""
 
     @property
@@ -21,7 +21,7 @@ class Master(Computer):
         return self.root / NAME
 
     def mapping(self, name: str = NAME, s3: str = PREFIX, **properties: Any) -> dict[str, Any]:
-        """Make a mapping from the directory of its name to a prefix of the bucket; a slave can use it too."""
+        """Return a mapping from the directory of its name to a prefix of the bucket; a slave can use it too."""
         here, there = str(self.root / name), str(self.root.parent / "slave" / name)
         s3 = f"{self.bucket}/{s3}"
         return {"name": name, "s3": s3, "master": here, "slave": there, **properties}
@@ -37,7 +37,7 @@ class Master(Computer):
         write(self.source, files)
 
     def slave(self) -> Slave:
-        """Make a slave of the same maps, with files and a state of its own."""
+        """Create a slave of the same maps, with its own files and state."""
         directory = self.root.parent / "slave-agent"
         directory.mkdir()
         agent = Agent(directory, self.agent.server)
@@ -51,7 +51,7 @@ class Master(Computer):
 def new_master(
     directory: Path, agent: Agent, bucket: str, put: Callable[..., object]
 ) -> Master:
-    """Make a configured master whose map is published and whose source is empty."""
+    """Create a configured master whose map is published and whose source is empty."""
     root = directory / "master"
     master = Master(agent, bucket, put, root)
     master.source.mkdir(parents=True)
@@ -61,5 +61,5 @@ def new_master(
 
 
 def copied(run: AgentRun) -> dict[str, str]:
-    """Give why each key was copied."""
+    """Return why each key was copied."""
     return {each["key"]: each["why"] for each in run.named("entry.copied")}

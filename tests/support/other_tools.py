@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from support.hostile_cases import AFTER, BEFORE, CASES, LARGE_BYTES, PAGE, Case, World
+from support.hostile_cases import AFTER, BEFORE, CASES, LARGE_BYTES, PAGE, Case, MirroredPrefix
 from support.invariants import versions_of
 from support.moto_server import find_tool
 from support.scripted import ScriptedS3
@@ -118,13 +118,13 @@ def run(tool: str, case: Case) -> Finding:
     directory = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         with ScriptedS3() as server:
-            return _run(tool, case, _Place(directory), World(server))
+            return _run(tool, case, _Place(directory), MirroredPrefix(server))
     finally:
         shutil.rmtree(directory)
         ABSOLUTE.unlink(missing_ok=True)
 
 
-def _run(tool: str, case: Case, place: _Place, world: World) -> Finding:
+def _run(tool: str, case: Case, place: _Place, world: MirroredPrefix) -> Finding:
     write(place.target, BEFORE)
     write(place.outside, {"precious": b"precious"})
     for name in BEFORE:
@@ -248,6 +248,6 @@ def mirrors(tool: str) -> bool:
     return (honest.verdict, honest.exit_code) == ("fine", 0)
 
 
-def for_peers() -> tuple[Case, ...]:
+def cases_for_any_tool() -> tuple[Case, ...]:
     """Give the cases that mean something to any tool."""
-    return tuple(case for case in CASES if case.for_peers)
+    return tuple(case for case in CASES if case.for_any_tool)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.disks import Disk, mounted
-from support.fault_rigs import SCENARIOS, Once, World, as_process, new_world
-from support.tracing import GO, Call, Deed
+from support.fault_rigs import SCENARIOS, FaultRig, Once, as_process, new_rig
+from support.tracing import PROCEED, Action, Call
 
 
 @dataclass(frozen=True, slots=True)
-class Cutting:
+class PowerCutOptions:
     """How often, and how hard."""
 
     commits: bool = False
@@ -30,7 +30,7 @@ class Cutting:
 
 
 @dataclass(slots=True)
-class Cuts:
+class PowerCutResult:
     """What came of it."""
 
     calls: int = 0
@@ -55,16 +55,16 @@ class _Camera:
     disk: Disk
     directory: Path
     log: Path
-    how: Cutting
+    how: PowerCutOptions
     copies: list[_Copy] = field(default_factory=list)
     digest: str = ""
     promised: tuple[str, ...] = ()
     calls: int = 0
 
-    def decide(self, call: Call) -> Deed:
+    def decide(self, call: Call) -> Action:
         if call.number % self.how.stride == 0:
             self.shoot(str(call))
-        return GO
+        return PROCEED
 
     def shoot(self, call: str) -> None:
         self.calls += 1
@@ -90,8 +90,8 @@ def cut_power(
     file_system: str,
     directory: Path,
     once: Once = as_process,
-    how: Cutting = Cutting(),
-) -> Cuts:
+    how: PowerCutOptions = PowerCutOptions(),
+) -> PowerCutResult:
     """Make a pass on a disk of its own, and see what is wrong on each state that a power cut would leave.
 
     Args:
@@ -107,24 +107,24 @@ def cut_power(
     log = directory / "log"
     with (
         mounted(file_system, directory) as disk,
-        new_world(SCENARIOS[scenario], disk.place / "world", once) as world,
+        new_rig(SCENARIOS[scenario], disk.place / "rig", once) as rig,
     ):
         disk.sync()
         camera = _Camera(disk, directory, log, how)
-        world.follow(camera.decide, log)
+        rig.trace(camera.decide, log)
         camera.shoot("the end")
-        cuts = Cuts(camera.calls, len(camera.copies), world.told(log.read_text()))
+        cuts = PowerCutResult(camera.calls, len(camera.copies), rig.disclosed(log.read_text()))
         for number, copy in enumerate(camera.copies):
             disk.exchange(copy.image)
-            found = _wrong(world, copy, mend=number % how.mend_every == 0)
+            found = _wrong(rig, copy, mend=number % how.mend_every == 0)
             cuts.problems += [f"{file_system}, before {copy.call}: {each}" for each in found]
             copy.image.unlink()
         disk.exchange(disk.image)
     return cuts
 
 
-def _wrong(world: World, copy: _Copy, *, mend: bool) -> list[str]:
-    wanted, tree = world.published[-1], world.tree()
+def _wrong(rig: FaultRig, copy: _Copy, *, mend: bool) -> list[str]:
+    wanted, tree = rig.published[-1], rig.tree()
     broken = [key for key in copy.promised if tree.get(key) != wanted[key]]
-    found = [f"{key!r} was called copied" for key in broken] + world.wrong_now(None)
-    return found + world.wrong_later() if mend else found
+    found = [f"{key!r} was called copied" for key in broken] + rig.problems_now(None)
+    return found + rig.problems_after_recovery() if mend else found

@@ -1,4 +1,4 @@
-"""What an index knows, from memory."""
+"""An index in memory."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Every pass of an agent judged by `invariants`, so that no test of a fault can forget to: what an agent's `watch` is.
+"""Check every run of an agent by `invariants`, so that no test of a fault can forget to: the `checker` of an agent.
 
-    slave.agent.watch = SlaveWatch(slave, published_of(server))
-    slave.once()  # fails the test when the pass did what none may do
+    slave.agent.checker = SlaveChecker(slave, server_contents(server))
+    slave.once()  # fails the test when the run did what no run may do
 
-The state of the source is noted before and after each pass, which gives every version that there ever was.
+The state of the source is recorded before and after each run, which gives every version that ever existed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from support.buckets import Bucket
 from support.hosts import PREFIX
 from support.invariants import (
     Invariants,
-    before_a_pass,
     check_after,
     check_status,
+    state_before_run,
     tree_of,
     versions_of,
 )
@@ -34,28 +34,28 @@ Source = Callable[[], Files]
 
 
 @dataclass(slots=True)
-class SlaveWatch:
-    """Judges the passes of a slave in its default mapping."""
+class SlaveChecker:
+    """Checks the runs of a slave in its default mapping."""
 
     slave: Slave
     source: Source
-    """Gives what the prefix of the mapping holds, by key."""
+    """Returns the content of the mapping's prefix, by key."""
     _versions: dict[str, set[bytes]] = field(default_factory=dict)
     _published: Files = field(default_factory=dict)
     _before: Invariants | None = None
 
     def begin(self) -> None:
-        """Note how things are before a pass."""
+        """Record the state before a run."""
         self._published = self._note()
-        self._before = before_a_pass(self.slave.target, self.slave.agent.state_dir)
+        self._before = state_before_run(self.slave.target, self.slave.agent.state_dir)
 
     def problems(self, run: AgentRun) -> list[str]:
-        """List what the pass did that it must not do."""
+        """List what the run did that no run may do."""
         before, self._before = self._before, None
         if before is None:
             return []
         published = self._note()
-        # What appears in the source, or goes, while the pass runs, may have been listed or not.
+        # What appears in the source, or vanishes, during the run may have been listed or not.
         current = self._published.keys() & published.keys()
         return [
             *check_after(before, self._versions, run, current=current),
@@ -78,21 +78,21 @@ class SlaveWatch:
 
 
 @dataclass(slots=True)
-class MasterWatch:
-    """Judges the passes of a master in its default mapping: a bucket is to it what a directory is to a slave."""
+class MasterChecker:
+    """Checks the runs of a master in its default mapping: the bucket is its target."""
 
     master: Master
     shown: Source
-    """Gives what the prefix of the mapping holds, by key."""
+    """Returns the content of the mapping's prefix, by key."""
     _before: Invariants | None = None
 
     def begin(self) -> None:
-        """Note how things are before a pass."""
+        """Record the state before a run."""
         source, state_dir = self.master.source, self.master.agent.state_dir
-        self._before = before_a_pass(source, state_dir, [source], self._show)
+        self._before = state_before_run(source, state_dir, [source], self._show)
 
     def problems(self, run: AgentRun) -> list[str]:
-        """List what the pass did that it must not do."""
+        """List what the run did that no run may do."""
         before, self._before = self._before, None
         if before is None:
             return []
@@ -101,23 +101,25 @@ class MasterWatch:
         return check_after(before, versions_of(files), run)
 
     def _show(self) -> Files:
-        """Give what the prefix holds, without what only says that a directory is empty."""
+        """Return the content of the prefix without markers of empty directories."""
         return {key: data for key, data in self.shown().items() if not key.endswith("/")}
 
 
-def watch_in_tests_of_faults(
+def check_runs_in_hostile_tests(
     test: pytest.FixtureRequest, user: Slave | Master, source: Source
 ) -> None:
-    """Have every pass judged where the test is one of faults, whatever else it looks at itself."""
+    """Check every run of a test in `hostile`, in addition to what the test checks itself."""
     if test.path.parent.name == "hostile":
         agent = user.agent
-        agent.watch = (
-            SlaveWatch(user, source) if isinstance(user, Slave) else MasterWatch(user, source)
+        agent.checker = (
+            SlaveChecker(user, source)
+            if isinstance(user, Slave)
+            else MasterChecker(user, source)
         )
 
 
-def published_in(bucket: Bucket) -> Source:
-    """Give what tells what the prefix of the default mapping holds in a real bucket."""
+def bucket_contents(bucket: Bucket) -> Source:
+    """Return a function that reads the content of the default mapping's prefix from a real bucket."""
     start = f"{PREFIX}/"
     return lambda: {
         key.removeprefix(start): bucket.get(key)
@@ -126,8 +128,8 @@ def published_in(bucket: Bucket) -> Source:
     }
 
 
-def published_of(server: ScriptedS3) -> Source:
-    """Give what tells what the prefix of the default mapping holds."""
+def server_contents(server: ScriptedS3) -> Source:
+    """Return a function that reads the content of the default mapping's prefix from a scripted server."""
     start = f"{PREFIX}/"
     return lambda: {
         key.removeprefix(start): stored.data

@@ -1,4 +1,4 @@
-"""A slave as most tests want it: one mapping from `data` in a bucket to one directory, run as a process."""
+"""A slave for most tests: one mapping from `data` in a bucket to one directory, run as a process."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from support.hosts import MAPS, NAME, PREFIX, Computer
+from support.hosts import MAPS, NAME, PREFIX, Host
 from support.trees import RESERVED, snapshot
 
 TEMPORARY = ".s32s-tmp."
 
 
-class Slave(Computer):
+class Slave(Host):
     """An agent in the role slave, the bucket that it mirrors, and the directory that it writes."""
 
     @property
@@ -22,7 +22,7 @@ class Slave(Computer):
         return self.root / NAME
 
     def mapping(self, name: str = NAME, s3: str = PREFIX, **properties: Any) -> dict[str, Any]:
-        """Make a mapping from a prefix of the bucket to the directory of its name."""
+        """Return a mapping from a prefix of the bucket to the directory of its name."""
         slave = str(self.root / name)
         return {"name": name, "s3": f"{self.bucket}/{s3}", "slave": slave, **properties}
 
@@ -36,11 +36,11 @@ class Slave(Computer):
         self.agent.configure(maps=f"{self.bucket}/{maps}", roots=[self.root], **sections)
 
     def tree(self) -> dict[str, bytes | None]:
-        """Give what is in the target, the agent's own directory left out."""
+        """Return the content of the target without the agent's own directory."""
         return snapshot(self.target)
 
     def trash(self) -> dict[str, bytes]:
-        """Give the files in the target's trash by key, of all passes together."""
+        """Return the files in the target's trash by key, of all runs together."""
         trash = self.target / RESERVED / "trash"
         return {
             str(Path(name).relative_to(run.name)): data
@@ -50,6 +50,6 @@ class Slave(Computer):
         }
 
     def temporaries(self) -> list[str]:
-        """List what a pass left unfinished, anywhere below the root or the state."""
+        """List the temporary files below the root and the state directory."""
         found = [*self.root.rglob(f"{TEMPORARY}*"), *self.agent.state_dir.rglob("*tmp*")]
         return [str(each) for each in found]

@@ -1,6 +1,6 @@
 """Stand before every call with which a program changes or syncs files, in the order of all its threads.
 
-    followed = follow(command, env, within=[root], decide=lambda call: KILL if call.number == 7 else GO)
+    traced = trace(command, env, within=[root], decide=lambda call: KILL if call.number == 7 else PROCEED)
 
 `strace -e inject` counts the calls of each thread for itself, so no number of its own names one call of a program
 with workers; here there is one count. What is decided happens before the call: the kernel has not begun it, all other
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64"
-WHY_NOT = "calls are followed on Linux on x86-64 only"
+WHY_NOT = "calls are traced on Linux on x86-64 only"
 
-# --- what is followed ---
+# --- what is traced ---
 
 AT_FDCWD = -100
 _DATA = ("write", "pwrite64", "writev", "pwritev")
@@ -118,7 +118,7 @@ class Call(NamedTuple):
         return any(Path(each).is_relative_to(directory) for each in self.paths)
 
 
-class Deed(NamedTuple):
+class Action(NamedTuple):
     """What becomes of a call."""
 
     signal: int = 0
@@ -129,14 +129,14 @@ class Deed(NamedTuple):
     """Half of the bytes are written."""
 
 
-GO = Deed()
-KILL = Deed(signal.SIGKILL)
-TERMINATE = Deed(signal.SIGTERM)
-SHORT = Deed(short=True)
+PROCEED = Action()
+KILL = Action(signal.SIGKILL)
+TERMINATE = Action(signal.SIGTERM)
+SHORT = Action(short=True)
 
 
 @dataclass(slots=True)
-class Followed:
+class TracedRun:
     """What came of it."""
 
     exit_code: int = 0
@@ -212,14 +212,14 @@ def _launch(command: list[str]) -> None:
 # --- the follower's side ---
 
 
-def follow(
+def trace(
     command: Sequence[str],
     env: Mapping[str, str],
     *,
     within: Sequence[Path],
-    decide: Callable[[Call], Deed] = lambda _call: GO,
+    decide: Callable[[Call], Action] = lambda _call: PROCEED,
     log: Path | None = None,
-) -> Followed:
+) -> TracedRun:
     """Run a program to its end.
 
     Args:
@@ -238,24 +238,24 @@ def follow(
             stderr=stderr,
             start_new_session=True,
         )
-        followed = Followed()
-        follower = _Follower(process.pid, tuple(map(os.fspath, within)), decide, followed)
+        traced = TracedRun()
+        follower = _Follower(process.pid, tuple(map(os.fspath, within)), decide, traced)
         try:
-            process.returncode = followed.exit_code = follower.run()
+            process.returncode = traced.exit_code = follower.run()
         except BaseException:
             process.kill()
             raise
         stderr.seek(0)
-        followed.stderr = stderr.read().decode(errors="backslashreplace")
-    return followed
+        traced.stderr = stderr.read().decode(errors="backslashreplace")
+    return traced
 
 
 @dataclass(slots=True)
 class _Follower:
     pid: int
     within: tuple[str, ...]
-    decide: Callable[[Call], Deed]
-    followed: Followed
+    decide: Callable[[Call], Action]
+    traced: TracedRun
     libc: _Libc = field(default_factory=_Libc)
 
     def run(self) -> int:
@@ -295,8 +295,8 @@ class _Follower:
         arguments = [registers[position] for position in _ARGUMENTS]
         paths = tuple(_paths(thread, name, arguments))
         if self._counts(name, arguments, paths):
-            call = Call(len(self.followed.calls) + 1, name, paths)
-            self.followed.calls.append(call)
+            call = Call(len(self.traced.calls) + 1, name, paths)
+            self.traced.calls.append(call)
             self._do(thread, registers, self.decide(call))
         self._go_on(thread)
 
@@ -310,15 +310,15 @@ class _Follower:
         )
 
     def _do(
-        self, thread: int, registers: ctypes.Array[ctypes.c_ulonglong], deed: Deed
+        self, thread: int, registers: ctypes.Array[ctypes.c_ulonglong], action: Action
     ) -> None:
-        if deed.signal:
-            os.kill(self.pid, deed.signal)
-        elif deed.error:
+        if action.signal:
+            os.kill(self.pid, action.signal)
+        elif action.error:
             registers[_ORIG_RAX] = 2**64 - 1
-            registers[_RAX] = 2**64 - deed.error
+            registers[_RAX] = 2**64 - action.error
             self.libc.ptrace(_SETREGS, thread, registers)
-        elif deed.short:
+        elif action.short:
             registers[_RDX] = max(1, registers[_RDX] // 2)
             self.libc.ptrace(_SETREGS, thread, registers)
 
@@ -352,9 +352,9 @@ def _text(thread: int, address: int) -> str:
     return os.fsdecode(text.partition(b"\0")[0])
 
 
-def error_named(name: str) -> Deed:
+def fail_with(name: str) -> Action:
     """Have a call fail with an error: `ENOSPC`, `EIO`."""
-    return Deed(error=getattr(errno, name))
+    return Action(error=getattr(errno, name))
 
 
 if __name__ == "__main__":

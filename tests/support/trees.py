@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 RESERVED = ".s32s"
-"""The agent's own folder in a directory; what is in it is no part of the mirror."""
+"""The agent's own directory in a target; it is not part of the mirror."""
 
 
 def snapshot(directory: Path) -> dict[str, bytes | None]:
-    """Give the content of every file by relative path; None for a directory.
+    """Return the content of every file by relative path; None for a directory.
 
     A symbolic link shows as the bytes `-> ` and its target, a special file as `special`. What is
     named `.s32s` is left out.
@@ -24,24 +24,24 @@ def snapshot(directory: Path) -> dict[str, bytes | None]:
     }
 
 
-def canary(place: Path) -> str:
+def canary(path: Path) -> str:
     """Hash a tree with its contents, names, modes, sizes and times, the directory itself included; or a file.
 
-    Two equal hashes say that nobody touched anything below, not even to write the same bytes again.
+    Two equal hashes prove that nothing below was changed, not even by writing the same bytes again.
     """
-    digest = hashlib.sha256(_vitals(place.lstat()))
-    if place.is_file():
-        digest.update(place.read_bytes())
+    digest = hashlib.sha256(_vitals(path.lstat()))
+    if path.is_file():
+        digest.update(path.read_bytes())
         return digest.hexdigest()
-    for entry in _walk(place):
-        digest.update(os.fsencode(os.path.relpath(entry.path, place)) + b"\0")
+    for entry in _walk(path):
+        digest.update(os.fsencode(os.path.relpath(entry.path, path)) + b"\0")
         digest.update(_vitals(entry.stat(follow_symlinks=False)))
         digest.update(hashlib.sha256(_content(entry) or b"").digest())
     return digest.hexdigest()
 
 
 def write(directory: Path, files: dict[str, bytes]) -> None:
-    """Create the files, and the directories on the way to them."""
+    """Create the files and the directories that they need."""
     for name, data in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,11 @@ import pytest
 from support.agents import Agent, AgentRun
 from support.buckets import READER
 from support.counting_proxy import CountingProxy
-from support.fault_rigs import SCENARIOS, new_world
+from support.fault_rigs import SCENARIOS, new_rig
 from support.forked import forked_once
-from support.secrecy import refuse_secrets_in_files
+from support.secrecy import assert_no_secrets_in_files
 from support.slaves import Slave
-from support.tracing import GO, KILL, SUPPORTED, WHY_NOT, Call, Deed
+from support.tracing import KILL, PROCEED, SUPPORTED, WHY_NOT, Action, Call
 
 pytestmark = pytest.mark.hostile
 
@@ -35,7 +35,7 @@ def everything_said(slave: Slave, env: dict[str, str | None], mode: str) -> str:
 
 def test_a_told_secret_fails_a_test(slave: Slave) -> None:
     """The search in the output of every agent that a test runs does find what is there."""
-    with pytest.raises(AssertionError, match="a credential was told"):
+    with pytest.raises(AssertionError, match="a credential was disclosed"):
         slave.once(env={"AWS_SECRET_ACCESS_KEY": "run.started"})
     slave.agent.given.clear()
 
@@ -43,13 +43,13 @@ def test_a_told_secret_fails_a_test(slave: Slave) -> None:
 def test_a_kept_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
     """So does the search in the state and the logs of every agent, when the test has ended."""
     secrets = {agent.server.secret_key}
-    refuse_secrets_in_files(secrets, agent.directory)
+    assert_no_secrets_in_files(secrets, agent.directory)
     for path in (tmp_path / "log", agent.state_dir / "maps" / "x"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"key={agent.server.secret_key}")
 
-        with pytest.raises(AssertionError, match="a credential was told"):
-            refuse_secrets_in_files(secrets, agent.directory)
+        with pytest.raises(AssertionError, match="a credential was disclosed"):
+            assert_no_secrets_in_files(secrets, agent.directory)
 
         path.unlink()
 
@@ -57,10 +57,10 @@ def test_a_kept_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
 def test_a_told_secret_fails_a_test_however_it_ran(slave: Slave) -> None:
     """So does the search in the output of those that are forked, or run without root's power."""
     slave.agent.given.add("run.started")
-    with pytest.raises(AssertionError, match="a credential was told"):
+    with pytest.raises(AssertionError, match="a credential was disclosed"):
         forked_once(slave.agent)
-    with pytest.raises(AssertionError, match="a credential was told"):
-        slave.once_without_power()
+    with pytest.raises(AssertionError, match="a credential was disclosed"):
+        slave.once_unprivileged()
     slave.agent.given.clear()
 
 
@@ -68,18 +68,18 @@ def test_a_told_secret_fails_a_test_however_it_ran(slave: Slave) -> None:
 def test_a_secret_told_before_a_kill_is_a_problem(tmp_path: Path) -> None:
     """The passes that meet a fault are searched as well: what they said, and what they kept."""
 
-    def decide(call: Call) -> Deed:
-        return KILL if call.name.startswith("rename") and "/srv/" in call.paths[0] else GO
+    def decide(call: Call) -> Action:
+        return KILL if call.name.startswith("rename") and "/srv/" in call.paths[0] else PROCEED
 
-    with new_world(SCENARIOS["first"], tmp_path / "world", lambda _agent: NOTHING) as world:
-        world.agent.given.add("mapping.planned")
-        followed = world.follow(decide)
-        world.agent.state_dir.joinpath("x").write_text(world.agent.server.secret_key)
+    with new_rig(SCENARIOS["first"], tmp_path / "rig", lambda _agent: NOTHING) as rig:
+        rig.agent.given.add("mapping.planned")
+        traced = rig.trace(decide)
+        rig.agent.state_dir.joinpath("x").write_text(rig.agent.server.secret_key)
 
-        found = world.problems(followed)
+        found = rig.problems(traced)
 
-    assert followed.exit_code == -9
-    assert {"a credential was told", "a credential was told in x"} <= set(found)
+    assert traced.exit_code == -9
+    assert {"a credential was disclosed", "a credential was disclosed in x"} <= set(found)
 
 
 @pytest.mark.parametrize("mode", ["--once", "--check"])

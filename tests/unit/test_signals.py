@@ -39,7 +39,7 @@ def test_a_signal_where_nothing_can_be_raised_is_told_and_leaves_no_traceback_in
     told: str,
     complained: bool,  # noqa: FBT001 - a parameter of the table
 ) -> None:
-    """The pass hears of it all the same; other exceptions there are still shown."""
+    """The run is cancelled all the same; other exceptions there are still shown."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(deed=deed)],
         capture_output=True,

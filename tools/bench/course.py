@@ -71,7 +71,7 @@ def run_workload(
 
 
 def _take(turn: _Turn, number: int, stage: Stage, play: Play) -> None:
-    """Let one tool run once, and keep what it took when it is no warm-up and the result is right."""
+    """Run one tool once, and keep its measurement unless it is a warm-up or the result is wrong."""
     job = stage.job(turn.tool)
     play.before(turn.tool, job)
     what = Measured(turn.tool.command(job), environment(job), stage.server, stage.scratch)

@@ -49,11 +49,11 @@ class DataSet:
             yield _piece(number, version, offset, min(CHUNK, self.size - offset))
 
     def content(self, number: int, version: int = 0) -> bytes:
-        """Give the content of a file in one piece."""
+        """Return the content of a file in one piece."""
         return b"".join(self.chunks(number, version))
 
     def file(self, number: int, version: int = 0) -> File:
-        """Say what a file must be."""
+        """Return what a file must be."""
         if self.size == 1:
             return File(1, _md5_of_byte(self.content(number, version)))
         digest = hashlib.md5(usedforsecurity=False)
@@ -62,11 +62,11 @@ class DataSet:
         return File(self.size, digest.hexdigest())
 
     def files(self) -> dict[str, File]:
-        """Say what all files must be in their first version, by key."""
+        """Return what all files must be in their first version, by key."""
         return {self.key(number): self.file(number) for number in range(self.count)}
 
     def changed(self, version: int) -> dict[str, File]:
-        """Say what those files must be that a later version changes."""
+        """Return what those files must be that a later version changes."""
         return {self.key(number): self.file(number, version) for number in self.changing}
 
 

@@ -64,7 +64,7 @@ THIRD = 1 / 3
 
 
 def goals(workloads: Mapping[str, Record]) -> str:
-    """Give a table of every goal of which both sides were measured."""
+    """Return a table of every goal of which both sides were measured."""
     found = {name: summaries(record) for name, record in workloads.items()}
     rows = [
         *_shares(found),

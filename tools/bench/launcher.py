@@ -50,12 +50,12 @@ def watch(process: int, peak: list[int], ended: threading.Event) -> None:
 
 
 def resident(process: int) -> int:
-    """Give the pages that a process has in memory; 0 when it is gone."""
+    """Return the pages that a process has in memory; 0 when it is gone."""
     return int((read(f"/proc/{process}/statm") or "0 0").split()[1])
 
 
 def family(process: int) -> list[int]:
-    """Give a process and all that descend from it."""
+    """Return a process and all that descend from it."""
     found = [process]
     for each in found:
         found += children(each)
@@ -63,11 +63,11 @@ def family(process: int) -> list[int]:
 
 
 def children(process: int) -> list[int]:
-    """Give the children of a process, whichever of its threads made them."""
+    """Return the children of a process, whichever of its threads made them."""
     try:
         threads = os.listdir(f"/proc/{process}/task")  # noqa: PTH208 - pathlib costs memory
     except OSError:
-        return []  # it ended meanwhile
+        return []  # it has ended
     texts = [read(f"/proc/{process}/task/{thread}/children") for thread in threads]
     return [int(word) for text in texts for word in text.split()]
 

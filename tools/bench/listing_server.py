@@ -72,7 +72,7 @@ class ListingServer(HttpServer):
         self.others[key] = body
 
     def content(self, key: str) -> bytes | None:
-        """Give the bytes of an object; None where there is none."""
+        """Return the bytes of an object; None where there is none."""
         digits = key.rpartition("/")[2].removesuffix(".dat")
         if not digits.isdecimal() or int(digits) >= self.data.count:
             return self.others.get(key)

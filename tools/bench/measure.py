@@ -65,7 +65,7 @@ def measure(what: Measured) -> Run:
 
 
 def server_seconds(process: int | None) -> float:
-    """Give the processor time of a process, all threads, and of this one, in which the proxy runs."""
+    """Return the processor time of a process, all threads, and of this one, in which the proxy runs."""
     own = time.process_time()
     if process is None:
         return own
@@ -76,7 +76,7 @@ def server_seconds(process: int | None) -> float:
 
 
 def last_line(file: Path) -> str:
-    """Give the end of what a tool said."""
+    """Return the end of what a tool said."""
     lines = file.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1][-REASON_CHARACTERS:] if lines else "it said nothing"
 

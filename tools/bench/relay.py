@@ -51,7 +51,7 @@ class Relay:
             self._server.close()
         for transport in tuple(self.open):
             transport.abort()
-        await asyncio.sleep(0)  # what was hung up is told so in the next round of the loop
+        await asyncio.sleep(0)  # closed connections learn of it in the next round of the loop
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -73,16 +73,16 @@ class Relay:
         self.slots[int(self._loop.time() / SLOT_SECONDS)] += size
 
     def forget(self) -> None:
-        """Begin to note anew."""
+        """Start a new record."""
         self.slots.clear()
 
     def rate(self) -> float:
-        """Give bytes a second from the first to the last time at which much came back."""
+        """Return bytes a second from the first to the last time at which much came back."""
         return rate(self.slots)
 
 
 def rate(slots: Counter[int]) -> float:
-    """Give bytes a second over the slots from the first full one to the last."""
+    """Return bytes a second over the slots from the first full one to the last."""
     full = [slot for slot, size in slots.items() if size >= FULL_SLOT_BYTES]
     if not full:
         return 0.0

@@ -64,12 +64,12 @@ def summaries(record: Record) -> dict[str, Summary]:
 
 
 def problems(record: Record) -> dict[str, str]:
-    """Give those that get no figure, with the reason."""
+    """Return those that get no figure, with the reason."""
     return {each["tool"]: each["problem"] for each in record["tools"] if each["problem"]}
 
 
 def is_peer(tool: str) -> bool:
-    """Tell whether it is another tool than ours, in any of its settings."""
+    """Return whether it is another tool than ours, in any of its settings."""
     return not tool.startswith((OURS, FLOOR, LISTING))
 
 
@@ -118,7 +118,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
 
 
 def machine() -> dict[str, str | int]:
-    """Say on what it ran."""
+    """Return what it ran on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": os.cpu_count() or 0,

@@ -30,14 +30,14 @@ class Play(Protocol):
         """Prepare a run."""
 
     def problem(self, tool: Tool, job: Job) -> str:
-        """Say what is wrong with what a run left; nothing when it is right."""
+        """Return what is wrong with the result of a run; nothing when it is correct."""
 
     def after(self, tool: Tool, job: Job) -> None:
         """Clear away what no later run needs."""
 
 
 def play_of(stage: Stage) -> Play:
-    """Give the play of a workload."""
+    """Return the scenario of a workload."""
     plays: dict[Scenario, type[FirstPull | Unchanged | Changed | FirstPush]] = {
         Scenario.FIRST_PULL: FirstPull,
         Scenario.UNCHANGED: Unchanged,
@@ -106,7 +106,7 @@ class Unchanged:
             self.inspectors[tool.name] = Inspector(job.directory)
 
     def _times(self) -> Iterator[tuple[str, float]]:
-        """Give every key with the time of its object, which files have that were pulled before."""
+        """Return every key with the time of its object, which files have that were pulled before."""
         if self.stage.workload.listing_only:
             return ((key, LISTED_TIME) for key in self.expected)
         return self.stage.filled.times(BUCKET, PREFIX)

@@ -73,7 +73,7 @@ class Stage:
         return self.store
 
     def set_up(self, tool: Tool, job: Job) -> None:
-        """Give a tool an empty home with what it needs."""
+        """Return a tool an empty home with what it needs."""
         wipe(job.home)
         tool.set_up(job, lambda key, body: self.put(job.bucket, key, body))
 

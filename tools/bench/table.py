@@ -24,7 +24,7 @@ PEERS = (CHECKSUMS, "rclone --size-only", "s5cmd sync", "s5cmd cp", "aws s3 sync
 
 
 def long_table(workloads: Mapping[str, Record]) -> str:
-    """Tell everything: medians with the least and the most, and ratios to ours."""
+    """Return everything: medians with the least and the most, and ratios to ours."""
     return "\n\n".join(_long(name, record) for name, record in workloads.items())
 
 
@@ -67,7 +67,7 @@ def _long_row(tool: str, each: Summary, ours: Summary | None) -> tuple[str, ...]
 
 
 def _verdicts(record: Record, found: Mapping[str, Summary]) -> Iterator[str]:
-    """Say how we stand against the fastest peer, and against the one that compares checksums."""
+    """Yield how we stand against the fastest peer, and against the one that compares checksums."""
     ours = found.get(OURS)
     for rate in rates(record):
         yield f"- {rate}"
@@ -83,7 +83,7 @@ def _verdicts(record: Record, found: Mapping[str, Summary]) -> Iterator[str]:
 
 
 def rates(record: Record) -> list[str]:
-    """Say how a limit of bandwidth was held, where there was one."""
+    """Return how a limit of bandwidth was held, where there was one."""
     limit = record["max_bandwidth"]
     return [
         f"`max_bandwidth` of {limit / MB:.1f} MB/s: {_spread(spread(each['rates']), MB)} MB/s"
@@ -93,7 +93,7 @@ def rates(record: Record) -> list[str]:
 
 
 def short_table(workloads: Mapping[str, Record]) -> str:
-    """Give one row a workload and one column a tool: wall, CPU and memory, all medians."""
+    """Return one row a workload and one column a tool: wall, CPU and memory, all medians."""
     shown = {name: each for name, each in workloads.items() if not each["max_bandwidth"]}
     tools = [
         tool for tool in (OURS, *PEERS) if any(_has(each, tool) for each in shown.values())
@@ -120,7 +120,7 @@ def _cell(record: Record, tool: str) -> str:
 
 
 def _notes(workloads: Mapping[str, Record]) -> Iterator[str]:
-    """Tell what does not fit into the short table."""
+    """Yield what does not fit into the short table."""
     for name, record in workloads.items():
         for tool, reason in problems(record).items():
             yield f"{name}, `{tool}`: {reason}."
@@ -145,7 +145,7 @@ def _notes(workloads: Mapping[str, Record]) -> Iterator[str]:
 
 
 def growth_bytes(workloads: Mapping[str, Record]) -> float | None:
-    """Give the bytes of memory that each more object took, from the least to the most of them; None when unknown."""
+    """Return the bytes of memory that each more object took, from the least to the most of them; None when unknown."""
     points = []
     for name, record in workloads.items():
         found = summaries(record)

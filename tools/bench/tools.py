@@ -68,23 +68,23 @@ class Tool(Protocol):
         """Tell it from the others."""
 
     def takes(self, job: Job) -> bool:
-        """Tell whether this way is worth a measurement for that job."""
+        """Return whether this way is worth a measurement for that job."""
 
     def set_up(self, job: Job, publish: Callable[[str, bytes], None]) -> None:
         """Prepare `job.home`, which is empty; `publish` puts an object into the bucket."""
 
     def command(self, job: Job) -> list[str]:
-        """Give the command line."""
+        """Return the command line."""
 
     def missing(self) -> str:
         """Say what is not installed; nothing when all is there."""
 
     def version(self) -> str:
-        """Give name and version, as the tool says it."""
+        """Return name and version, as the tool says it."""
 
 
 def environment(job: Job) -> dict[str, str]:
-    """Give the environment that all tools share: nothing from outside, and where S3 is."""
+    """Return the environment that all tools share: nothing from outside, and where S3 is."""
     address = job.address
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -311,7 +311,7 @@ class ListingAlone:
 
 
 def all_tools(agent: Path) -> list[Tool]:
-    """Give every tool, in the order in which they take turns."""
+    """Return every tool, in the order in which they take turns."""
     lax = {"durable": False}
     return [
         Agent(agent),
@@ -328,7 +328,7 @@ def all_tools(agent: Path) -> list[Tool]:
 
 
 def said(command: list[str]) -> str:
-    """Give the first line that a program says."""
+    """Return the first line that a program says."""
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return (done.stdout or done.stderr).splitlines()[0]
 

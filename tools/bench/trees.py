@@ -26,7 +26,7 @@ def make(directory: Path, data: DataSet) -> None:
 
 
 def set_times(directory: Path, times: Iterable[tuple[str, float]]) -> None:
-    """Give files the times that they would have, had a tool brought them."""
+    """Set the times of files as if a tool had copied them."""
     for key, seconds in times:
         os.utime(directory / key, (seconds, seconds))
 
@@ -50,7 +50,7 @@ class Inspector:
         self._seen: dict[str, tuple[Stamp, str]] = {}
 
     def look(self) -> tuple[dict[str, File], int]:
-        """Say what all files are, and how many of them were not there with the same stamp the last time."""
+        """Return what all files are, and how many of them were not there with the same stamp the last time."""
         seen: dict[str, tuple[Stamp, str]] = {}
         found: dict[str, File] = {}
         written = 0
@@ -66,7 +66,7 @@ class Inspector:
 
 
 def difference(found: Mapping[str, File], expected: Mapping[str, File]) -> str:
-    """Say in a line what is wrong; nothing when both are equal."""
+    """Return in one line what is wrong; nothing when both are equal."""
     if found == expected:
         return ""
     missing = sorted(expected.keys() - found.keys())
@@ -79,7 +79,7 @@ def difference(found: Mapping[str, File], expected: Mapping[str, File]) -> str:
 
 
 def md5_of(path: str) -> str:
-    """Give the digest of a file."""
+    """Return the digest of a file."""
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - a million of them
         while chunk := file.read(CHUNK):

@@ -80,7 +80,7 @@ WORKLOADS = (
 
 
 def select(names: Iterable[str]) -> list[Workload]:
-    """Give the workloads of these names in their order; `i` is all that begin with `i-`; no name is all.
+    """Return the workloads of these names in their order; `i` is all that begin with `i-`; no name is all.
 
     Raises:
         ValueError: there is none of that name.

@@ -1,1 +1,1 @@
-"""Make the files below `etc` that follow from the code and the README. Not a part of the installed package."""
+"""Write the files below `etc`, and blocks of the documents, that follow from the code. Not installed."""

@@ -108,7 +108,7 @@ def _option(option: Option) -> tuple[str, str]:
 
 def _properties(tables: Tables) -> Iterator[tuple[str, str]]:
     for each in tables.properties:
-        needed = "" if each.needed == "no" else f" Needed: {each.needed}."
+        needed = f" Needed: {each.needed}." if each.needed_in else ""
         yield f"`{each.name}`", f"{each.help} Value: {each.form.markdown}.{needed}"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from s32s_agent.config.forms import Schema, unmarked
 from s32s_agent.config.options import Option
+from s32s_agent.model import Role
 from tools.generate.tables import Tables
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -48,7 +49,7 @@ def of_a_map(tables: Tables) -> Schema:
             each.name: {"description": unmarked(each.help), **each.form.schema}
             for each in tables.properties
         },
-        "required": [each.name for each in tables.properties if each.needed == "yes"],
+        "required": [each.name for each in tables.properties if each.needed_in == tuple(Role)],
         "anyOf": [{"required": ["slave"]}, {"required": ["master"]}],
         "additionalProperties": False,
     }

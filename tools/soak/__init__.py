@@ -1,1 +1,1 @@
-"""Agents under a storm of changes, signals and clocks, and what must hold meanwhile and afterwards."""
+"""Agents under a storm of changes, signals and clocks, and what must hold during and after it."""

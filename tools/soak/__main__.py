@@ -1,6 +1,6 @@
 """Run agents under a storm: `python -m tools.soak --minutes 15 --seed 7`. Exit status 1 when anything was lost.
 
-The seed settles what everybody does; when they do it is the machine's choice.
+The seed decides what every thread does; the machine decides when.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def summary(world: World, seed: int, seconds: float) -> str:
-    """Tell what happened, a line for each kind of it."""
+    """Print what happened, one line for each kind."""
     counts = world.tally.counts
     clock = (
         f"{counts['steps of the clock']}"
@@ -44,7 +44,7 @@ def summary(world: World, seed: int, seconds: float) -> str:
     lines = {
         "seed": f"{seed}",
         "minutes": f"{seconds / 60:.1f}",
-        "passes": f"{counts['passes']} ({world.tally.of('status ')})",
+        "runs": f"{counts['runs']} ({world.tally.of('status ')})",
         "killed by SIGKILL": f"{counts['killed by SIGKILL']}",
         "ended by SIGTERM": f"{counts['ended by SIGTERM']}",
         "stopped and continued": f"{counts['stopped and continued']}",
@@ -58,7 +58,7 @@ def summary(world: World, seed: int, seconds: float) -> str:
             )
         ),
         "a file for a directory": f"{counts['exchanges in the source']} in the source, for which"
-        f" {counts['passes that waited for the store']} passes in the calm waited",
+        f" {counts['runs that waited for the store']} runs in the calm waited",
         "contents checked": f"{counts['files read']} files, {counts['objects read']} objects",
         "compared in the end": f"{counts['files compared in the end']} files",
         "losses": f"{len(world.tally.violations)}",

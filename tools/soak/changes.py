@@ -21,7 +21,7 @@ from tools.soak.contents import Library
 from tools.soak.tally import Tally
 
 ANCHOR = "anchor"
-"""Files in this directory change, but are never removed by anybody: one that is missing was lost by an agent."""
+"""Files in this directory change, but no thread removes one: a file that is missing was lost by an agent."""
 ANCHORS = tuple(f"{ANCHOR}/{number}" for number in range(12))
 KEYS = (
     *(f"d{number % 7}/{number}" for number in range(60)),
@@ -129,7 +129,7 @@ class User:
             self.tally.add("changes in the source")
 
     def settle(self) -> None:
-        """Have nothing to put right."""
+        """Do nothing: there is nothing to correct."""
 
     def _change(self) -> None:
         self._write(self.rng.choice((*ANCHORS, *KEYS)))
@@ -177,7 +177,7 @@ class Vandal:
     tally: Tally
 
     def begin(self) -> None:
-        """Have nothing to do before there is something."""
+        """Do nothing before there is something to do."""
 
     def act(self) -> None:
         """Do one thing."""
@@ -250,7 +250,7 @@ class Vandal:
         os.mkfifo(path)
 
     def _plant(self) -> None:
-        """Leave what looks like the rest of a killed pass."""
+        """Leave what looks like the leftovers of a killed run."""
         (self._any().parent / f".s32s-tmp.{secrets.token_hex(8)}").write_bytes(b"half of a fi")
 
     def _index(self) -> None:

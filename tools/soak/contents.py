@@ -1,4 +1,4 @@
-"""Contents that say which file they belong to, so that a mixture, a part or a stranger is told at sight."""
+"""Contents that say which file they belong to, so that a mixture, a part or foreign content is recognized."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Library:
         self._versions: dict[str, int] = {}
 
     def new(self, key: str, size: int) -> bytes:
-        """Give out the next version of a key."""
+        """Return the next version of a key."""
         with self._lock:
             version = self._versions[key] = self._versions.get(key, 0) + 1
         return make(key, version, size)
 
     def objection(self, key: str, data: bytes) -> str | None:
-        """Say why these bytes cannot be a version of the key that was given out, None when they can."""
+        """Return why these bytes cannot be a published version of the key; None when they can."""
         whole, checksum = data[:-_DIGITS], data[-_DIGITS:]
         if hashlib.sha256(whole).hexdigest().encode() != checksum:
             return f"{len(data)} bytes, of which the checksum is wrong"

@@ -25,6 +25,6 @@ class Tally:
             self.violations.append(sentence)
 
     def of(self, prefix: str) -> str:
-        """Give the counts of one kind: `exit 0: 12, exit 75: 3`."""
+        """Return the counts of one kind: `exit 0: 12, exit 75: 3`."""
         found = sorted(each for each in self.counts.items() if each[0].startswith(prefix))
         return ", ".join(f"{name.removeprefix(prefix)}: {count}" for name, count in found)

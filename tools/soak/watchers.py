@@ -34,7 +34,7 @@ class TreeWatcher:
     def act(self) -> None:
         """Read everything once."""
         if not self.directory.exists():
-            return  # no pass has made it yet
+            return  # no run has made it yet
         for key in list(self._keys()):
             self._look(key)
         for key in ANCHORS:

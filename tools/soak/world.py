@@ -1,4 +1,4 @@
-"""A bucket, a master, slaves whose configs overlap in every way, and everybody who troubles them."""
+"""A bucket, a master, slaves whose configs overlap in every way, and everything that disturbs them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.trees import RESERVED, canary, snapshot
 from s32s_agent.demo.seaweedfs import seaweedfs
 from tools.soak.changes import User, Vandal, Writer
 from tools.soak.contents import Library
-from tools.soak.passes import Clock, Passes, find_faketime, repeat
+from tools.soak.runs import Clock, Runs, find_faketime, repeat
 from tools.soak.tally import Tally
 from tools.soak.watchers import BucketWatcher, TreeWatcher
 
@@ -29,7 +29,7 @@ SITE, PUSH = "site", "push"
 """The prefix that the writer changes, and the one that the master pushes."""
 STORE_SECONDS = 400
 """SeaweedFS removes an empty directory two to three minutes after its last object has gone."""
-PASSES_AT_THE_END = ("master", "first", "other", "reader")
+RUNS_AT_THE_END = ("master", "first", "other", "reader")
 
 
 @dataclass(slots=True)
@@ -65,24 +65,24 @@ class World:
 
     @property
     def outside(self) -> Path:
-        """What links lead to, and nobody may change."""
+        """What links lead to, and must not change."""
         return self.directory / "outside"
 
     def rng(self, name: str) -> random.Random:
-        """Give somebody a generator of their own, so that threads do not draw from one."""
+        """Return a generator for one thread, so that threads do not share one."""
         return random.Random(f"{self.seed}:{name}")
 
     # --- the storm ---
 
     def storm(self, seconds: float) -> None:
-        """Let everybody loose for some seconds, then let the passes that run come to their end."""
+        """Run all threads for some seconds, then wait for the runs that are under way."""
         before = canary(self.outside)
         troublers = [*self._troublers(), *([self.clock] if self.clock else [])]
         for each in troublers:
             each.begin()
         stop, watchers = threading.Event(), self._watchers()
         with ThreadPoolExecutor(32) as pool:
-            futures = [pool.submit(each.run, stop) for each in self._passes()]
+            futures = [pool.submit(each.run, stop) for each in self._runs()]
             for each in troublers:
                 pause = self._pause(each)
                 futures.append(pool.submit(repeat, each.act, pause, stop))
@@ -113,10 +113,10 @@ class World:
             Vandal(self.target, aside, away, states, library, self.rng("vandal"), tally),
         ]
 
-    def _passes(self) -> list[Passes]:
+    def _runs(self) -> list[Runs]:
         known = (self.bucket.server.secret_key.encode(),)
         return [
-            Passes(name, agent, self.clock, self.rng(name), self.tally, known)
+            Runs(name, agent, self.clock, self.rng(name), self.tally, known)
             for name, agent in self.agents.items()
         ]
 
@@ -146,21 +146,21 @@ class World:
     # --- the calm ---
 
     def calm(self) -> None:
-        """Make one pass of each agent, which must put everything right, and one that finds nothing to do."""
-        for name in PASSES_AT_THE_END:
+        """Make one run of each agent, which must correct everything, and one that finds nothing to do."""
+        for name in RUNS_AT_THE_END:
             for number in ("first", "second"):
                 run = self._pass_in_the_calm(self.agents[name])
                 done = run.named("run.finished")
                 changes = [(each["copied"], each["deleted"]) for each in done]
                 if run.exit_code or (number == "second" and changes != [(0, 0)]):
                     self.tally.violate(
-                        f"{name}: the {number} pass in the calm ended with status"
+                        f"{name}: the {number} run in the calm ended with status"
                         f" {run.exit_code} and {changes} changes:\n{run.stderr[-3000:]}"
                     )
         self._compare()
 
     def _pass_in_the_calm(self, agent: Agent) -> AgentRun:
-        """Make a pass, and others as long as SeaweedFS has yet to remove a directory that a file takes the place of."""
+        """Make a run, and more of them until SeaweedFS has removed a directory that a file replaces."""
         end = time.monotonic() + STORE_SECONDS
         while True:
             run = agent.run("--once")
@@ -168,7 +168,7 @@ class World:
             waits = [each for each in failed if "still has a directory" in each["error"]]
             if not waits or waits != failed or time.monotonic() > end:
                 return run
-            self.tally.add("passes that waited for the store")
+            self.tally.add("runs that waited for the store")
             time.sleep(5)
 
     def _compare(self) -> None:
@@ -197,14 +197,14 @@ class World:
             self.tally.violate(f"left behind: {left}")
 
     def _look_at_the_indexes(self) -> None:
-        """See that none vouches for bytes that a file does not hold."""
-        for name in PASSES_AT_THE_END:
+        """Check that no index vouches for bytes that a file does not contain."""
+        for name in RUNS_AT_THE_END:
             for place in (self.target, self.copy, self.source):
                 for wrong in check_index(self.agents[name].state_dir, place, {}):
                     self.tally.violate(f"{name}: {wrong}")
 
     def _look_into_the_trash(self) -> None:
-        """See that what is kept there is whole: versions of the bucket, or of the vandal."""
+        """Check that its files are complete: versions of the bucket, or of the vandal."""
         for place in (self.target, self.copy):
             trash = place / RESERVED / "trash"
             for path in trash.rglob("*"):

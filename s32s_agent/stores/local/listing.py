@@ -14,7 +14,7 @@ def list_directory(
 ) -> Generator[Entry | Problem, None, Learned]:
     """Yield what a walk finds in key order, each file with the ETag that the index vouches for; return what it learned.
 
-    A key that only the index knows is an entry of the kind `GONE`.
+    A key that only the index knows is an entry of the kind `MISSING`.
 
     Args:
         walk: the directory.
@@ -25,7 +25,7 @@ def list_directory(
     row = next(remaining, None)
     for key, stamp, other in walk:
         while row is not None and row.key < key:
-            yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
+            yield Entry(row.key, row.stamp.size, row.etag, Kind.MISSING)
             row = next(remaining, None)
         known = row if row is not None and row.key == key else None
         if stamp is not None:
@@ -37,7 +37,7 @@ def list_directory(
         if known is not None:
             row = next(remaining, None)
     while row is not None:
-        yield Entry(row.key, row.stamp.size, row.etag, Kind.GONE)
+        yield Entry(row.key, row.stamp.size, row.etag, Kind.MISSING)
         row = next(remaining, None)
     return Learned(mounts=walk.mounts(), leftovers=tuple(walk.leftovers))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from s32s_agent.cancellation import UNWATCHED, Heartbeat
+from s32s_agent.config.option_forms import Modes
 from s32s_agent.config.settings import SyncSettings
 from s32s_agent.errors import (
     AccessDenied,
@@ -68,6 +69,8 @@ class LocalOptions:
     run_id: str
     durable: bool = True
     trash_days: float = 7
+    restores_modes: bool = True
+    """Whether a file has the mode that its object carries."""
     file_mode: int = 0o644
     dir_mode: int = 0o755
     owner: Owner = UNCHANGED
@@ -112,6 +115,7 @@ def open_target(
         run_id,
         settings.durable,
         settings.trash_days,
+        settings.modes is Modes.RESTORE,
         settings.file_mode,
         settings.dir_mode,
         find_owner(settings.owner),
@@ -283,8 +287,8 @@ class LocalTarget:
         """Set the owner, mode and time of a file that does not show yet."""
         if self._options.owner != UNCHANGED:
             os.fchown(fd, *self._options.owner)
-        mode = self._options.file_mode if attributes.mode is None else attributes.mode & 0o777
-        os.fchmod(fd, mode)
+        carried = attributes.mode if self._options.restores_modes else None
+        os.fchmod(fd, self._options.file_mode if carried is None else carried & 0o777)
         if attributes.mtime_ns is not None:
             os.utime(fd, ns=(attributes.mtime_ns, attributes.mtime_ns))
 

@@ -9,19 +9,21 @@ import threading
 from collections.abc import Generator, Iterator
 
 from s32s_agent.cancellation import UNWATCHED, Heartbeat
-from s32s_agent.errors import IntegrityError, SourceChanged
+from s32s_agent.errors import EntryUnreadable, IntegrityError, SourceChanged
 from s32s_agent.model import Entry, Stamp
 from s32s_agent.plan.etags import Digest, best_digest, multipart_etag, normal
 from s32s_agent.plan.proofs import Verdict, judge
 from s32s_agent.stores.base import File, RangedContent
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.metadata import attributes_of
+from s32s_agent.stores.s3.metadata import attributes_of, is_link
 from s32s_agent.stores.s3.objects import Body
 from s32s_agent.stores.s3.prefix import S3Prefix, condition_of
 from s32s_agent.stores.s3.ranges import RANGE, RANGED_FROM, Range, Read, Slots, cut
 
 _HASHED = 256 << 10
 """Bytes that are read again and hashed at once: they stay in the processor's cache."""
+_LINK = "the object stands for a symbolic link, and its bytes are a path"
+_NO_LINKS = "exclude it with `ignore`, or have the program that wrote it follow links"
 
 
 class Downloads:
@@ -53,6 +55,7 @@ class Downloads:
         Raises:
             SourceChanged: the store has another version, or none.
             IntegrityError: the answer is not all of it.
+            EntryUnreadable: the object stands for a symbolic link.
         """
         digest = best_digest(entry.size, entry.etag or "", self._prefix.part_sizes(entry))
         name, condition = self._prefix.name_of(entry.key), condition_of(entry)
@@ -137,6 +140,8 @@ class _Download:
         self, downloads: Downloads, entry: Entry, body: Body, digest: Digest | None
     ) -> None:
         _check(entry, body)
+        if is_link(entry.key, body.metadata):
+            raise EntryUnreadable(f'"{entry.key}": {_LINK}', remedy=_NO_LINKS)
         self._downloads = downloads
         self._entry = entry
         self._body = body

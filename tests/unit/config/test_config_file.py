@@ -1,4 +1,4 @@
-"""The config file: what it may say, and what it is told when it is wrong."""
+"""The config file: what it may say, and the messages when it is wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from s32s_agent.config.config_file import parse
 from s32s_agent.config.hook_commands import OnChange
-from s32s_agent.config.option_forms import MapsLocation, MaxDelete, Symlinks
+from s32s_agent.config.option_forms import MapsLocation, MaxDelete, Modes, Symlinks
 from s32s_agent.config.settings import (
     HookSettings,
     LogSettings,
@@ -61,6 +61,7 @@ def test_three_keys_are_enough() -> None:
         False,
         True,
         7.0,
+        Modes.RESTORE,
         0o644,
         0o755,
         None,
@@ -131,6 +132,7 @@ def test_one_map_file_or_many(maps: str, single: bool) -> None:  # noqa: FBT001 
         ("sync.max_delete", "0", MaxDelete(count=0)),
         ("sync.trash_days", "0", 0.0),
         ("sync.trash_days", "0.5", 0.5),
+        ("sync.modes", "ignore", Modes.IGNORE),
         ("sync.file_mode", "'600'", 0o600),
         ("sync.dir_mode", "'0777'", 0o777),
         ("sync.owner", "www-data:www-data", "www-data:www-data"),
@@ -472,7 +474,7 @@ def test_what_is_no_config(text: str, problems: tuple[str, ...]) -> None:
 
 
 def test_an_empty_file_says_what_is_needed() -> None:
-    """An empty file is told the three keys."""
+    """The message for an empty file names the three keys."""
     actual = problems_of("# nothing\n")
 
     assert actual == (
@@ -563,7 +565,7 @@ def test_only_config_errors_come_out_of_an_option(path: str, text: str) -> None:
     ],
 )
 def test_the_secret_of_a_ping_url_never_gets_into_a_message(url: str) -> None:
-    """A URL that cannot be used is refused without repeating it: whoever knows it can report for this computer."""
+    """A URL that cannot be used is refused without repeating it: everyone who knows it can report for this computer."""
     (problem,) = problems_of(with_option("monitoring.ping_url", url))
 
     assert problem.startswith("monitoring.ping_url: expected http:// or https:// with a host")

@@ -66,7 +66,7 @@ def test_a_right_value_becomes_what_it_stands_for(
         (KEYED, [], "expected words, each with true or false, got a list"),
     ],
 )
-def test_a_wrong_value_is_told_what_was_expected(
+def test_the_message_for_a_wrong_value_says_what_was_expected(
     form: Form[object], value: object, message: str
 ) -> None:
     """The message says what was expected and what is there."""

@@ -37,7 +37,7 @@ def read(*mappings: object, rules: MapRules = SLAVE) -> Maps:
 
 
 def problems(maps: Maps) -> dict[str, tuple[str, ...]]:
-    """Give the problems of every failure by its mapping."""
+    """Return the problems of every failure by its mapping."""
     return {failure.mapping: failure.error.problems for failure in maps.failures}
 
 
@@ -260,7 +260,7 @@ def test_a_map_cannot_aim_at_the_root_directory(directory: str) -> None:
 
 @pytest.mark.parametrize("directory", ["/opt/a", "/srv-evil", "/home/eve/.ssh"])
 def test_a_map_cannot_leave_the_roots(directory: str) -> None:
-    """A directory outside the roots is refused, however alike its name is."""
+    """A directory outside the roots is refused, however similar its name is."""
     actual = read({**GOOD, "slave": directory})
 
     assert problems(actual) == {
@@ -298,7 +298,7 @@ def mapping(name: str, s3: str, directory: str) -> dict[str, str]:
 
 
 def test_dir1_does_not_touch_dir10() -> None:
-    """Directories and prefixes that only begin alike are apart."""
+    """Directories and prefixes that only begin with the same letters are apart."""
     actual = read(
         mapping("a", "bucket/backup/dir1", "/srv/dir1"),
         mapping("b", "bucket/backup/dir10", "/srv/dir10"),

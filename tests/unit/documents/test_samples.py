@@ -14,7 +14,7 @@ from support.pages import PAGES, ROOT, blocks
 from s32s_agent.config import config_file, map_file
 from s32s_agent.config.settings import Settings
 from s32s_agent.model import Location
-from s32s_agent.monitoring.fleet import Fleet, fleet_lines, read_report
+from s32s_agent.monitoring.fleet import Fleet, fleet_text, read_report
 from s32s_agent.monitoring.health import Limits
 
 SNIPPETS = {
@@ -100,9 +100,8 @@ def test_the_table_of_the_fleet_is_what_is_printed() -> None:
     shown = re.findall(r"^    (\S.*)$", PAGES["docs/use/fleet.md"], re.MULTILINE)
 
     assert shown[0] == "$ s32s-agent --fleet bucketname/S32SFLEET"
-    assert shown[1:] == list(
-        fleet_lines(Fleet(Location("bucketname", "S32SFLEET"), NOW, servers))
-    )
+    fleet = Fleet(Location("bucketname", "S32SFLEET"), NOW, servers)
+    assert shown[1:] == fleet_text(fleet).splitlines()
 
 
 def hooks_of(settings: Settings) -> list[tuple[str, ...]]:

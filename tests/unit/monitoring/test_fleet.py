@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,9 @@ from s32s_agent.model import Location
 from s32s_agent.monitoring.fleet import (
     Fleet,
     Server,
-    agent_id,
     fleet_document,
-    fleet_lines,
+    fleet_text,
     read_report,
-    report_key,
 )
 from s32s_agent.monitoring.fleet_page import fleet_page
 from s32s_agent.monitoring.health import Health, Limits
@@ -56,7 +53,7 @@ def test_a_report_is_one_line() -> None:
     )
 
     why = "not in sync for 2 hours: unavailable (exit status 69), 24 times in a row: no route to host"
-    assert list(fleet_lines(Fleet(PLACE, NOW, (bad, good)))) == [
+    assert fleet_text(Fleet(PLACE, NOW, (bad, good))).splitlines() == [
         "SERVER  STATE     ROLE    IN SYNC  AGE        FAILURES  VERSION",
         f"web1    critical  master  3/4      4 minutes  24        0.1.0    {why}",
         "web1    ok        slave   4/4      4 minutes  0         0.1.0",
@@ -66,7 +63,7 @@ def test_a_report_is_one_line() -> None:
 
 def test_no_servers_are_told() -> None:
     """An empty prefix is not an error, and is seen."""
-    lines = list(fleet_lines(Fleet(PLACE, NOW, ())))
+    lines = fleet_text(Fleet(PLACE, NOW, ())).splitlines()
 
     assert lines[-1] == "0 servers at bucketname/fleet"
 
@@ -101,7 +98,7 @@ def test_what_is_no_report_is_unknown(data: bytes) -> None:
 def test_no_report_writes_to_the_terminal() -> None:
     """Every line is one line, printable and of a length that can be read."""
     servers = tuple(read(data, name) for name, data in fleet().items())
-    lines = list(fleet_lines(Fleet(PLACE, NOW, servers)))
+    lines = fleet_text(Fleet(PLACE, NOW, servers)).split("\n")[:-1]
 
     assert len(lines) == len(servers) + 2
     assert all(line.isprintable() for line in lines)
@@ -142,27 +139,6 @@ def test_the_fleet_as_json() -> None:
     assert (server["name"], server["health"], server["role"]) == ("web1", "ok", "slave")
 
 
-@pytest.mark.parametrize(
-    ("hostname", "key"),
-    [
-        ("web1.example.net", "fleet/web1.example.net.json"),
-        ("../../data/x", "fleet/-..-data-x.json"),
-        ("..", "fleet/unknown.json"),
-        ("", "fleet/unknown.json"),
-        ("größe 1", "fleet/gr--e-1.json"),
-        ("a" * 300, f"fleet/{'a' * 100}.json"),
-    ],
-)
-def test_no_hostname_leads_out_of_the_prefix(hostname: str, key: str) -> None:
-    """Of the name only what is plain in every key is used."""
-    assert report_key(PLACE, hostname) == key
-
-
-def test_a_bucket_alone_takes_reports() -> None:
-    """Without a prefix the key has no slash."""
-    assert report_key(Location("bucketname"), "web1") == "web1.json"
-
-
 @given(st.dictionaries(st.sampled_from(sorted(report("", 1))), JSON), st.text())
 def test_whatever_a_report_holds_is_one_line_and_one_row(
     changes: dict[str, Any], name: str
@@ -171,19 +147,8 @@ def test_whatever_a_report_holds_is_one_line_and_one_row(
     server = read(json.dumps({**report("", 1), **changes}).encode(), name)
     shown = Fleet(PLACE, NOW, (server,))
 
-    assert len([line for line in fleet_lines(shown) if line.isprintable()]) == 3
+    assert (
+        len([line for line in fleet_text(shown).split("\n")[:-1] if line.isprintable()]) == 3
+    )
     assert fleet_page(shown).count("<tr") == 2
     json.dumps(fleet_document(shown))
-
-
-def test_an_agent_is_known_by_its_machine_and_its_state(tmp_path: Path) -> None:
-    """Another machine, and another instance on it, are others; the machine's id itself is not told."""
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.write_text("0123456789abcdef0123456789abcdef\n")
-    other.write_text("f" * 32)
-    ids = {agent_id("/s", one), agent_id("/s", other), agent_id("/t", one)}
-
-    assert len(ids) == 3
-    assert agent_id("/s", one) == agent_id("/s", one)
-    assert not any("01234567" in each for each in ids)
-    assert agent_id("/s", tmp_path / "none") == ""

@@ -55,11 +55,11 @@ RUN = LastRun.from_json(
 )
 
 
-def samples(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
+def samples(text: bytes) -> dict[str, list[tuple[dict[str, str], float]]]:
     """Parse metrics as Prometheus does; a metric that stands twice is refused as the collector refuses it."""
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
     seen = set()
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(text.decode()):
         assert family.type == "gauge"
         assert family.documentation
         for sample in family.samples:
@@ -120,7 +120,7 @@ def test_a_metrics_file_can_be_read_by_the_collector(tmp_path: Path) -> None:
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert [each.name for each in tmp_path.iterdir()] == ["web.prom"]
-    assert samples(path.read_text()).keys() == HELP.keys()
+    assert samples(path.read_bytes()).keys() == HELP.keys()
 
 
 def test_the_collector_never_sees_a_file_half_written(tmp_path: Path) -> None:
@@ -205,14 +205,12 @@ def test_promtool_finds_nothing_to_say_of_the_metrics() -> None:
     """The linter for metrics is content."""
     done = promtool("check", "metrics", text=metrics_text(RUN, "web"))
 
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
-def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+def promtool(*arguments: str, text: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     assert PROMTOOL is not None
-    return subprocess.run(
-        [PROMTOOL, *arguments], input=text, capture_output=True, text=True, check=False
-    )
+    return subprocess.run([PROMTOOL, *arguments], input=text, capture_output=True, check=False)
 
 
 def test_what_a_killed_run_left_of_the_metrics_does_not_stay(tmp_path: Path) -> None:

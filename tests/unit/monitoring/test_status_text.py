@@ -9,14 +9,14 @@ import pytest
 from support.records import EARLIER, HOLDER, NOW, SKIPPED_AT, a_run, mapping
 
 from s32s_agent.monitoring.last_run import LastRun, RunError, Skipped
-from s32s_agent.monitoring.status_text import render_status
+from s32s_agent.monitoring.status_text import status_text
 
 FAILED: dict[str, Any] = {"exit_code": 1, "cause": "partial"}
 
 
 def render(**changes: Any) -> str:
     before = LastRun(last_success=EARLIER, consecutive_failures=2)
-    return render_status(a_run(**changes).following(before), NOW)
+    return status_text(a_run(**changes).following(before), NOW)
 
 
 def test_success_is_told_in_few_lines() -> None:
@@ -83,7 +83,7 @@ def test_an_unknown_cause_has_no_remedy() -> None:
 
 def test_no_run_is_told() -> None:
     """Before the first run, that is said."""
-    assert render_status(None, NOW) == "no run has ended yet\n"
+    assert status_text(None, NOW) == "no run has ended yet\n"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_no_run_is_told() -> None:
 )
 def test_a_skip_is_told(holder: dict[str, object], more: str) -> None:
     """When the lock was found held, and by whom where that is known."""
-    assert render_status(LastRun(last_skipped=Skipped(SKIPPED_AT, holder)), NOW) == (
+    assert status_text(LastRun(last_skipped=Skipped(SKIPPED_AT, holder)), NOW) == (
         "no run has ended yet\n"
         "last skipped: 2026-11-22 20:57:00 UTC (3 minutes ago), another run held the lock\n"
         + more
@@ -113,7 +113,7 @@ def test_an_escape_sequence_in_the_status_never_reaches_the_terminal() -> None:
         "errors": [dict.fromkeys(("mapping", "key", "error", "remedy"), bad)],
         "last_skipped": {"when": bad, "holder": {bad: bad}},
     }
-    text = render_status(LastRun.from_json(document), NOW)
+    text = status_text(LastRun.from_json(document), NOW)
 
     assert text.replace("\n", "").isprintable()
     assert text.count(r"\x1b[2J\u202e") == 12
@@ -127,7 +127,7 @@ def test_a_document_of_another_shape_is_told_as_far_as_it_goes(value: Any) -> No
         (*names, "consecutive_failures", "last_success", "last_skipped"), value
     )
 
-    assert render_status(LastRun.from_json(document), NOW).startswith("last run:")
+    assert status_text(LastRun.from_json(document), NOW).startswith("last run:")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_ages(age: timedelta, expected: str) -> None:
 
 def test_a_first_failure_has_no_success_before_it() -> None:
     """Without any success that is said, and one failure is not called a row."""
-    text = render_status(a_run(**FAILED).following(None), NOW)
+    text = status_text(a_run(**FAILED).following(None), NOW)
 
     assert "last success: never\n" in text
     assert "in a row" not in text

@@ -21,28 +21,9 @@ from s32s_agent.model import (
     Why,
     Withheld,
 )
-from s32s_agent.output.plan_table import plan_lines, size_text
+from s32s_agent.output.plan_table import plan_lines
 
 MAPPING = Mapping("site", Location("bucket", "p"), "/srv/site")
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (99_940, "99.9 kB"),
-        (123_456, "123 kB"),
-        (52_113_000, "52.1 MB"),
-        (1_500_000_000, "1.5 GB"),
-        (12_000_000_000_000_000, "12000 TB"),
-    ],
-)
-def test_sizes(size: int, expected: str) -> None:
-    """A size has at most four figures and a decimal unit."""
-
-    assert size_text(size) == expected
 
 
 def test_a_plan_shows_every_action_with_its_reason() -> None:

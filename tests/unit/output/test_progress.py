@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import pytest
 from support.clocks import Clock
 
-from s32s_agent.output.progress import Progress, Tally, render
+from s32s_agent.output.progress import Progress, ProgressState, render
 
 ERASE = "\r\x1b[K"
 
@@ -55,27 +55,27 @@ def drawn(
     return progress
 
 
-HALF = Tally("web", 200, 10_000_000, entries=100, bytes=5_000_000)
+HALF = ProgressState("web", 200, 10_000_000, entries=100, bytes=5_000_000)
 
 
 @pytest.mark.parametrize(
-    ("tally", "elapsed", "width", "expected"),
+    ("state", "elapsed", "width", "expected"),
     [
         (
             HALF,
             10,
             100,
-            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500.0 kB/s  0:10 left",
+            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500 kB/s  0:10 left",
         ),
         (
             HALF,
             10,
-            75,
-            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500.0 kB/s  0:10 left",
+            73,
+            "web  [##########..........]  100/200  5.0 MB/10.0 MB  500 kB/s  0:10 left",
         ),
-        (HALF, 10, 74, "web  100/200  5.0 MB/10.0 MB  500.0 kB/s  0:10 left"),
-        (HALF, 10, 50, "web  100/200  5.0 MB/10.0 MB  500.0 kB/s"),
-        (HALF, 10, 39, "web  100/200  5.0 MB/10.0 MB"),
+        (HALF, 10, 72, "web  100/200  5.0 MB/10.0 MB  500 kB/s  0:10 left"),
+        (HALF, 10, 48, "web  100/200  5.0 MB/10.0 MB  500 kB/s"),
+        (HALF, 10, 37, "web  100/200  5.0 MB/10.0 MB"),
         (HALF, 10, 27, "web  100/200"),
         (HALF, 10, 12, "web  100/200"),
         (HALF, 10, 11, "web"),
@@ -89,55 +89,60 @@ HALF = Tally("web", 200, 10_000_000, entries=100, bytes=5_000_000)
         ),
         # The slower of entries and bytes tells the time that is left.
         (
-            Tally("a", 100, 1000, entries=10, bytes=500),
+            ProgressState("a", 100, 1000, entries=10, bytes=500),
             10,
             100,
             "a  [##..................]  10/100  500 B/1.0 kB  50 B/s  1:30 left",
         ),
         # Nothing is known of the total.
-        (Tally("a", 0, 0, entries=1234, bytes=0), 10, 100, "a  1,234  0 B  0 B/s"),
+        (ProgressState("a", 0, 0, entries=1234, bytes=0), 10, 100, "a  1,234  0 B  0 B/s"),
         # Only entries have a total: directories, deletes.
         (
-            Tally("a", 4, 0, entries=1),
+            ProgressState("a", 4, 0, entries=1),
             1,
             100,
             "a  [#####...............]  1/4  0 B  0 B/s  0:03 left",
         ),
         # Nothing is done yet: no time left is better than a wrong one.
-        (Tally("a", 4, 4000), 0, 100, "a  [....................]  0/4  0 B/4.0 kB"),
-        (Tally("a", 4, 4000), 2, 100, "a  [....................]  0/4  0 B/4.0 kB  0 B/s"),
+        (ProgressState("a", 4, 4000), 0, 100, "a  [....................]  0/4  0 B/4.0 kB"),
+        (
+            ProgressState("a", 4, 4000),
+            2,
+            100,
+            "a  [....................]  0/4  0 B/4.0 kB  0 B/s",
+        ),
         # More than was planned: a source that grew.
         (
-            Tally("a", 4, 4000, entries=5, bytes=8000),
+            ProgressState("a", 4, 4000, entries=5, bytes=8000),
             2,
             100,
             "a  [####################]  5/4  8.0 kB/4.0 kB  4.0 kB/s  0:00 left",
         ),
         (
-            Tally("a", 1, 5_000_000_000_000, entries=1, bytes=5_000_000_000_000),
+            ProgressState("a", 1, 5_000_000_000_000, entries=1, bytes=5_000_000_000_000),
             1000,
             100,
             "a  [####################]  1/1  5.0 TB/5.0 TB  5.0 GB/s  0:00 left",
         ),
         # East Asian characters take two columns.
-        (Tally("日本", 0, 0), 0, 4, "日本"),
-        (Tally("日本", 0, 0), 0, 3, "日"),
-        (Tally("日本", 0, 0, entries=1), 0, 8, "日本  1"),
+        (ProgressState("日本", 0, 0), 0, 4, "日本"),
+        (ProgressState("日本", 0, 0), 0, 3, "日"),
+        (ProgressState("日本", 0, 0, entries=1), 0, 8, "日本  1"),
     ],
 )
-def test_render(tally: Tally, elapsed: float, width: int, expected: str) -> None:
+def test_render(state: ProgressState, elapsed: float, width: int, expected: str) -> None:
     """The line says what is known, as far as there is room."""
-    assert render(tally, elapsed, width) == expected
+    assert render(state, elapsed, width) == expected
 
 
 def test_an_escape_sequence_in_a_label_never_reaches_the_terminal() -> None:
     """The label is escaped."""
-    assert render(Tally("\x1b[2J", 0, 0), 0, 100) == r"\x1b[2J  0  0 B"
+    assert render(ProgressState("\x1b[2J", 0, 0), 0, 100) == r"\x1b[2J  0  0 B"
 
 
 def test_only_the_bar_is_coloured() -> None:
     """Colours take no room."""
-    line = render(HALF, 10, 75, colours=True)
+    line = render(HALF, 10, 73, colours=True)
 
     assert line.startswith("web  \x1b[32m[##########..........]\x1b[0m  100/200  ")
     assert line.count("\x1b") == 2

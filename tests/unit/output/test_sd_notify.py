@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from support.clocks import Clock
 
-from s32s_agent.output.progress import Progress, Tally
+from s32s_agent.output.progress import Progress, ProgressState
 from s32s_agent.output.sd_notify import INTERVAL_SECONDS, STALL_SECONDS, Notifier, listener
 
-BEGUN = Tally("site", 10, 1000)
+BEGUN = ProgressState("site", 10, 1000)
 MORE_TIME = f"EXTEND_TIMEOUT_USEC={STALL_SECONDS * 1_000_000}"
 
 
@@ -47,7 +47,7 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]
 
 def test_the_progress_is_told_and_more_time_asked_for(systemd: Systemd) -> None:
     """A message says what a person wants to see, and that the pass gets on."""
-    Notifier(systemd.address, Clock()).tell(replace(BEGUN, entries=5, bytes=500))
+    Notifier(systemd.address, Clock()).notify(replace(BEGUN, entries=5, bytes=500))
 
     assert systemd.heard() == [["STATUS=site  5/10  500 B/1.0 kB  0:00 left", MORE_TIME]]
 
@@ -56,10 +56,10 @@ def test_a_pass_that_hangs_is_not_given_more_time_for_ever(systemd: Systemd) -> 
     """Time that only goes by is no progress, whatever the screen shows."""
     clock = Clock()
     notifier = Notifier(systemd.address, clock)
-    notifier.tell(BEGUN)
+    notifier.notify(BEGUN)
     systemd.heard()
     clock.seconds += 600
-    notifier.tell(BEGUN)
+    notifier.notify(BEGUN)
 
     ((status,),) = systemd.heard()
     assert status.startswith("STATUS=site  0/10")
@@ -67,16 +67,16 @@ def test_a_pass_that_hangs_is_not_given_more_time_for_ever(systemd: Systemd) -> 
 
 @pytest.mark.parametrize(
     "later",
-    [replace(BEGUN, entries=1), replace(BEGUN, bytes=1), replace(BEGUN, answers=1)],
+    [replace(BEGUN, entries=1), replace(BEGUN, bytes=1), replace(BEGUN, beats=1)],
 )
-def test_everything_that_comes_is_progress(systemd: Systemd, later: Tally) -> None:
+def test_everything_that_comes_is_progress(systemd: Systemd, later: ProgressState) -> None:
     """An entry, a byte, and an answer of S3 each show that the pass is alive."""
     clock = Clock()
     notifier = Notifier(systemd.address, clock)
-    notifier.tell(BEGUN)
+    notifier.notify(BEGUN)
     systemd.heard()
     clock.seconds += INTERVAL_SECONDS
-    notifier.tell(later)
+    notifier.notify(later)
 
     assert [MORE_TIME in message for message in systemd.heard()] == [True]
 
@@ -85,8 +85,8 @@ def test_systemd_is_not_flooded(systemd: Systemd) -> None:
     """Messages of one piece of work keep a distance; a new piece of work is told at once."""
     notifier = Notifier(systemd.address, Clock())
     for entries in range(10):
-        notifier.tell(replace(BEGUN, entries=entries))
-    notifier.tell(Tally("other", 1, 1))
+        notifier.notify(replace(BEGUN, entries=entries))
+    notifier.notify(ProgressState("other", 1, 1))
 
     assert [message[0].split("  ")[0] for message in systemd.heard()] == [
         "STATUS=site",
@@ -96,7 +96,7 @@ def test_systemd_is_not_flooded(systemd: Systemd) -> None:
 
 def test_a_name_cannot_forge_a_message(systemd: Systemd) -> None:
     """A mapping's name with a newline in it does not become a line of its own."""
-    Notifier(systemd.address, Clock()).tell(Tally("a\nMAINPID=1", 1, 1))
+    Notifier(systemd.address, Clock()).notify(ProgressState("a\nMAINPID=1", 1, 1))
 
     ((status, more_time),) = systemd.heard()
     assert status.startswith("STATUS=a\\x0aMAINPID=1 ")
@@ -105,13 +105,13 @@ def test_a_name_cannot_forge_a_message(systemd: Systemd) -> None:
 
 def test_systemd_that_is_gone_costs_nothing(tmp_path: Path) -> None:
     """Nobody at the socket, or a queue that is full, ends no pass."""
-    Notifier(str(tmp_path / "nobody"), Clock()).tell(BEGUN)
+    Notifier(str(tmp_path / "nobody"), Clock()).notify(BEGUN)
     full = Systemd(str(tmp_path / "full"))
     clock = Clock()
     notifier = Notifier(full.address, clock)
     for entries in range(2000):
         clock.seconds += INTERVAL_SECONDS
-        notifier.tell(replace(BEGUN, entries=entries))
+        notifier.notify(replace(BEGUN, entries=entries))
 
     assert 0 < len(full.heard()) < 2000
     full.socket.close()
@@ -127,12 +127,12 @@ def test_waiting_on_purpose_is_no_stall(systemd: Systemd) -> None:
     """A long splay or a wait for the lock asks for more time as it goes on."""
     clock = Clock()
     progress = Progress(
-        None, enabled=True, clock=clock, listener=Notifier(systemd.address, clock).tell
+        None, enabled=True, clock=clock, listener=Notifier(systemd.address, clock).notify
     )
     progress.start("waiting", 0, 0)
     for _ in range(3):
         clock.seconds += INTERVAL_SECONDS
-        progress.waited()
+        progress.beat()
 
     assert systemd.heard() == [["STATUS=waiting", MORE_TIME]] * 4
 
@@ -140,13 +140,13 @@ def test_waiting_on_purpose_is_no_stall(systemd: Systemd) -> None:
 def test_a_pass_without_a_terminal_tells_systemd(systemd: Systemd) -> None:
     """Begin, work, and answers reach systemd although there is nothing to draw on."""
     clock = Clock()
-    tell = Notifier(systemd.address, clock).tell
-    progress = Progress(None, enabled=True, clock=clock, listener=tell)
+    notify = Notifier(systemd.address, clock).notify
+    progress = Progress(None, enabled=True, clock=clock, listener=notify)
     progress.start("site", 2, 20)
     clock.seconds += INTERVAL_SECONDS
     progress.advance(1, 10)
     clock.seconds += INTERVAL_SECONDS
-    progress.answered()
+    progress.beat()
     progress.advance(0, 0)
     clock.seconds += INTERVAL_SECONDS
     progress.advance(0, 0)

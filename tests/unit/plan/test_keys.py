@@ -46,7 +46,7 @@ UNMAPPABLE = {
     "a//b": "an empty part (`//` or a leading `/`) names no file",
     "a//": "an empty part (`//` or a leading `/`) names no file",
     "a\x00b": "a file name cannot hold NUL",
-    "a/\ufffd": "the name is not valid UTF-8, so it cannot be told from others",
+    "a/\ufffd": "the name is not valid UTF-8, so it cannot be distinguished from others",
     "\udcff": "the name is not valid UTF-8",
     "d/\ud800": "the name is not valid UTF-8",
     ".s32s": "`.s32s` and `.s32s-tmp.*` are the agent's own names",
@@ -90,8 +90,8 @@ def test_the_name_is_no_text() -> None:
 
 
 @given(st.text(st.sampled_from("a./\x00\ufffdé\n"), max_size=300))
-def test_the_quick_test_never_passes_what_the_slow_one_refuses(key: str) -> None:
-    """Whatever passes has only parts that are names of files in the directory itself."""
+def test_the_quick_test_never_accepts_what_the_slow_one_refuses(key: str) -> None:
+    """Whatever is accepted has only parts that are names of files in the directory itself."""
     passed = keys.unmappable(key) is None
     parts = key.removesuffix("/").split("/")
     sound = all(part not in ("", ".", "..") for part in parts) or key == ""

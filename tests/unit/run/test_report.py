@@ -140,8 +140,8 @@ def test_failures_that_share_a_cause_share_its_status(
     assert (apart.exit_code, apart.cause) == (code, cause)
 
 
-def test_what_ended_the_pass_counts_as_a_cause() -> None:
-    """A pass that ended early after another failure is partial."""
+def test_what_ended_the_run_counts_as_a_cause() -> None:
+    """A run that ended early after another failure is partial."""
     run = RunReport([report(AccessDenied("x"))], RunTimedOut("late"))
 
     assert (run.exit_code, run.cause) == (1, "partial")
@@ -214,7 +214,7 @@ def test_counts() -> None:
 
 
 def test_totals_add_up_the_mappings() -> None:
-    """The totals of a pass are the sums of its mappings, with how many of them failed."""
+    """The totals of a run are the sums of its mappings, with how many of them failed."""
     good, bad = report(), report(EntryError("x"))
     good.add(Outcome(Status.COPIED, "a", 10))
     bad.add(Outcome(Status.COPIED, "b", 20))
@@ -232,7 +232,7 @@ def test_totals_add_up_the_mappings() -> None:
 
 
 def test_the_first_errors_are_kept_and_no_more() -> None:
-    """A million failures do not fill the report; what ended the pass comes first."""
+    """A million failures do not fill the report; what ended the run comes first."""
     many = report(*(EntryError(f"e{number}") for number in range(MAX_ERRORS + 9)))
     run = RunReport([many, report(EntryError("later"))], RunTimedOut("late", remedy="wait"))
     errors = run.errors()
@@ -282,8 +282,8 @@ def test_deletes_withheld_because_of_a_failure_hide_no_cause() -> None:
     assert (denied.exit_code, denied.withheld) == (77, 2)
 
 
-def test_a_failed_hook_fails_a_pass_that_is_in_sync() -> None:
-    """A hook that fails ends no pass, and still its error is the first, and its status the pass's."""
+def test_a_failed_hook_fails_a_run_that_is_in_sync() -> None:
+    """A hook that fails ends no run, and still its error is the first, and its status the run's."""
     hook = HookError("hooks.after: failed", remedy="mend it")
     report = RunReport([MappingReport("m")], other_errors=[hook])
 

@@ -10,11 +10,11 @@ import pytest
 from support.agents import AgentRun
 from support.invariants import (
     Invariants,
-    before_a_pass,
     check_after,
     check_output,
     check_recovery,
     check_status,
+    state_before_run,
     versions_of,
 )
 from support.trees import snapshot, write
@@ -37,7 +37,7 @@ def before(tmp_path: Path) -> Invariants:
     state.mkdir()
     write(target, FILES)
     write(outside, {"precious": b"precious"})
-    return before_a_pass(target, state, [outside])
+    return state_before_run(target, state, [outside])
 
 
 def test_what_a_good_pass_does_is_no_problem(before: Invariants) -> None:
@@ -54,7 +54,7 @@ def test_what_is_outside(before: Invariants) -> None:
     write(before.outside[0], {"precious": b"precious"})
 
     (problem,) = check_after(before, VERSIONS, GOOD)
-    assert problem.endswith("was touched")
+    assert problem.endswith("was changed")
 
 
 @pytest.mark.parametrize("files", [{"a": b"on"}, {"new": b"one"}, {"a": b"two"}])
@@ -73,7 +73,7 @@ def test_a_file_that_is_gone(before: Invariants) -> None:
     assert check_after(before, VERSIONS, GOOD) == []
     assert "though there was an error" in check_after(before, VERSIONS, FAILED)[0]
     (before.target / "a").unlink()
-    assert "which the source has" in check_after(before, VERSIONS, GOOD)[0]
+    assert "though the source has it" in check_after(before, VERSIONS, GOOD)[0]
 
 
 def test_an_index_that_lies(before: Invariants) -> None:

@@ -38,7 +38,7 @@ first | ext4 noauto_da_alloc | True | 130 | 70 | 2
 """
 SOAK = """seed:                   1
 minutes:                15.0
-passes:                 812 (status 0: 700, status 75: 112)
+runs:                   812 (status 0: 700, status 75: 112)
 killed by SIGKILL:      140
 steps of the clock:     33
 losses:                 0

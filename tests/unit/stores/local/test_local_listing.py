@@ -160,7 +160,9 @@ def test_rows_without_files_are_listed_as_gone(opened: Open, root: Path) -> None
         "d/f",
         "e",
     ]
-    assert {each.key for each in found if each.kind is Kind.GONE} == {row.key for row in rows}
+    assert {each.key for each in found if each.kind is Kind.MISSING} == {
+        row.key for row in rows
+    }
 
 
 def test_a_published_file_is_unchanged_at_the_next_scan(opened: Open, root: Path) -> None:

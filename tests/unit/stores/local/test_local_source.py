@@ -139,8 +139,8 @@ def test_an_unchanged_file_has_the_etag_of_the_index(opener: Opener, top: Path) 
 
     assert found["a"] == Entry("a", 1, "etag-a")
     assert found["d/b"] == Entry("d/b", 3, None, edited=True)
-    assert found["d/gone"] == Entry("d/gone", 1, "etag-gone", Kind.GONE)
-    assert found["zz"] == Entry("zz", 1, "etag-z", Kind.GONE)
+    assert found["d/gone"] == Entry("d/gone", 1, "etag-gone", Kind.MISSING)
+    assert found["zz"] == Entry("zz", 1, "etag-z", Kind.MISSING)
 
 
 def test_a_directory_that_cannot_be_listed_is_not_empty(

@@ -119,6 +119,16 @@ def test_files_and_directories_get_the_modes_of_the_settings(opened: Open, root:
     assert stat.S_IMODE((root / "e").stat().st_mode) == 0o2750
 
 
+def test_the_mode_that_an_object_carries_can_be_ignored(opened: Open, root: Path) -> None:
+    """Every file then has the mode of the settings."""
+    store = opened(restores_modes=False, file_mode=0o640)
+    content = Bytes((b"data",), Attributes(MTIME_NS, 0o777))
+    list(store.publish([store.put(copy_of("a", b"data"), content)]))
+    status = (root / "a").stat()
+
+    assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o640, MTIME_NS)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_files_and_directories_get_the_owner_of_the_settings(opened: Open, root: Path) -> None:
     """Before they show."""

@@ -175,7 +175,7 @@ def test_sixteen_large_objects_do_not_fill_the_memory() -> None:
 
 
 def test_a_range_that_hangs_is_noticed_beside_others_that_wait_for_their_turn() -> None:
-    """Whoever waits for a place shows life only for others: what its own entry has under way may hang for ever."""
+    """A wait for the places of other entries is no stall; one for its own ranges is, since those may hang for ever."""
     token, slots = CancelToken(stalled_seconds=2.5), Slots()
     for _ in range(AT_ONCE - 1):
         assert slots._free.acquire(blocking=False)  # other entries have all places but one

@@ -13,7 +13,7 @@ from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.source import S3Source
 
 WRITING = {
-    "put", "put_small", "put_part", "begin_upload", "complete_upload", "abort_upload",
+    "put", "put_part", "begin_upload", "complete_upload", "abort_upload",
     "publish", "discard", "delete", "remove_leftovers", "free_space", "prune",
 }  # fmt: skip
 

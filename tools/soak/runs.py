@@ -20,7 +20,7 @@ FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 STEPS = ("+0", "+1", "-1", "+7", "-240", "+240", "-2d", "+3d", "+30d")
 """Beyond a quarter of an hour the server refuses to talk, and the agent must take it as that."""
 HANGS_SECONDS = 180
-"""No pass of this few files takes so long, however busy the machine is."""
+"""No run over so few files takes this long, however busy the machine is."""
 GOOD_STATUSES = frozenset(
     (0, 1, 3, os.EX_DATAERR, os.EX_UNAVAILABLE, os.EX_CANTCREAT, os.EX_TEMPFAIL, os.EX_NOPERM)
 )
@@ -35,14 +35,14 @@ COMMANDS = (
 
 
 def find_faketime() -> Path | None:
-    """Find the library that tells a process another time; None where it is not installed."""
+    """Find the library that shows a process another time; None where it is not installed."""
     found = [Path(FAKETIME), *Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
     return next((each for each in found if each.exists()), None)
 
 
 @dataclass(slots=True)
 class Clock:
-    """The time that some agents are told; it steps while they run."""
+    """The time that some agents see; it steps while they run."""
 
     library: Path
     file: Path
@@ -61,10 +61,10 @@ class Clock:
         self.tally.add("steps of the clock")
 
     def settle(self) -> None:
-        """Have nothing to put right: the last passes are told the real time."""
+        """Do nothing: the last runs see the real time."""
 
     def environment(self) -> dict[str, str]:
-        """Give the variables of a process that is told this time.
+        """Return the variables of a process that sees this time.
 
         A step changes what the time is, not the times of files. The clock that never steps does so too, since the
         library breaks every sleep of Python's when told to leave that one alone; so time-outs run out early as well.
@@ -78,8 +78,8 @@ class Clock:
 
 
 @dataclass(slots=True)
-class Passes:
-    """One agent, run again and again until it is told to stop."""
+class Runs:
+    """One agent, run again and again until `stop` is set."""
 
     name: str
     agent: Agent
@@ -89,15 +89,15 @@ class Passes:
     secrets: tuple[bytes, ...]
 
     def run(self, stop: threading.Event) -> None:
-        """Make passes; each meets its own fate."""
+        """Make runs; each meets its own fate."""
         while not stop.is_set():
-            self._pass()
+            self._once()
             stop.wait(self.rng.uniform(0, 0.5))
 
-    def _pass(self) -> None:
+    def _once(self) -> None:
         rng, log = self.rng, self.agent.directory / f"{self.name}.log"
         faked = self.clock is not None and rng.random() < 0.4
-        told = self.clock.environment() if self.clock and faked else {}
+        variables = self.clock.environment() if self.clock and faked else {}
         fate = rng.choices((self._wait, self._kill, self._end, self._pause), (45, 25, 15, 15))[
             0
         ]
@@ -105,7 +105,7 @@ class Passes:
             log.open("wb") as output,
             subprocess.Popen(
                 self.agent.command(*rng.choice(COMMANDS)),
-                env=self.agent.environment(told),
+                env=self.agent.environment(variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -116,20 +116,20 @@ class Passes:
                 status = process.wait(HANGS_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-                self.tally.violate(f"{self.name}: a pass hung for {HANGS_SECONDS} seconds")
+                self.tally.violate(f"{self.name}: a run hung for {HANGS_SECONDS} seconds")
                 return
             finally:
-                _tidy_after_faketime(process.pid)
-        self.tally.add("passes")
+                _clean_up_after_faketime(process.pid)
+        self.tally.add("runs")
         self.tally.add(f"status {status}")
         self._judge(status, expected, log.read_bytes())
 
     def _judge(self, status: int, expected: frozenset[int], log: bytes) -> None:
         if status not in expected or b"run.crashed" in log or b"Traceback" in log:
             text = log[-3000:].decode(errors="replace")
-            self.tally.violate(f"{self.name}: a pass ended with status {status}:\n{text}")
+            self.tally.violate(f"{self.name}: a run ended with status {status}:\n{text}")
         if any(secret in log for secret in self.secrets):
-            self.tally.violate(f"{self.name}: a pass told a secret")
+            self.tally.violate(f"{self.name}: a run disclosed a secret")
 
     def _wait(self, process: subprocess.Popen[bytes]) -> frozenset[int]:
         process.wait(HANGS_SECONDS)
@@ -157,13 +157,13 @@ class Passes:
         return frozenset()
 
 
-def _tidy_after_faketime(pid: int) -> None:
+def _clean_up_after_faketime(pid: int) -> None:
     """Remove what the library leaves behind of a process that was killed."""
     for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
         Path("/dev/shm", name).unlink(missing_ok=True)
 
 
 def repeat(act: Callable[[], None], pause: Callable[[], float], stop: threading.Event) -> None:
-    """Do something again and again, with pauses of some seconds, until told to stop."""
+    """Do something again and again, with pauses of some seconds, until `stop` is set."""
     while not stop.wait(pause()):
         act()

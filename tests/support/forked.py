@@ -166,7 +166,7 @@ def _serve() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for name in (
         "boto3",
-        "obstore",
+        "pycurl",
         "s32s_agent.commands.once",
         "s32s_agent.stores.local.target",
     ):

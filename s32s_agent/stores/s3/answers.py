@@ -114,6 +114,7 @@ _QUOTA = "raise the quota of the bucket or the account at the store, or free spa
 _LOCKED = "the store protects this object with Object Lock; wait for the end of its retention"
 _OWNER = "check s3.expected_bucket_owner: the bucket belongs to another account"
 _ARCHIVED = "restore the archived object, or exclude it with `ignore`"
+_DAMAGED = "the bytes did not reach the store as they were sent; check the network, and proxies in between"
 _CHECKSUM = "the store wants a checksum that the agent does not send; report it with the name of the store"
 
 _DENIED = (
@@ -136,14 +137,11 @@ _MEANINGS: dict[str, tuple[type[AgentError], str]] = {
     "RequestTimeTooSkewed": (AccessDenied, "set the clock of this computer"),
     "AuthorizationHeaderMalformed": (AccessDenied, _REGION),
     "InvalidObjectState": (EntryUnreadable, _ARCHIVED),
-    "NoSuchBucket": (StoreUnavailable, "check the name of the bucket, and s3.endpoint_url"),
+    "NoSuchBucket": (StoreUnavailable, "check the bucket's name, and s3.endpoint_url"),
     "PermanentRedirect": (StoreUnavailable, _REGION),
     "TemporaryRedirect": (StoreUnavailable, _REGION),
     "InvalidDigest": (EntryError, _CHECKSUM),
-    "BadDigest": (
-        StoreUnavailable,
-        "the bytes changed on their way to the store; look at proxies in between",
-    ),
+    **dict.fromkeys(("BadDigest", "IncompleteBody"), (StoreUnavailable, _DAMAGED)),
 }
 _REASONS = (
     (re.compile(r"(?i)\bkms\b|kms:"), _KMS),
@@ -203,7 +201,7 @@ _CERTIFICATE = (
     ),
     (
         re.compile(r"(?i)subject name|hostname|host name|IP address"),
-        "name the host in s3.endpoint_url as its certificate does",
+        "correct s3.endpoint_url: it must name the host as the certificate does",
     ),
     (
         re.compile(r"(?i)certificate|\bca\b|issuer"),

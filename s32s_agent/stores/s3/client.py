@@ -56,6 +56,8 @@ _NOT_IMPLEMENTED = 501
 _LONGEST_PAUSE = 20.0
 _PASSING_CODES = frozenset(
     [
+        "BadDigest",
+        "IncompleteBody",
         "InternalError",
         "OperationAborted",
         "RequestTimeout",
@@ -136,6 +138,15 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | bytearray | memoryview = b""
     limit: int = MAX_ANSWER
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether to send it again though the store may have carried it out.
+
+        Not an object that is written in one request: another writer may have replaced it meanwhile, and a store that
+        ignores conditions would not notice. Its entry is compared again, and then sent again.
+        """
+        return self.method != "PUT" or bool(self.query)
 
     @property
     def payload(self) -> str:
@@ -239,7 +250,10 @@ class S3Client:
                 if number == tries.attempts or not may_pass(refused.error):
                     raise self._meaning(call, refused) from refused
             except TransferError as error:
-                if number == tries.attempts or isinstance(error, (AnswerTooLong, TlsFailed)):
+                final = isinstance(error, (AnswerTooLong, TlsFailed)) or (
+                    error.sent and not call.may_be_repeated
+                )
+                if final or number == tries.attempts:
                     raise unavailable(call.subject, error) from error
             longest = min(_LONGEST_PAUSE, tries.pause_seconds * 2 ** (number - 1))
             pause = random.uniform(0, longest)  # noqa: S311 (jitter, no secret)

@@ -274,7 +274,7 @@ class _Incoming:
         if self._problem is not None:
             return self._problem
         kind = _KINDS.get(code, AnswerBroken)
-        if code == pycurl.E_RECV_ERROR and "CONNECT" in message:
+        if "CONNECT" in message or "proxy" in message.lower():
             kind = ProxyFailed
         return kind(message or f"error {code} of libcurl", code, sent=kind not in _UNSENT)
 

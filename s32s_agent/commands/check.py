@@ -16,6 +16,7 @@ from s32s_agent.config.settings import HookSettings, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.run import sandbox
+from s32s_agent.run.ignored import Listed, count_covered
 from s32s_agent.run.map_files import MapCache
 from s32s_agent.run.mappings import LoadedMappings, load_mappings
 from s32s_agent.run.report import one_code
@@ -26,6 +27,9 @@ from s32s_agent.text import printable
 
 _NOT_VERSIONED = (
     "the bucket keeps no versions, so what a run replaces or deletes there is lost"
+)
+_PROTECTS_NOTHING = (
+    "so it protects nothing now; a pattern is compared with the whole path below the directory"
 )
 
 
@@ -94,7 +98,7 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
         yield Finding(_subject(failure.mapping), error=failure.error)
     yield from _unknown_in_hooks(settings.hooks.on_change, loaded)
     for mapping in loaded.mappings:
-        yield from _try_mapping(mapping, loaded, settings.role, connection)
+        yield from _try_mapping(mapping, loaded, settings, connection)
     for name, overlap in loaded.overlapping.items():
         yield Finding(_subject(name), error=overlap)
     yield from _try_report(connection, settings.monitoring.report)
@@ -105,10 +109,10 @@ def _subject(mapping: str) -> str:
 
 
 def _try_mapping(
-    mapping: Mapping, loaded: LoadedMappings, role: Role, connection: Connection
+    mapping: Mapping, loaded: LoadedMappings, settings: Settings, connection: Connection
 ) -> Iterator[Finding]:
     """Try both sides of a mapping."""
-    subject = _subject(mapping.name)
+    subject, role = _subject(mapping.name), settings.role
     if refused := loaded.refused.get(mapping.name):
         yield Finding(subject, error=refused)
         return
@@ -120,6 +124,8 @@ def _try_mapping(
         yield Finding(subject, error=error)
         return
     yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
+    if mapping.ignore:
+        yield from _try_patterns(mapping, loaded, settings, connection)
     for difference in _differences(connection, mapping):
         yield Finding(subject, difference, note=True)
     if role is Role.MASTER and not connection.is_versioned(mapping.location.bucket):
@@ -234,6 +240,33 @@ def _try_listing(connection: Connection, mapping: Mapping) -> str:
     prefix = f"{mapping.location.prefix}/" if mapping.location.prefix else ""
     page, *_ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
     return "can be listed" if page.contents else "can be listed, and is empty"
+
+
+def _try_patterns(
+    mapping: Mapping, loaded: LoadedMappings, settings: Settings, connection: Connection
+) -> Iterator[Finding]:
+    """Say how many entries of each side every pattern of `ignore` covers."""
+    subject, directory = _subject(mapping.name), loaded.directories[mapping.name]
+    try:
+        in_s3, here = count_covered(mapping, directory, settings, connection)
+    except AgentError as error:
+        sandbox.advise(error, mapping.directory)
+        yield Finding(subject, error=error)
+        return
+    for pattern, *counts in zip(mapping.ignore, in_s3.covered, here.covered, strict=True):
+        detail = (
+            f'ignore "{pattern}" covers {_of(counts[0], in_s3)} in S3 and {_of(counts[1], here)}'
+            " in the directory"
+        )
+        if any(counts) or not (in_s3.is_whole and here.is_whole):
+            yield Finding(subject, detail)
+        else:
+            yield Finding(subject, f"{detail}; {_PROTECTS_NOTHING}", warning=True)
+
+
+def _of(covered: int, listed: Listed) -> str:
+    first = "" if listed.is_whole else "the first "
+    return f"{covered} of {first}{listed.entries} entries"
 
 
 def _differences(connection: Connection, mapping: Mapping) -> Iterator[str]:

@@ -47,6 +47,6 @@ def _reports(arguments: Arguments) -> tuple[S3Settings, Location]:
     except ValueError as error:
         raise UsageError(f"--fleet: {error}") from error
     if location is None:
-        remedy = "set it, or name the place with --fleet BUCKET/PREFIX"
+        remedy = "set it, or use --fleet BUCKET/PREFIX"
         raise UsageError("--fleet: the config has no monitoring.report", remedy=remedy)
     return s3, location

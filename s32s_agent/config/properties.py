@@ -6,6 +6,7 @@ from the rows. Every writer to the bucket can write map files, so no form here t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from s32s_agent.config.forms import (
     member_of,
     text_schema,
 )
-from s32s_agent.config.values import expected
+from s32s_agent.config.values import expected, quote
 from s32s_agent.model import Extras, Role
 from s32s_agent.text import has_control_characters
 
@@ -76,6 +77,28 @@ def _file(value: object) -> str:
     return path
 
 
+_OUTSIDE = re.compile(r"\.{0,2}(?:/|$)")
+"""How a pattern begins that matches no path below a directory: `/`, `./`, `../`; or it is `.` or `..`."""
+
+
+def _pattern(value: object) -> str:
+    """Check for a pattern that some path can match: one that matches none protects nothing."""
+    pattern = _unicode_text(value)
+    if pattern != pattern.strip():
+        raise expected(f"{_PATTERN.words} without blanks at its ends", pattern)
+    if _OUTSIDE.match(pattern):
+        raise expected(
+            f'{_PATTERN.words} such as {_example(pattern)}, since no path begins with "/", "./" or "../"',
+            pattern,
+        )
+    return pattern
+
+
+def _example(pattern: str) -> str:
+    rest = re.sub(r"^[./]*/", "", pattern)
+    return quote(rest if rest.strip("./") else "uploads/")
+
+
 def _suffix(value: object) -> str:
     suffix = str(value)
     if not suffix.startswith(".") or "/" in suffix or has_control_characters(suffix):
@@ -85,7 +108,7 @@ def _suffix(value: object) -> str:
 
 _NAME = Form("a name", _name, {**TEXT.schema, "maxLength": MAX_NAME})
 _FILE = Form("a relative path", _file, text_schema(r"(?!(?:[\s\S]*/)?\.{0,2}(?:/|$))[^\x00]+"))
-_PATTERN = Form("a pattern", _unicode_text, {"type": "string", "minLength": 1})
+_PATTERN = Form("a pattern", _pattern, text_schema(r"(?!\.{0,2}(?:/|$))\S(?:[\s\S]*\S)?"))
 _TOKEN = r"[A-Za-z0-9!#$&^_.+-]{1,127}"  # noqa: S105 - of a header
 _MEDIA_TYPE = matching(
     rf"{_TOKEN}/{_TOKEN}(?:; ?{_TOKEN}=(?:{_TOKEN}|\"[ !#-~]{{0,127}}\")){{0,4}}",
@@ -142,8 +165,9 @@ PROPERTIES = (
     ),
     Property(
         "ignore",
-        "Patterns over the whole relative path, in which `*` stands for any characters, `/` too: `tmp/*`,"
-        " `*__pycache__*`, `*.bmp`. In YAML, quotes around a pattern that begins with `*` are needed.",
+        "Patterns over the whole relative path, in which `*` stands for any characters, `/` too: `*.bmp`,"
+        " `*__pycache__*`. A pattern that matches a directory covers everything below it, with or without a slash at"
+        " its end: `uploads`, `.git/`. In YAML, quotes around a pattern that begins with `*` are needed.",
         list_of(_PATTERN, "a list of patterns", empty_ok=True),
     ),
     Property(

@@ -103,34 +103,36 @@ def parent(key: str) -> str:
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     """Compile wildcard patterns over whole keys into one predicate.
 
-    `*` stands for any characters, `/` too; every other character stands for itself. Matching
-    is linear in the key's length whatever the pattern, since patterns come from a bucket. A
-    directory is tried with
-    and without its slash.
+    `*` stands for any characters, `/` too; every other character stands for itself. A pattern that matches a
+    directory, with or without the slash at its end, covers everything below it. Matching never backtracks, whatever
+    the pattern, since patterns come from a bucket.
     """
     split = tuple(tuple(pattern.split("*")) for pattern in patterns)
     if not split:
         return lambda _key: False
-
-    def matches(key: str) -> bool:
-        bare = key.removesuffix("/")
-        return any(_wildcard(parts, key) or _wildcard(parts, bare) for parts in split)
-
-    return matches
+    return lambda key: any(_covers(parts, key) for parts in split)
 
 
-def _wildcard(parts: tuple[str, ...], text: str) -> bool:
+def _covers(parts: tuple[str, ...], key: str) -> bool:
+    """Return whether a pattern, split at its `*`, matches a key or a directory above it."""
     first, last = parts[0], parts[-1]
+    position = len(first)
+    if not key.startswith(first):
+        return False
     if len(parts) == 1:
-        return text == first
-    if len(text) < len(first) + len(last) or not text.startswith(first):
-        return False
-    if not text.endswith(last):
-        return False
-    position, end = len(first), len(text) - len(last)
+        return _is_boundary(key, position)
     for part in parts[1:-1]:
-        found = text.find(part, position, end)
+        found = key.find(part, position)
         if found < 0:
             return False
         position = found + len(part)
-    return True
+    while (found := key.find(last, position)) >= 0:
+        if not last or _is_boundary(key, found + len(last)):
+            return True
+        position = found + 1
+    return False
+
+
+def _is_boundary(key: str, end: int) -> bool:
+    """Return whether the first characters of a key are the key, or a directory above it with or without its slash."""
+    return end == len(key) or key[end] == "/" or (end > 0 and key[end - 1] == "/")

@@ -263,7 +263,7 @@ def test_trouble_that_stays_ends_the_pass(lines: list[Line], forks: Forks, name:
 
 
 SETTLED = ("master: PUT", "master: complete", "master: DELETE", "slave: HEAD")
-"""Of an object or a completion whose answer got lost, HEAD tells that it happened; of others, the first line of the answer does."""
+"""Where the answer got lost, HEAD shows that it happened; elsewhere the first line of the answer does."""
 
 
 def _statuses(line: Line) -> set[int]:

@@ -1,4 +1,4 @@
-"""The reports of many servers: most as an agent writes them, and some as somebody would who means harm."""
+"""The reports of many servers: most as an agent writes them, and some as an attacker would."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ SLAVE = MapRules(
 )
 MASTER = replace(SLAVE, role=Role.MASTER, roots=("/srv", "c:/path"))
 GOOD = {"name": "a", "s3": "bucket/a", "slave": "/srv/a", "master": "/srv/a"}
+NO_PATH = 'since no path begins with "/", "./" or "../"'
 
 
 def read(*mappings: object, rules: MapRules = SLAVE) -> Maps:
@@ -161,6 +162,26 @@ def test_a_list_of_files_does_not_delete_its_neighbours(
         ),
         ({"files": ["d/"]}, 'files[0]: expected a file, not a directory, got "d/"'),
         ({"ignore": [""]}, 'ignore[0]: expected text, got ""'),
+        (
+            {"ignore": ["*.bmp", "uploads "]},
+            'ignore[1]: expected a pattern without blanks at its ends, got "uploads "',
+        ),
+        (
+            {"ignore": ["\tuploads"]},
+            'ignore[0]: expected a pattern without blanks at its ends, got "\\x09uploads"',
+        ),
+        (
+            {"ignore": ["/uploads/*"]},
+            f'ignore[0]: expected a pattern such as "uploads/*", {NO_PATH}, got "/uploads/*"',
+        ),
+        (
+            {"ignore": ["./uploads"]},
+            f'ignore[0]: expected a pattern such as "uploads", {NO_PATH}, got "./uploads"',
+        ),
+        (
+            {"ignore": [".."]},
+            f'ignore[0]: expected a pattern such as "uploads/", {NO_PATH}, got ".."',
+        ),
         ({"ignore": {}}, "ignore: expected a list of patterns, got a mapping"),
         ({"extras": "purge"}, 'extras: expected delete or keep, got "purge"'),
         (
@@ -436,7 +457,7 @@ def test_a_broken_file_fails_alone(name: str, data: bytes, problem: str) -> None
 
     assert [mapping.name for mapping in actual.mappings] == ["a"]
     assert problems(actual) == {"": (problem,)}
-    assert actual.failures[0].error.place == name
+    assert actual.failures[0].error.subject == name
 
 
 def test_no_files_no_mappings() -> None:
@@ -451,7 +472,7 @@ def test_the_name_of_a_file_cannot_write_to_the_terminal() -> None:
     """The key of a map file is escaped in messages."""
     actual = read_maps([MapFile("\x1b.json", b"{}"), MapFile("\n.json", b"[1]")], SLAVE)
 
-    assert [failure.error.place for failure in actual.failures] == [
+    assert [failure.error.subject for failure in actual.failures] == [
         "\\x1b.json",
         "\\x0a.json: mapping 1",
     ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s32s_agent.plan import keys
@@ -137,8 +140,7 @@ def test_parent(key: str, expected: str) -> None:
         ("ab*ba", ["abba", "abxba"], ["aba"]),
         ("*", ["a", "a/", "a/b"], []),
         ("**", ["a", ""], []),
-        ("", [""], ["a"]),
-        ("d", ["d", "d/"], ["d/x"]),
+        ("d", ["d", "d/"], ["dx", "x/d"]),
         ("[a]?", ["[a]?"], ["ab", "a?"]),
         ("a\nb", ["a\nb"], ["ab"]),
     ],
@@ -150,6 +152,71 @@ def test_wildcards(pattern: str, matching: list[str], others: list[str]) -> None
     assert [key for key in (*matching, *others) if matches(key)] == matching
 
 
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("uploads", ["uploads", "uploads/", "uploads/x", "uploads/a/b"], ["uploads2/x", "a/uploads/x"]),
+        ("uploads/", ["uploads/", "uploads/x", "uploads/a/b", "uploads/a/"], ["uploads", "uploads2/x"]),
+        (".git", [".git", ".git/config", ".git/refs/heads/x"], [".gitignore", ".github/x", "a.git/x"]),
+        ("a/.git/", ["a/.git/", "a/.git/config"], ["a/.git", "a/.gitx/config", ".git/config"]),
+        ("*.old", ["x.old", "d/x.old/y/z", "x.old/"], ["x.older/y", "x.old2"]),
+        ("*/cache/", ["a/cache/x", "a/b/cache/x/y"], ["cache/x", "a/cache", "a/cachex/y"]),
+        ("a*/b", ["a/b/c", "ax/y/b/c"], ["a/bc", "ab/c"]),
+    ],
+)  # fmt: skip
+def test_uploads_of_visitors_below_a_directory_that_a_pattern_names(
+    pattern: str, matching: list[str], others: list[str]
+) -> None:
+    """A pattern that matches a directory, with or without a slash at its end, covers everything below it."""
+    matches = keys.matcher([pattern])
+
+    assert [key for key in (*matching, *others) if matches(key)] == matching
+
+
+def of_s32server(pattern: str, key: str) -> bool:
+    """Return whether S32Server ignored a path: a `*` counted at the ends of a pattern only."""
+    core = pattern[pattern.startswith("*") : len(pattern) - (pattern.endswith("*"))]
+    if pattern.startswith("*") and pattern.endswith("*"):
+        return core in key
+    if pattern.startswith("*"):
+        return key.endswith(core)
+    return key.startswith(core) if pattern.endswith("*") else key == pattern
+
+
+def wildcard(pattern: str, text: str) -> bool:
+    """Return whether a pattern matches the whole of a text, nothing below it."""
+    anything = ".*".join(re.escape(part) for part in pattern.split("*"))
+    return re.fullmatch(anything, text, re.DOTALL) is not None
+
+
+PATTERNS = st.text(st.sampled_from("ab*/."), min_size=1, max_size=8)
+KEYS = st.text(st.sampled_from("ab*/."), max_size=10)
+
+
+@given(PATTERNS, KEYS)
+@example("uploads", "uploads/a")
+@example("*a", "aa/a")
+def test_what_a_map_of_s32server_protected_is_protected(pattern: str, key: str) -> None:
+    """Every path that a pattern matched before it covered directories, there or here, is still covered."""
+    was_matched = of_s32server(pattern, key) or any(
+        wildcard(pattern, spelling) for spelling in (key, key.removesuffix("/"))
+    )
+
+    assert keys.matcher([pattern])(key) or not was_matched
+
+
+@given(PATTERNS, KEYS)
+def test_a_pattern_covers_what_it_matches_and_what_is_below(pattern: str, key: str) -> None:
+    """That, and nothing else."""
+    directories = [key[:end] for end in range(1, len(key)) if key[end - 1] == "/"]
+    spellings = [
+        each for path in (*directories, key) for each in (path, path.removesuffix("/"))
+    ]
+
+    expected = any(wildcard(pattern, each) for each in spellings)
+    assert keys.matcher([pattern])(key) == expected
+
+
 def test_no_pattern_ignores_nothing() -> None:
     """Without patterns nothing matches, and one of several is enough."""
 
@@ -159,6 +226,10 @@ def test_no_pattern_ignores_nothing() -> None:
 
 def test_a_hostile_pattern_does_not_hang_the_agent() -> None:
     """A pattern from a bucket ends soon, on which a matcher that backtracks would work for a century."""
-    matched = keys.matcher(["*a" * 400 + "*b"])("a" * 1000)
+    started = time.process_time()
+    matched = [
+        keys.matcher([each])("a" * 1000) for each in ("*a" * 400 + "*b", "*" + "a" * 500 + "/")
+    ]
 
-    assert not matched
+    assert matched == [False, False]
+    assert time.process_time() - started < 1

@@ -252,8 +252,17 @@ def test_a_body_that_breaks_off_is_no_whole_one() -> None:
         list(chunks)
 
 
-def test_an_upload_is_sent_whole_and_again_when_a_kept_connection_was_dead() -> None:
-    put = Call("PUT", "bucket", '"key"', "key", body=bytes(range(256)) * 8000)
+def test_an_object_is_not_sent_over_another_writer_s_after_a_lost_answer() -> None:
+    """A store that ignores conditions would not notice that it changed meanwhile."""
+    problem, asked = refused(Call("PUT", "bucket", '"key"', "key", body=b"x"), OK[:20])
+
+    assert isinstance(problem, StoreUnavailable)
+    assert asked == 1
+
+
+def test_a_part_is_sent_whole_and_again_when_its_answer_was_lost() -> None:
+    query = (("partNumber", "1"),)
+    put = Call("PUT", "bucket", '"key"', "key", query, body=bytes(range(256)) * 8000)
     with RawServer([OK, OK, b"", OK]) as server:
         client = client_of(server.url)
         for _ in range(3):

@@ -52,7 +52,7 @@ PORT_FLAGS = (
 )
 """Every port that `weed mini` opens; one that is not given is its neighbour's plus 10000, which may be taken."""
 
-# Each bucket is a collection and grows volumes of its own, seven at a time unless told otherwise: a hundred
+# Each bucket is a collection and grows volumes of its own, seven at a time by default: a hundred
 # buckets would be 700 pairs of files. The maintenance scripts are for clusters.
 MASTER_TOML = """\
 [master.volume_growth]

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 from support.forked import Forks
-from support.scripted import Reply, ScriptedS3, is_get
+from support.s3_messages import Reply, is_get
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.trees import snapshot, write
 

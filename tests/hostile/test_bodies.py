@@ -11,15 +11,8 @@ from dataclasses import replace
 import pytest
 from support.contents import md5
 from support.forked import forked_once
-from support.scripted import (
-    HTTP_WHEN,
-    Reply,
-    Request,
-    ScriptedS3,
-    error,
-    is_get,
-    multipart_etag,
-)
+from support.s3_messages import HTTP_WHEN, Reply, Request, error, is_get, multipart_etag
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 pytestmark = pytest.mark.hostile

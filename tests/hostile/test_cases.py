@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from support.agents import Agent, AgentRun
 from support.forked import Forks
-from support.hostile_cases import AFTER, BEFORE, CASES, Case, MirroredPrefix
+from support.hostile_answers import AFTER, BEFORE, MirroredPrefix
+from support.hostile_cases import CASES, Case
 from support.invariants import (
     check_after,
     check_recovery,
@@ -41,7 +42,7 @@ class Stage:
     server: ScriptedS3
     forks: Forks
 
-    def world(self, case: Case) -> MirroredPrefix:
+    def mirrored(self, case: Case) -> MirroredPrefix:
         return MirroredPrefix(self.server, f"{_name(case)}/")
 
     def target(self, case: Case) -> Path:
@@ -81,25 +82,25 @@ def stage(
         names = map(_name, CASES)
         slave.publish_map(*(slave.mapping(each, each) for each in names), key="maps/all.json")
         for case in CASES:
-            stage.world(case).prepare()
+            stage.mirrored(case).prepare()
         assert stage.once().exit_code == 0
         for case in CASES:
-            stage.world(case).change()
+            stage.mirrored(case).change()
         yield stage
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_hostile_server_loses_nothing(stage: Stage, case: Case) -> None:
     """Files stay whole, nothing goes that should stay, nothing is written elsewhere, and status and message tell."""
-    world, target = stage.world(case), stage.target(case)
-    case.arrange(world)
+    mirrored, target = stage.mirrored(case), stage.target(case)
+    case.arrange(mirrored)
     neighbours = set(stage.slave.root.iterdir())
     before = state_before_run(target, stage.slave.agent.state_dir, [stage.outside])
 
     run = stage.once("--map", _name(case))
 
-    published, tree = world.published(), snapshot(target)
-    world.change()
+    published, tree = mirrored.published(), snapshot(target)
+    mirrored.change()
     versions = versions_of(BEFORE, AFTER, published)
     assert check_after(before, versions, run, current=published, secrets=[SECRET]) == []
     assert run.exit_code == case.status, run.stderr
@@ -114,7 +115,7 @@ def test_after_all_of_that_one_pass_puts_everything_right(stage: Stage) -> None:
     """Without the faults one pass mirrors everything, a second does nothing, and nothing temporary is left."""
     wanted: dict[str, bytes | None] = {"outside": None, "outside/precious": b"precious"}
     for case in CASES:
-        stage.world(case).change()
+        stage.mirrored(case).change()
         wanted[_name(case)] = None
         wanted |= {f"{_name(case)}/{key}": data for key, data in MIRRORED.items()}
 

@@ -16,7 +16,8 @@ from support.certificates import DAY, Authority
 from support.forked import Forks
 from support.invariants import Invariants, check_after, state_before_run, versions_of
 from support.run_checkers import SlaveChecker, server_contents
-from support.scripted import Match, Replier, Reply, ScriptedS3, is_get, is_head, is_list
+from support.s3_messages import Match, Replier, Reply, is_get, is_head, is_list
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 pytestmark = pytest.mark.hostile

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.fault_rigs import SCENARIOS, FaultRig, new_rig
+from support.fault_rigs import FaultRig, new_rig
 from support.faults import FAULTS, Point, attempt, points_of, sample
 from support.forked import forked_once
-from support.scripted import error, is_put
+from support.s3_messages import error, is_put
+from support.scenarios import SCENARIOS
 from support.tracing import (
     KILL,
     PROCEED,
@@ -146,7 +147,7 @@ def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None
     }
 
     assert "'changed' holds bytes that were never published" in found["tear"]
-    assert "which only was here, is lost" in found["lose"]
+    assert "of which this was the only copy, is lost" in found["lose"]
     assert "vouches for 'same'" in found["_lie"]
 
 

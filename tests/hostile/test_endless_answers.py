@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from support.forked import Forks
-from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3
+from support.s3_messages import HTTP_WHEN, Reply, Request
+from support.scripted import ScriptedS3
 from support.slaves import TEMPORARY, Slave
 
 from s32s_agent.stores.s3.response_limits import MAX_ANSWER

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from support.contents import md5
 from support.forked import Forks
-from support.scripted import HTTP_WHEN, Reply, Request, ScriptedS3, is_get
+from support.s3_messages import HTTP_WHEN, Reply, Request, is_get
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 from support.small_ranges import RANGE, RANGED_FROM
 

@@ -12,15 +12,8 @@ from pathlib import Path
 import pytest
 from support.contents import copy_of, md5
 from support.rows import Rows
-from support.scripted import (
-    HTTP_WHEN,
-    Reply,
-    Request,
-    ScriptedS3,
-    error,
-    is_get,
-    multipart_etag,
-)
+from support.s3_messages import HTTP_WHEN, Reply, Request, error, is_get, multipart_etag
+from support.scripted import ScriptedS3
 
 from s32s_agent.cancellation import CancelToken, Heartbeat
 from s32s_agent.config.settings import S3Settings

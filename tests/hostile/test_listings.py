@@ -9,7 +9,8 @@ import pytest
 from support.broken_listings import HONEST, broken
 from support.forked import Forks
 from support.invariants import check_output, check_status
-from support.scripted import Reply, Request, ScriptedS3, is_head, is_list
+from support.s3_messages import Reply, Request, is_head, is_list
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 from support.forked import Forks
-from support.hostile_cases import (
-    AFTER,
-    BEFORE,
-    HOSTILE_KEYS,
-    LISTINGS,
-    NEW,
-    PAGE,
-    Case,
-    MirroredPrefix,
-)
+from support.hostile_answers import AFTER, BEFORE, NEW, PAGE, MirroredPrefix
+from support.hostile_cases import HOSTILE_KEYS, LISTINGS, Case
 from support.invariants import check_output
 from support.masters import Master
 from support.scripted import ScriptedS3
@@ -45,9 +37,9 @@ def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
     A listing in which only a name is odd is believed: what changed here is sent, and nothing else again, and the object
     goes that is gone here; none goes that is not.
     """
-    world = MirroredPrefix(scripted)
-    world.publish(BEFORE)
-    case.arrange(world)
+    mirrored = MirroredPrefix(scripted)
+    mirrored.publish(BEFORE)
+    case.arrange(mirrored)
     before = snapshot(master.source)
 
     run = forks.once(master.agent, "--allow-deletes", timeouts=IMPATIENT)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from support.scripted import HTTP_WHEN, Reply, ScriptedS3, is_get, multipart_etag
+from support.s3_messages import HTTP_WHEN, Reply, is_get, multipart_etag
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 from s32s_agent.stores.s3.ranges import RANGE

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk"),
 ]
-HARD = PowerCutOptions(commits=True, stride=9, mend_every=10)
+HARD = PowerCutOptions(commits=True, stride=9, recover_every=10)
 
 
 @pytest.mark.parametrize("disk", FILE_SYSTEMS)
@@ -40,4 +40,4 @@ def test_without_durability_a_power_cut_tears_files(tmp_path: Path) -> None:
         cuts = cut_power("without durability", disk, tmp_path, forked_once, HARD)
 
     assert any("holds bytes that were never published" in each for each in cuts.problems)
-    assert any("was called copied" in each for each in cuts.problems)
+    assert any("was reported as copied" in each for each in cuts.problems)

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.scripted import Reply, Request, ScriptedS3, is_list
+from support.s3_messages import Reply, Request, is_list
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 pytestmark = pytest.mark.hostile

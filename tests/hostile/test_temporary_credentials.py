@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from support.metadata import ROLE, ROLES, MetadataServer
-from support.scripted import Request, ScriptedS3, error
+from support.s3_messages import Request, error
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 pytestmark = pytest.mark.hostile

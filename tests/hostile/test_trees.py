@@ -263,7 +263,7 @@ def test_what_is_immutable_stays_and_stops_nothing_else(
     """`chattr +i` on a file to replace and on a directory: told with the remedy, and no extra goes then."""
     slave = scripted_slave
     with or_skip(), mounted("ext4", tmp_path / "ext4") as disk:
-        slave.root = disk.place / "srv"
+        slave.root = disk.path / "srv"
         slave.root.mkdir()
         slave.publish_map(slave.mapping())
         slave.configure("maps/site.json", s3={"endpoint_url": scripted.endpoint_url})

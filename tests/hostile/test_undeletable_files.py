@@ -38,7 +38,7 @@ def test_an_immutable_extra_keeps_no_other_one(
     """`chattr +i` on a file, `+a` on another, and `+i` on a directory: they stay, with the remedy, the others go."""
     slave, stuck = scripted_slave, {"d/fixed": b"x", "log": b"x", "locked/x": b"x"}
     with or_skip(), mounted("ext4", tmp_path / "ext4") as disk:
-        slave.root = disk.place / "srv"
+        slave.root = disk.path / "srv"
         slave.root.mkdir()
         slave.publish_map(slave.mapping())
         sync, s3 = {"trash_days": trash_days}, {"endpoint_url": scripted.endpoint_url}

@@ -10,7 +10,8 @@ import pytest
 from support.agents import Agent
 from support.buckets import Bucket
 from support.fleets import SERVERS, fleet
-from support.scripted import Reply, ScriptedS3, error, is_get
+from support.s3_messages import Reply, error, is_get
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 from s32s_agent.monitoring.fleet import MAX_SERVERS

@@ -10,8 +10,9 @@ import pytest
 from support.agents import Agent, AgentRun
 from support.buckets import READER
 from support.counting_proxy import CountingProxy
-from support.fault_rigs import SCENARIOS, new_rig
+from support.fault_rigs import new_rig
 from support.forked import forked_once
+from support.scenarios import SCENARIOS
 from support.secrecy import assert_no_secrets_in_files
 from support.slaves import Slave
 from support.tracing import KILL, PROCEED, SUPPORTED, WHY_NOT, Action, Call

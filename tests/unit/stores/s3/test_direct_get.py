@@ -9,7 +9,8 @@ import boto3
 import botocore.session
 import pytest
 from botocore.config import Config
-from support.scripted import Reply, Request, ScriptedS3, is_get, is_list
+from support.s3_messages import Reply, Request, is_get, is_list
+from support.scripted import ScriptedS3
 
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.model import Location

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.hostile
 
 DENIED = 77
 FILES = {f"d/{number}": b"%d" % number for number in range(20)}
-ENDING, LASTING_FAULTS = "AKIAENDING", "AKIALASTING_FAULTS"
+ENDING, LASTING = "AKIAENDING", "AKIALASTING"
 LENDER = """
 import pathlib
 here = pathlib.Path(__file__).parent
@@ -67,8 +67,8 @@ def keys(path: Path, name: str, end: timedelta) -> None:
     lent = {
         "Version": 1,
         "AccessKeyId": name,
-        "SecretAccessKey": f"the secret of {name}",
-        "SessionToken": f"the token of {name}",
+        "SecretAccessKey": f"the-secret-of-{name}",
+        "SessionToken": f"the-token-of-{name}",
         "Expiration": (datetime.now(UTC) + end).isoformat(),
     }
     path.write_text(json.dumps(lent))
@@ -86,7 +86,7 @@ def test_credentials_that_expire_soon_are_renewed(
     issuer.mkdir()
     (issuer / "lend.py").write_text(LENDER)
     keys(issuer / "first", ENDING, timedelta(minutes=5))
-    keys(issuer / "second", LASTING_FAULTS, timedelta(hours=6))
+    keys(issuer / "second", LASTING, timedelta(hours=6))
     program = shlex.join([sys.executable, str(issuer / "lend.py")])
     config = tmp_path / "aws-config"
     config.touch(mode=0o600)
@@ -94,9 +94,7 @@ def test_credentials_that_expire_soon_are_renewed(
     slave.publish(FILES)
     scripted.on(lambda request: is_signed_with(ENDING, request), error(400, "ExpiredToken"))
     secrets = {
-        f"the {kind} of {name}"
-        for kind in ("secret", "token")
-        for name in (ENDING, LASTING_FAULTS)
+        f"the-{kind}-of-{name}" for kind in ("secret", "token") for name in (ENDING, LASTING)
     }
     slave.agent.given |= secrets
 
@@ -112,4 +110,4 @@ def test_credentials_that_expire_soon_are_renewed(
     assert (issuer / "calls").read_text().splitlines() == ["called"] * 2
     asked = [each for each in scripted.requests if "authorization" in each.headers]
     assert asked
-    assert [each for each in asked if not is_signed_with(LASTING_FAULTS, each)] == []
+    assert [each for each in asked if not is_signed_with(LASTING, each)] == []

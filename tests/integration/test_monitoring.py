@@ -311,7 +311,7 @@ def test_a_signal_while_a_run_is_published_loses_no_result(
     log = tmp_path / "log"
     with PingServer() as server, log.open("wb") as stderr:
         slave.configure(monitoring={"ping_url": server.url})
-        server.turn("hang", after=1)
+        server.change("hang", after=1)
         command, env = slave.agent.command("--once"), slave.agent.environment()
         with subprocess.Popen(command, env=env, stderr=stderr) as process:
             assert server.wait_for(2)

@@ -90,7 +90,7 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
     yield from _try_hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
     require_trusted_state(settings.state_dir)
-    connection = Connection(settings.s3, settings.sync.workers)
+    connection = Connection(settings.s3)
     loaded = load_mappings(settings, config, connection, MapCache(None))
     found = (_several(loaded.files, "file"), _several(len(loaded.mappings), "mapping"))
     yield Finding("maps", ", ".join(found))

@@ -16,7 +16,7 @@ from support.s3_messages import HTTP_WHEN, Reply, Request
 from support.scripted import ScriptedS3
 from support.slaves import TEMPORARY, Slave
 
-from s32s_agent.stores.s3.response_limits import MAX_ANSWER
+from s32s_agent.stores.s3.client import MAX_ANSWER
 
 pytestmark = pytest.mark.hostile
 

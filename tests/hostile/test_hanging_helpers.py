@@ -59,7 +59,7 @@ def test_credentials_that_never_come_end_the_pass(
 
     (failed,) = run.named("run.failed")
     assert run.exit_code == UNAVAILABLE
-    assert failed["error"] == "the credentials: nothing came within 2 seconds"
+    assert failed["error"] == "no credentials within 2 s"
     assert "credential_process" in failed["remedy"]
 
 

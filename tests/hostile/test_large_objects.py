@@ -116,7 +116,7 @@ def slave(scripted: ScriptedS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     root = tmp_path / "root"
     root.mkdir()
     scripted.put(f"data/{KEY}", NEW)
-    return Slave(scripted, Connection(settings, 8), root, tmp_path)
+    return Slave(scripted, Connection(settings), root, tmp_path)
 
 
 WANTED = copy_of(KEY, NEW)

@@ -65,8 +65,8 @@ def keys(path: Path, name: str, end: timedelta) -> None:
     lent = {
         "Version": 1,
         "AccessKeyId": name,
-        "SecretAccessKey": f"the secret of {name}",
-        "SessionToken": f"the token of {name}",
+        "SecretAccessKey": f"the-secret-of-{name}",
+        "SessionToken": f"the-token-of-{name}",
         "Expiration": (datetime.now(UTC) + end).isoformat(),
     }
     path.write_text(json.dumps(lent))
@@ -92,7 +92,7 @@ def test_keys_that_are_about_to_end_are_renewed(
     slave.publish(FILES)
     scripted.on(lambda request: is_signed_with(ENDING, request), error(400, "ExpiredToken"))
     secrets = {
-        f"the {kind} of {name}" for kind in ("secret", "token") for name in (ENDING, LASTING)
+        f"the-{kind}-of-{name}" for kind in ("secret", "token") for name in (ENDING, LASTING)
     }
     slave.agent.given |= secrets
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import s32s_agent
 from s32s_agent import cli
-from s32s_agent.stores.s3.clients import Timeouts
+from s32s_agent.stores.s3.timeouts import Timeouts
 from support import small_ranges
 
 if TYPE_CHECKING:

@@ -98,8 +98,9 @@ def test_check_tries_everything_and_changes_nothing(slave: Slave) -> None:
 
     assert (run.exit_code, canary(slave.root.parent)) == (0, before)
     assert run.stdout.splitlines() == [
+        f"ok      s3: {slave.agent.server.endpoint_url}, credentials from the AWS_* variables, no proxy",
         "ok      maps: 1 file, 1 mapping",
-        f'ok      mapping "site": {slave.bucket}/data can be listed; {slave.target}',
+        f'ok      mapping "site": {slave.bucket}/data can be listed and read; {slave.target}',
     ]
     assert run.stderr == ""
 

@@ -34,7 +34,7 @@ from support import small_ranges
 if TYPE_CHECKING:
     from support.agents import Agent, AgentRun
 
-LIBRARIES = ("boto3", "botocore.auth", "botocore.httpsession", "obstore.store")
+LIBRARIES = ("boto3", "pycurl")
 """What the agent imports only when it needs it."""
 TIMEOUT_SECONDS = 300.0
 TESTS = Path(__file__).parent.parent

@@ -30,7 +30,7 @@ from s32s_agent.stores.s3.addresses import (
     plain_address,
 )
 from s32s_agent.stores.s3.credentials import delivered_file, new_session
-from s32s_agent.stores.s3.profile import Profile, checked, plain_profile
+from s32s_agent.stores.s3.profile import Profile, addresses_are_plain, checked, plain_profile
 from s32s_agent.stores.s3.signing import Credentials
 from s32s_agent.stores.s3.transport import Transport
 from s32s_agent.text import printable
@@ -85,11 +85,16 @@ class Resolved:
         self._addresses: dict[tuple[str, str], Address] = {}
         delivered = delivered_file(environment)
         self._profile = plain_profile(settings.profile, environment, delivered)
-        if self._profile is None:
+        self._has_plain_addresses, self._style = True, ""
+        if self._profile is not None:
+            self._style = self._profile.addressing_style or ""
+        else:
             try:
                 self._session = self._new_session()
+                scoped = self._session.get_scoped_config()
             except Exception as error:
                 raise self._unusable(error) from error
+            self._has_plain_addresses, self._style = addresses_are_plain(environment, scoped)
         self.region = self._setting("region") or GLOBAL_REGION
         self.endpoint_url = settings.endpoint_url or self._endpoint_of_profile()
         """Of a compatible store, wherever it was set; None is AWS."""
@@ -170,10 +175,10 @@ class Resolved:
 
     def _address(self, bucket: str, region: str) -> Address:
         plain = None
-        if self._profile is not None:
-            style = self._settings.addressing_style
+        if self._has_plain_addresses:
+            style = self._settings.addressing_style or "auto"
             if style == "auto":
-                style = self._profile.addressing_style or style
+                style = self._style or style
             plain = plain_address(bucket, self.endpoint_url, region or self.region, style)
         if plain is not None:
             return plain
@@ -198,7 +203,15 @@ class Resolved:
     def _endpoint_of_profile(self) -> str | None:
         if self._profile is not None:
             return self._profile.endpoint_url
-        url = str(self.boto3("").meta.endpoint_url)
+        if self._has_plain_addresses:
+            assert self._session is not None  # noqa: S101 (for the type checker)
+            variable = self._environment.get
+            found = variable("AWS_ENDPOINT_URL_S3") or variable("AWS_ENDPOINT_URL")
+            return found or self._session.get_scoped_config().get("endpoint_url") or None
+        try:
+            url = str(self.boto3("").meta.endpoint_url)
+        except Exception as error:
+            raise self._unusable(error) from error
         host = urlsplit(url).hostname or ""
         return None if host.endswith(AWS_HOSTS) else url
 

@@ -104,29 +104,35 @@ def _is_ip(host: str) -> bool:
 
 
 def boto3_address(client: S3Client, bucket: str) -> Address:
-    """Have boto3 resolve and sign a request for a bucket, and return where it would have gone; nothing is sent."""
-    captured: list[Any] = []
+    """Have boto3 resolve a request for a bucket, and return where it would have gone.
+
+    Nothing is sent, and nothing is signed: where a bucket is does not depend on the credentials.
+    """
+    from botocore import UNSIGNED  # noqa: PLC0415 (slow to import)
+    from botocore.awsrequest import AWSResponse  # noqa: PLC0415
+    from botocore.compat import HTTPHeaders  # noqa: PLC0415
+
+    urls: list[str] = []
+    scopes: list[Scope] = []
+
+    def choose(region_name: str, signing_name: str, context: Any, **_: object) -> Any:
+        signing = context.get("signing", {})
+        region = signing.get("region") or region_name
+        scopes.append(Scope(region, signing.get("signing_name") or signing_name))
+        return UNSIGNED
 
     def capture(request: Any, **_: object) -> Any:
-        from botocore.awsrequest import AWSResponse  # noqa: PLC0415 (slow to import)
-        from botocore.compat import HTTPHeaders  # noqa: PLC0415
-
-        captured.append(request)
+        urls.append(request.url)
         answer: Any = AWSResponse(request.url, 200, HTTPHeaders(), None)
         answer._content = b""  # noqa: SLF001 (what a body would fill)
         return answer
 
     events = client.meta.events
+    events.register_first("choose-signer.s3.HeadBucket", choose)
     events.register_first("before-send.s3.HeadBucket", capture)
     try:
         client.head_bucket(Bucket=bucket)
     finally:
+        events.unregister("choose-signer.s3.HeadBucket", choose)
         events.unregister("before-send.s3.HeadBucket", capture)
-    request = captured[0]
-    authorization = request.headers.get("Authorization", b"")
-    text = authorization.decode() if isinstance(authorization, bytes) else str(authorization)
-    found = re.search(r"Credential=[^/]+/\d{8}/([\w-]+)/([\w-]+)/aws4_request", text)
-    scope = (
-        Scope(found[1], found[2]) if found else Scope(client.meta.region_name or GLOBAL_REGION)
-    )
-    return Address(request.url.partition("?")[0].rstrip("/"), scope)
+    return Address(urls[0].partition("?")[0].rstrip("/"), scopes[0])

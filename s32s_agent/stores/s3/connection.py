@@ -94,6 +94,15 @@ class Connection:
         self.custom_endpoint = self.access.custom_endpoint
         """Whether it is none of AWS."""
 
+    def route(self) -> str:
+        """Return how requests reach the store, for people: endpoint, credentials, proxy, certificates."""
+        parts = [self.endpoint, f"credentials from {self.access.source}"]
+        parts.append("through a proxy" if self.http.through_proxy else "no proxy")
+        if self.endpoint.startswith("https:"):
+            trusted = self.http.transport.ca_file or self.http.transport.ca_directory
+            parts.append(f"certificates in {trusted}")
+        return ", ".join(parts)
+
     # --- listings ---
 
     def page(self, bucket: str, **parameters: str | int) -> ListedPage:

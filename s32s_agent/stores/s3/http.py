@@ -31,7 +31,7 @@ class Http:
     """
 
     def __init__(self, transport: Transport, cancel_token: CancelToken | None = None) -> None:
-        self._transport = transport
+        self.transport = transport
         self._cancel_token = cancel_token or CancelToken()
         self._free: list[Handle] = []
         self._lock = threading.Lock()
@@ -40,6 +40,11 @@ class Http:
         self._share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_SSL_SESSION)
         self.route: Route | None = None
         """Of the last request that was answered."""
+
+    @property
+    def through_proxy(self) -> bool:
+        """Whether the last answer came through a proxy."""
+        return self.route is not None and self.route.through_proxy
 
     def send(self, request: HttpRequest) -> HttpAnswer:
         """Send a request and read its answer whole.
@@ -83,7 +88,7 @@ class Http:
     def _handle(self) -> Iterator[Handle]:
         with self._lock:
             handle = self._free.pop() if self._free else None
-        handle = handle or Handle(self._transport, self._share, self._cancel_token)
+        handle = handle or Handle(self.transport, self._share, self._cancel_token)
         try:
             yield handle
         finally:

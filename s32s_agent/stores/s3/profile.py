@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from s32s_agent.errors import AccessDenied
+from s32s_agent.errors import AccessDenied, ConfigError
 from s32s_agent.stores.s3.signing import Credentials
+from s32s_agent.text import printable
 
 _ENVIRONMENT = re.compile(
     r"AWS_(?:ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|SECURITY_TOKEN|(?:DEFAULT_)?(?:PROFILE|REGION)|CONFIG_FILE"
@@ -27,6 +28,14 @@ _SETTING = re.compile(
     r"aws_(?:access_key_id|secret_access_key|session_token)|region|output|cli_\w+|ca_bundle|retry_mode|max_attempts"
     r"|endpoint_url|s3"
 )
+_ADDRESS_ENVIRONMENT = re.compile(
+    rf"{_ENVIRONMENT.pattern}|AWS_(?:ROLE_\w+|WEB_\w+|CONTAINER_\w+|EC2_\w+)"
+)
+_ADDRESS_SETTING = re.compile(
+    rf"{_SETTING.pattern}|credential_\w+|sso_\w+|role_\w+|source_profile|external_id|mfa_serial|duration_seconds"
+    r"|web_identity_token_file|login_session"
+)
+"""The same, and what concerns credentials only."""
 _STYLES = ("auto", "path", "virtual")
 _PROFILE = re.compile(r"profile\s+(?P<quote>[\"']?)(?P<name>.+)(?P=quote)")
 _KEY = re.compile(r"[!-~]+")
@@ -110,6 +119,32 @@ def plain_profile(
         variable("AWS_CA_BUNDLE") or scoped.get("ca_bundle"),
         style or None,
     )
+
+
+def addresses_are_plain(
+    environment: Mapping[str, str], scoped: Mapping[str, object]
+) -> tuple[bool, str]:
+    """Return whether addresses can be resolved here, though credentials are boto3's; and the addressing style.
+
+    Args:
+        environment: of the process.
+        scoped: the settings of the profile, as boto3 read them.
+
+    Raises:
+        ConfigError: the `s3` section of the profile is not a section.
+    """
+    nested = scoped.get("s3", {})
+    if not isinstance(nested, Mapping):
+        problem = f'"s3 = {printable(str(nested))[:80]}" is not a section'
+        remedy = "write `s3 =` on a line of its own, and each setting below it, indented"
+        raise ConfigError("the AWS settings", [problem], remedy=remedy)
+    variables = (each for each in environment if each.startswith("AWS_"))
+    plain = (
+        all(_ADDRESS_ENVIRONMENT.fullmatch(each) for each in variables)
+        and all(_ADDRESS_SETTING.fullmatch(each) for each in scoped)
+        and set(nested) <= {"addressing_style"}
+    )
+    return plain, str(nested.get("addressing_style", ""))
 
 
 def _files(environment: Mapping[str, str], delivered: Path | None) -> tuple[Path, Path]:

@@ -93,6 +93,8 @@ class Heartbeat:
     Bytes that move make it beat, and so does a wait for a permit that others hold. What hangs is silent.
     """
 
+    __slots__ = ("_helpers", "_last", "_lock")
+
     def __init__(self) -> None:
         self._last = time.monotonic()
         self._lock = threading.Lock()

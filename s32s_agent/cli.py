@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from s32s_agent.arguments import Arguments, parse_arguments
-from s32s_agent.commands.configuration import load_trusted_settings
 from s32s_agent.errors import AgentError, Cancelled, ConfigError
 from s32s_agent.text import printable
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.s3.clients import Timeouts
+    from s32s_agent.stores.s3.timeouts import Timeouts
 
 
 def main(words: Sequence[str] | None = None, timeouts: Timeouts | None = None) -> int:
@@ -51,6 +50,8 @@ def _dispatch(arguments: Arguments, timeouts: Timeouts | None) -> int:
         from s32s_agent.commands.fleet import show_fleet  # noqa: PLC0415
 
         return show_fleet(arguments)
+    from s32s_agent.commands.configuration import load_trusted_settings  # noqa: PLC0415
+
     settings = load_trusted_settings(arguments.config)
     if arguments.mode == "check":
         from s32s_agent.commands.check import check  # noqa: PLC0415

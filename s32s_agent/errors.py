@@ -90,9 +90,9 @@ class ListingInconsistent(AgentError):
 class InvalidInput(AgentError):
     """A file that people write is wrong; every problem is named, each with its place in the file."""
 
-    def __init__(self, place: str, problems: Sequence[str], *, remedy: str = "") -> None:
-        super().__init__(f"{place}: " + "; ".join(problems), remedy=remedy)
-        self.place = place
+    def __init__(self, subject: str, problems: Sequence[str], *, remedy: str = "") -> None:
+        super().__init__(f"{subject}: " + "; ".join(problems), remedy=remedy)
+        self.subject = subject
         self.problems = tuple(problems)
 
 

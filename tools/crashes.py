@@ -18,10 +18,10 @@ from itertools import product
 from pathlib import Path
 
 from support.disks import FILE_SYSTEMS
-from support.fault_rigs import SCENARIOS
 from support.faults import FAULTS, Point, Trial, attempt, points_of, sample
 from support.forked import forked_once
 from support.powercuts import PowerCutOptions, cut_power
+from support.scenarios import SCENARIOS
 from support.tracing import SUPPORTED, WHY_NOT
 
 
@@ -97,7 +97,7 @@ def _cut(options: argparse.Namespace) -> int:
     scenarios = options.scenario or ["first", "change", "repair", "ranged"]
     for scenario, disk, commits in product(scenarios, options.power_cut, (False, True)):
         with tempfile.TemporaryDirectory(prefix="crashes-") as directory:
-            how = PowerCutOptions(commits, mend_every=8)
+            how = PowerCutOptions(commits, recover_every=8)
             cuts = cut_power(scenario, disk, Path(directory), forked_once, how)
         told = (scenario, disk, commits, cuts.calls, cuts.states, len(cuts.problems))
         print(*told, sep=" | ", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -23,7 +24,9 @@ from s32s_agent.run.mappings import LoadedMappings, load_mappings
 from s32s_agent.run.report import one_code
 from s32s_agent.run.state_directory import require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.listing import decoded_keys
+from s32s_agent.stores.s3.listing import Page, decoded_keys
+from s32s_agent.stores.s3.objects import ObjectName
+from s32s_agent.stores.s3.ranges import Range
 from s32s_agent.stores.s3.similar_prefix import similar_prefix
 from s32s_agent.text import printable
 
@@ -93,9 +96,10 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
     yield from _try_hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
     require_trusted_state(settings.state_dir)
-    connection = Connection(settings.s3, settings.sync.workers)
+    connection = Connection(settings.s3)
     loaded = load_mappings(settings, config, connection, MapCache(None))
     found = (_several(loaded.files, "file"), _several(len(loaded.mappings), "mapping"))
+    yield Finding("s3", connection.route())
     yield Finding("maps", ", ".join(found))
     for failure in loaded.failures:
         yield Finding(_subject(failure.mapping), error=failure.error)
@@ -121,15 +125,13 @@ def _try_mapping(
         return
     try:
         _try_local_side(Path(loaded.directories[mapping.name]), role)
-        is_empty = _is_empty_prefix(connection, mapping.location)
-        warning = _warn_of_empty_source(
-            mapping, loaded, settings, connection, is_empty=is_empty
-        )
+        page = _first_page(connection, mapping.location)
+        listed = _try_listing(connection, mapping, role, page)
+        warning = _warn_of_empty_source(mapping, loaded, settings, connection, page)
     except AgentError as error:
         sandbox.advise(error, mapping.directory)
         yield Finding(subject, error=error)
         return
-    listed = "can be listed, and is empty" if is_empty else "can be listed"
     yield Finding(subject, f"{mapping.location} {listed}; {mapping.directory}")
     if warning:
         yield Finding(subject, warning, warning=True)
@@ -245,10 +247,24 @@ def _try_directory(directory: Path, needed: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _is_empty_prefix(connection: Connection, location: Location) -> bool:
+def _first_page(connection: Connection, location: Location) -> Page:
     prefix = f"{location.prefix}/" if location.prefix else ""
-    page, *_ = connection.page(location.bucket, Prefix=prefix, MaxKeys=2)
-    return all(key == prefix for key in decoded_keys(page))
+    return connection.page(location.bucket, Prefix=prefix, MaxKeys=2).page
+
+
+def _try_listing(connection: Connection, mapping: Mapping, role: Role, page: Page) -> str:
+    """Return what the beginning of a listing shows; a slave also reads the first byte of an object there."""
+    if not page.contents:
+        return "can be listed, and is empty"
+    bucket, sizes = mapping.location.bucket, (each.size for each in page.contents)
+    filled = [key for key, size in zip(decoded_keys(page), sizes, strict=True) if size != "0"]
+    if role is Role.MASTER or not filled:
+        return "can be listed"
+    name = ObjectName(bucket, filled[0], f'"{bucket}/{filled[0]}"')
+    with contextlib.closing(connection.get_range(name, None, Range(0, 1))) as body:
+        for _ in body.chunks():
+            pass
+    return "can be listed and read"
 
 
 def _warn_of_empty_source(
@@ -256,21 +272,20 @@ def _warn_of_empty_source(
     loaded: LoadedMappings,
     settings: Settings,
     connection: Connection,
-    *,
-    is_empty: bool,
+    page: Page,
 ) -> str:
     """Return that a run would refuse the source, with what may have been meant; "" when it would not."""
+    location = mapping.location
     if settings.sync.allow_empty_source:
         return ""
     if settings.role is Role.MASTER:
         with os.scandir(loaded.directories[mapping.name]) as found:
             has_nothing = next(found, None) is None
         return f'"{mapping.directory}" is empty, and {_REFUSED_EMPTY}' if has_nothing else ""
-    location = mapping.location
-    if not is_empty:
+    if any(key != f"{location.prefix}/" for key in decoded_keys(page)):
         return ""
-    found_prefix = similar_prefix(connection, location.bucket, location.prefix)
-    hint = did_you_mean(Location(location.bucket, found_prefix)) if found_prefix else ""
+    meant = similar_prefix(connection, location.bucket, location.prefix)
+    hint = did_you_mean(Location(location.bucket, meant)) if meant else ""
     return "; ".join(filter(None, (f"{location} is empty, and {_REFUSED_EMPTY}", hint)))
 
 

@@ -1,4 +1,4 @@
-"""Start the server, play, and clean up."""
+"""Start the server, play the story, and clean up."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from s32s_agent.demo.narration import NotAsTold, chapter, quote
+from s32s_agent.demo.narration import ClaimFailed, chapter, quote
 from s32s_agent.demo.seaweedfs import find_weed, seaweedfs
-from s32s_agent.demo.stage import Cast, Stage
+from s32s_agent.demo.stage import Computers, Stage
 from s32s_agent.demo.story import HOURS, play
 from s32s_agent.errors import AgentError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play the story, and give the exit status."""
+    """Play the story, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m s32s_agent.demo")
-    parser.add_argument("--keep", action="store_true", help="keep it all until Enter")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep server and files until Enter"
+    )
     options = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -32,16 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         find_weed()
         with tempfile.TemporaryDirectory(prefix="s32s-agent-demo-") as directory:
-            perform(Path(directory).resolve(), keep=options.keep)
-    except (AgentError, NotAsTold) as error:
+            run_demo(Path(directory).resolve(), keep=options.keep)
+    except (AgentError, ClaimFailed) as error:
         remedy = getattr(error, "remedy", "") or "this is a bug; please report it"
         print(f"\n{error}\n  {remedy}", file=sys.stderr)
         return 1
     return 0
 
 
-def perform(directory: Path, *, keep: bool) -> None:
-    """Start the server, and play."""
+def run_demo(directory: Path, *, keep: bool) -> None:
+    """Start the server, and play the story."""
     import boto3  # noqa: PLC0415 - slow to import
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -54,13 +56,13 @@ def perform(directory: Path, *, keep: bool) -> None:
         os.environ["AWS_SECRET_ACCESS_KEY"] = who.secret_key
         client = boto3.client("s3", endpoint_url=who.endpoint_url, region_name=who.region)
         stage = Stage(directory, who, client)
-        cast = play(stage)
+        computers = play(stage)
         if keep:
-            let_play(stage, cast)
+            wait_for_enter(stage, computers)
 
 
-def let_play(stage: Stage, cast: Cast) -> None:
-    """Say what one may do now, and wait for Enter."""
+def wait_for_enter(stage: Stage, computers: Computers) -> None:
+    """Show what can be tried now, and wait for Enter."""
     settings, who = stage.directory / "env.sh", stage.server
     settings.touch(mode=0o600)
     keys = f"AWS_ACCESS_KEY_ID={who.access_key} AWS_SECRET_ACCESS_KEY={who.secret_key}"
@@ -68,8 +70,8 @@ def let_play(stage: Stage, cast: Cast) -> None:
     text = f"unset AWS_PROFILE\nexport NO_PROXY=127.0.0.1 {keys} {path}\n"
     settings.write_text(text, encoding="utf-8")
     chapter("Your turn, in another terminal")
-    quote(f". {settings}\necho 'Open all night' > {cast.master.directory / HOURS}")
-    for computer in cast:
+    quote(f". {settings}\necho 'Open all night' > {computers.master.directory / HOURS}")
+    for computer in computers:
         quote(f"s32s-agent --once --config {computer.config}")
     with contextlib.suppress(EOFError):
         input("\n  Enter ends the server and removes all of it. ")

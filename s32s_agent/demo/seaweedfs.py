@@ -1,7 +1,7 @@
-"""Starts a real S3 server, SeaweedFS, on loopback for the demo and the tests.
+"""Run a real S3 server, SeaweedFS, on loopback, for the demo and the tests.
 
-It must not be used by a pass: nothing here is built to keep data. It listens on 127.0.0.1 only, reports to nobody,
-ends with the process that started it, and leaves its data in the directory that the caller gave.
+No run of the agent uses it, and nothing here is built to keep data. It listens on 127.0.0.1 only, sends no telemetry,
+ends with the process that started it, and leaves its data in the directory that the caller names.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 0.5
 """Between SIGTERM and SIGKILL."""
 ATTEMPTS = 5
-"""How often to try again after another process took a port between our look and the server's."""
+"""How often to try again when another process took a port after it was found free."""
 LOG_TAIL_LINES = 20
 PORT_TAKEN = ("is not available", "address already in use")
 """What the log says when a port was not free."""
@@ -52,7 +52,7 @@ PORT_FLAGS = (
 )
 """Every port that `weed mini` opens; one that is not given is its neighbour's plus 10000, which may be taken."""
 
-# Each bucket is a collection and grows volumes of its own, seven at a time unless told otherwise: a hundred
+# Each bucket is a collection and grows volumes of its own, seven at a time by default: a hundred
 # buckets would be 700 pairs of files. The maintenance scripts are for clusters.
 MASTER_TOML = """\
 [master.volume_growth]
@@ -64,12 +64,12 @@ scripts = ""
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Somebody who may sign requests."""
+    """A user who may sign requests."""
 
     access_key: str
     secret_key: str = field(repr=False)
     actions: tuple[str, ...]
-    """What they may do: Admin, Read, Write, List, Tagging; `Read:bucket` or `Read:bucket/prefix` for a part."""
+    """Permissions: Admin, Read, Write, List, Tagging; `Read:bucket` or `Read:bucket/prefix` for a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class S3Server:
     pid: int
     directory: Path
     identities: Mapping[str, Identity]
-    """Everybody whom the server knows, the admin included."""
+    """All users of the server, the admin included."""
     region: str = REGION
 
     @property
@@ -93,7 +93,7 @@ class S3Server:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """The process and the ports that it was told, by flag."""
+    """The process, and its ports by flag."""
 
     process: subprocess.Popen[bytes]
     ports: Mapping[str, int]
@@ -104,18 +104,18 @@ class _Running:
 
 
 class _PortTaken(Exception):
-    """Another process took one of the ports that we had found free."""
+    """Another process took one of the ports that were free."""
 
 
 @contextmanager
 def seaweedfs(
     directory: Path, identities: Mapping[str, Identity] | None = None
 ) -> Iterator[S3Server]:
-    """Run a server as long as the `with` block lasts.
+    """Run a server while the `with` block runs.
 
     Args:
         directory: existing and empty; takes the data, the log and the identities.
-        identities: more people than the admin, by name.
+        identities: users besides the admin, by name.
 
     Raises:
         AgentError: `weed` is not installed, or the server does not come up.
@@ -127,8 +127,8 @@ def seaweedfs(
         secrets.token_hex(16),
         ("Admin", "Read", "Write", "List"),
     )
-    everybody = {ADMIN: admin, **(identities or {})}
-    _write_settings(directory, everybody)
+    users = {ADMIN: admin, **(identities or {})}
+    _write_settings(directory, users)
     running = _start(weed, directory, admin)
     try:
         yield S3Server(
@@ -137,14 +137,18 @@ def seaweedfs(
             secret_key=admin.secret_key,
             pid=running.process.pid,
             directory=directory,
-            identities=everybody,
+            identities=users,
         )
     finally:
         _stop(running)
 
 
 def find_weed() -> str:
-    """Say where the `weed` binary is: beside this Python, or on the PATH."""
+    """Return the path of the `weed` binary: beside this Python, or on the PATH.
+
+    Raises:
+        AgentError: it is not installed.
+    """
     beside = shutil.which("weed", path=str(Path(sys.executable).parent))
     found = beside or shutil.which("weed")
     if found is None:
@@ -173,7 +177,7 @@ def _write_settings(directory: Path, identities: Mapping[str, Identity]) -> None
 
 
 def _start(weed: str, directory: Path, admin: Identity) -> _Running:
-    """Start the server and wait for its first answer, with other ports when somebody took one."""
+    """Start the server and wait for its first answer; try other ports when another process took one."""
     for _ in range(ATTEMPTS):
         ports = _free_ports()
         running = _Running(_spawn([weed, *_arguments(directory, ports)], directory), ports)
@@ -190,7 +194,7 @@ def _start(weed: str, directory: Path, admin: Identity) -> _Running:
 
 
 def _free_ports() -> dict[str, int]:
-    """Find a free port for each flag; all are held together so that no two are the same."""
+    """Return a free port for each flag; all are open at the same time, so that no two are the same."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in PORT_FLAGS]
         for one in sockets:
@@ -240,16 +244,16 @@ def _spawn(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            # A Ctrl-C in the terminal is for us; the server ends when we end it.
+            # Ctrl-C in the terminal reaches this process only, which then ends the server.
             start_new_session=True,
             preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, nothing that could lock
         )
 
 
 def _die_with_parent() -> Callable[[], object] | None:
-    """Give the call by which a child asks for SIGKILL when its parent is gone; None where there is none.
+    """Return the call by which a child asks for SIGKILL when its parent ends; None where there is none.
 
-    `finally` does not run in a parent that was itself killed, and a forgotten server would stay for ever.
+    `finally` does not run in a parent that was itself killed, and its server would run for ever.
     """
     ask: Callable[[], object] | None = None
     if sys.platform == "linux":
@@ -259,7 +263,7 @@ def _die_with_parent() -> Callable[[], object] | None:
 
 
 def _wait_until_ready(running: _Running, directory: Path, admin: Identity) -> None:
-    """Return when a signed request succeeds: only our own server knows our secret."""
+    """Return when a signed request succeeds: only this server knows the secret."""
     deadline = time.monotonic() + START_SECONDS
     answers = _probe(running.endpoint_url, admin)
     while not answers():
@@ -314,7 +318,7 @@ def _stop(running: _Running) -> None:
     try:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        # A graceful end waits for the server's own parts to hang up on each other, 15 seconds.
+        # A graceful end takes 15 seconds: the parts of the server wait for each other.
         process.kill()
         process.wait()
     for flag, port in running.ports.items():

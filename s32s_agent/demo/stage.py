@@ -1,4 +1,4 @@
-"""Where the story plays: computers, which are folders here, and the bucket between them. Tells nothing but commands."""
+"""Set up and use what the story needs: computers, which are folders here, and the bucket between them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from s32s_agent.demo.narration import claim, command, in_words, quote
+from s32s_agent.demo.narration import check, command, in_words, quote
 from s32s_agent.demo.seaweedfs import S3Server
 from s32s_agent.plan.keys import TRASH
 
@@ -20,7 +20,7 @@ BUCKET, PREFIX = "demo", "website/"
 
 
 class Computer(NamedTuple):
-    """A computer of the story: a config file, and the directory that it pushes or keeps."""
+    """A computer of the story: its config file, and the directory that it pushes or mirrors."""
 
     name: str
     config: Path
@@ -28,15 +28,15 @@ class Computer(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Where the story plays."""
+    """The directory, server and client of the story."""
 
     directory: Path
     server: S3Server
     client: S3Client
 
 
-class Cast(NamedTuple):
-    """Who plays."""
+class Computers(NamedTuple):
+    """The computers of the story."""
 
     master: Computer
     web1: Computer
@@ -44,12 +44,12 @@ class Cast(NamedTuple):
 
     @property
     def slaves(self) -> tuple[Computer, Computer]:
-        """The computers that follow the master."""
+        """The computers that pull."""
         return self.web1, self.web2
 
 
 def new_computer(stage: Stage, name: str, role: str, maps: str) -> Computer:
-    """Set a computer up: a folder with its config file, in which its directory will be."""
+    """Create a computer: a folder with its config file, in which its directory will be."""
     home = stage.directory / name
     home.mkdir()
     settings: dict[str, object] = {"role": role, "maps": f"{BUCKET}/{maps}"}
@@ -62,7 +62,7 @@ def new_computer(stage: Stage, name: str, role: str, maps: str) -> Computer:
 
 
 def publish_map(stage: Stage, directory: str, mapping: Mapping[str, str]) -> str:
-    """Put a map file with one mapping into the bucket; give what it says."""
+    """Write a map file with one mapping to the bucket, and return its text."""
     document = json.dumps([mapping], indent=2)
     key = f"{directory}/website.json"
     stage.client.put_object(Bucket=BUCKET, Key=key, Body=document.encode())
@@ -70,9 +70,10 @@ def publish_map(stage: Stage, directory: str, mapping: Mapping[str, str]) -> str
 
 
 def run_agent(computer: Computer, *arguments: str, status: int = 0) -> dict[str, Any]:
-    """Run the agent, show the command and what it wrote, and give its last event and its standard output.
+    """Run the agent, show the command and what it wrote, and return its last event and its standard output.
 
-    With another exit status than that one it is `NotAsTold`.
+    Raises:
+        ClaimFailed: its exit status is another one.
     """
     words = [*arguments, "--config", str(computer.config)]
     command("s32s-agent", *words)
@@ -80,13 +81,13 @@ def run_agent(computer: Computer, *arguments: str, status: int = 0) -> dict[str,
     done = subprocess.run(program, capture_output=True, encoding="utf-8", check=False)  # noqa: S603 - no shell
     is_log = done.stderr.startswith("{")
     events = [json.loads(line) for line in done.stderr.splitlines()] if is_log else []
-    told = "\n".join(line for event in events for line in in_words(event))
-    quote(done.stdout or told or done.stderr)
-    claim(f"exit status {done.returncode}", holds=done.returncode == status)
+    shown = "\n".join(line for event in events for line in in_words(event))
+    quote(done.stdout or shown or done.stderr)
+    check(f"exit status {done.returncode}", holds=done.returncode == status)
     return {"output": done.stdout, **(events[-1] if events else {})}
 
 
-def write(top: Path, entries: Mapping[str, bytes]) -> None:
+def write_tree(top: Path, entries: Mapping[str, bytes]) -> None:
     """Write files into a directory; a key with a slash at its end is an empty directory."""
     for key, data in entries.items():
         path = top / key
@@ -95,8 +96,8 @@ def write(top: Path, entries: Mapping[str, bytes]) -> None:
             path.write_bytes(data)
 
 
-def tree(top: Path) -> dict[str, bytes]:
-    """Read a directory in the form that `write` takes, without the agent's own folder in it."""
+def read_tree(top: Path) -> dict[str, bytes]:
+    """Read a directory in the form that `write_tree` takes, without the agent's own folder in it."""
     found = {}
     for path in sorted(top.rglob("*")):
         key = path.relative_to(top).as_posix()
@@ -107,8 +108,8 @@ def tree(top: Path) -> dict[str, bytes]:
     return found
 
 
-def objects(stage: Stage) -> dict[str, bytes]:
-    """Read what is below the prefix, in the same form."""
+def read_objects(stage: Stage) -> dict[str, bytes]:
+    """Read the objects below the prefix, in the same form."""
     client = stage.client
     listed = client.list_objects_v2(Bucket=BUCKET, Prefix=PREFIX).get("Contents", [])
     bodies = {
@@ -118,8 +119,8 @@ def objects(stage: Stage) -> dict[str, bytes]:
     return {key.removeprefix(PREFIX): body.read() for key, body in bodies.items()}
 
 
-def vitals(top: Path) -> dict[str, tuple[int, int]]:
-    """Read mode and time of every file, again without the agent's own folder."""
+def modes_and_times(top: Path) -> dict[str, tuple[int, int]]:
+    """Read mode and time of every file, without the agent's own folder."""
     found = {path.relative_to(top).as_posix(): path.stat() for path in top.rglob("*.*")}
     return {
         key: (status.st_mode, status.st_mtime_ns)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from s32s_agent.demo.narration import chapter, claim, command, quote, say
+from s32s_agent.demo.narration import chapter, check, command, quote, say
 from s32s_agent.demo.stage import (
     BUCKET,
     PREFIX,
-    Cast,
     Computer,
+    Computers,
     Stage,
+    modes_and_times,
     new_computer,
-    objects,
     publish_map,
+    read_objects,
+    read_tree,
     run_agent,
-    tree,
-    vitals,
-    write,
+    write_tree,
 )
 from s32s_agent.plan.keys import TRASH
 
@@ -44,25 +44,25 @@ del NEW_TREE[FLYER]
 GRAFFITI = b"<h1>HACKED!</h1>\n"
 
 
-def play(stage: Stage) -> Cast:
-    """Play the story; give the computers, with which one may play."""
-    cast = the_cast(stage)
-    the_master_pushes(stage, cast.master)
-    the_slaves_pull(cast)
-    nothing_to_do(cast)
-    three_things_happen(stage, cast)
-    the_slaves_follow(cast)
-    a_disk_is_not_mounted(stage, cast)
-    return cast
+def play(stage: Stage) -> Computers:
+    """Play the story, and return its computers, which can be used afterwards."""
+    computers = create_computers(stage)
+    push_first_time(stage, computers.master)
+    pull_first_time(computers)
+    run_without_changes(computers)
+    change_three_things(stage, computers)
+    pull_changes(computers)
+    lose_the_disk_of_the_master(stage, computers)
+    return computers
 
 
-def the_cast(stage: Stage) -> Cast:
-    """Make the website, the bucket, the maps, and three computers."""
+def create_computers(stage: Stage) -> Computers:
+    """Create the website, the bucket, the maps, and three computers."""
     stage.client.create_bucket(Bucket=BUCKET)
     master = new_computer(stage, "master", "master", "maps")
     web1 = new_computer(stage, "web1", "slave", "maps")
     web2 = new_computer(stage, "web2", "slave", "maps-web2")
-    write(master.directory, TREE)
+    write_tree(master.directory, TREE)
     mapping = {
         "name": "website",
         "master": str(master.directory),
@@ -85,103 +85,114 @@ def the_cast(stage: Stage) -> Cast:
         "Those of the slaves say `role: slave`. On computers of their own both would read this map;",
     )
     say("here they cannot share a directory, so web2 has a copy of it that names another.")
-    return Cast(master, web1, web2)
+    return Computers(master, web1, web2)
 
 
-def the_master_pushes(stage: Stage, master: Computer) -> None:
-    """Fill the prefix."""
-    chapter("2. The master pushes", "One process, one pass over all mappings, exit.")
+def push_first_time(stage: Stage, master: Computer) -> None:
+    """Push the website to the prefix."""
+    chapter("2. The master pushes", "One process, one run over all mappings, exit.")
     finished = run_agent(master, "--once")
-    claim("S3 holds exactly what the master has", holds=objects(stage) == TREE)
-    claim("every entry was copied once", holds=finished["copied"] == len(TREE))
+    check("S3 holds exactly what the master has", holds=read_objects(stage) == TREE)
+    check("every entry was copied once", holds=finished["copied"] == len(TREE))
 
 
-def the_slaves_pull(cast: Cast) -> None:
-    """Mirror everything, twice."""
+def pull_first_time(computers: Computers) -> None:
+    """Pull the website on both slaves."""
     chapter("3. The slaves pull", "They know nothing of the master, only S3.")
-    original = vitals(cast.master.directory)
-    for slave in cast.slaves:
+    original = modes_and_times(computers.master.directory)
+    for slave in computers.slaves:
         run_agent(slave, "--once")
-        claim("the directory is exactly the master's", holds=tree(slave.directory) == TREE)
-        claim("so are times and modes", holds=vitals(slave.directory) == original)
+        check(
+            "the directory is exactly the master's", holds=read_tree(slave.directory) == TREE
+        )
+        check("so are times and modes", holds=modes_and_times(slave.directory) == original)
 
 
-def nothing_to_do(cast: Cast) -> None:
-    """Find nothing to do, everywhere."""
+def run_without_changes(computers: Computers) -> None:
+    """Run everywhere, with nothing to do."""
     chapter(
-        "4. The second pass, everywhere",
+        "4. The second run, everywhere",
         "The agent remembers the ETag of every object, and what the file system said of every",
         "file when both held the same bytes. So a listing is all that it needs.",
     )
-    for computer in cast:
+    for computer in computers:
         finished = run_agent(computer, "--once")
-        claim("nothing was transferred", holds=finished["copied"] == finished["bytes"] == 0)
+        check("nothing was transferred", holds=finished["copied"] == finished["bytes"] == 0)
 
 
-def three_things_happen(stage: Stage, cast: Cast) -> None:
-    """Change a file, remove one, let a vandal edit another, and show what a pass would do."""
+def change_three_things(stage: Stage, computers: Computers) -> None:
+    """Change a file, remove one, vandalise another, and show what a run would do."""
     chapter(
         "5. Three things happen",
         f"On the master, {HOURS} changes; the new text is exactly as long as the old one.",
         f"On the master, {FLYER} is removed.",
-        f"On {cast.web1.name}, a vandal edits {PAGE}, and gives it its old size and its old time.",
+        f"On {computers.web1.name}, a vandal edits {PAGE}, and gives it its old size and its old time.",
     )
-    write(cast.master.directory, {HOURS: NEW_TREE[HOURS]})
-    (cast.master.directory / FLYER).unlink()
-    (cast.master.directory / FLYER).parent.rmdir()
-    vandalise(cast.web1.directory / PAGE)
-    finished = run_agent(cast.master, "--once")
-    claim("S3 holds exactly what the master has", holds=objects(stage) == NEW_TREE)
-    claim("nothing else was copied", holds=finished["copied"] == 1)
-    say("", f"What would {cast.web1.name} do? --dry-run prints the plan, and touches nothing.")
-    before = tree(cast.web1.directory)
-    plan = run_agent(cast.web1, "--once", "--dry-run")["output"]
-    claim("all three were seen", holds=all(key in plan for key in (PAGE, HOURS, FLYER)))
-    claim("nothing was touched", holds=tree(cast.web1.directory) == before)
+    write_tree(computers.master.directory, {HOURS: NEW_TREE[HOURS]})
+    (computers.master.directory / FLYER).unlink()
+    (computers.master.directory / FLYER).parent.rmdir()
+    vandalise(computers.web1.directory / PAGE)
+    finished = run_agent(computers.master, "--once")
+    check("S3 holds exactly what the master has", holds=read_objects(stage) == NEW_TREE)
+    check("nothing else was copied", holds=finished["copied"] == 1)
+    say(
+        "",
+        f"What would {computers.web1.name} do? --dry-run prints the plan, and touches nothing.",
+    )
+    before = read_tree(computers.web1.directory)
+    plan = run_agent(computers.web1, "--once", "--dry-run")["output"]
+    check("all three were seen", holds=all(key in plan for key in (PAGE, HOURS, FLYER)))
+    check("nothing was touched", holds=read_tree(computers.web1.directory) == before)
 
 
 def vandalise(page: Path) -> None:
-    """Change a file in a way that neither size nor time shows."""
+    """Change a file so that neither its size nor its time shows it."""
     times = page.stat()
     page.write_bytes(GRAFFITI)
     os.utime(page, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def the_slaves_follow(cast: Cast) -> None:
-    """Put it right, and look at the trash."""
+def pull_changes(computers: Computers) -> None:
+    """Pull the changes, and look at the trash."""
     chapter(
         "6. The slaves follow", "Copies first, each file whole or not at all. Deletes last."
     )
-    for slave in cast.slaves:
+    for slave in computers.slaves:
         run_agent(slave, "--once")
-        claim("the directory is exactly the master's", holds=tree(slave.directory) == NEW_TREE)
-    say("", f"What the agent took away on {cast.web1.name} stays in the trash for some days:")
-    (trash,) = (cast.web1.directory / TRASH / "trash").iterdir()
+        check(
+            "the directory is exactly the master's",
+            holds=read_tree(slave.directory) == NEW_TREE,
+        )
+    say(
+        "",
+        f"What the agent took away on {computers.web1.name} stays in the trash for some days:",
+    )
+    (trash,) = (computers.web1.directory / TRASH / "trash").iterdir()
     command("find", str(trash), "-type", "f")
-    quote("\n".join(f"{trash}/{key}" for key in tree(trash)))
+    quote("\n".join(f"{trash}/{key}" for key in read_tree(trash)))
     kept = {PAGE: GRAFFITI, FLYER: TREE[FLYER]}
-    claim("the vandal's page and the flyer are there", holds=tree(trash) == kept)
+    check("the vandal's page and the flyer are there", holds=read_tree(trash) == kept)
 
 
-def a_disk_is_not_mounted(stage: Stage, cast: Cast) -> None:
-    """Empty the master's directory, which nobody must believe, and fill it again."""
-    website = cast.master.directory
+def lose_the_disk_of_the_master(stage: Stage, computers: Computers) -> None:
+    """Empty the master's directory, which the agent must not believe, and fill it again."""
+    website = computers.master.directory
     unmounted = website.rename(website.with_name("unmounted"))
     website.mkdir()
     chapter(
         "7. The master's disk is not mounted",
         "After a reboot, its directory is empty. Should S3, and every server, be emptied, too?",
     )
-    finished = run_agent(cast.master, "--once", status=3)
-    claim("no delete was carried out", holds=finished["deleted"] == 0)
-    claim("nothing is lost in S3", holds=objects(stage) == NEW_TREE)
-    for slave in cast.slaves:
+    finished = run_agent(computers.master, "--once", status=3)
+    check("no delete was carried out", holds=finished["deleted"] == 0)
+    check("nothing is lost in S3", holds=read_objects(stage) == NEW_TREE)
+    for slave in computers.slaves:
         run_agent(slave, "--once")
-        claim("nothing is lost here", holds=tree(slave.directory) == NEW_TREE)
-    status = run_agent(cast.master, "--status")["output"]
-    claim("the status says what to do", holds="what to do:" in status)
+        check("nothing is lost here", holds=read_tree(slave.directory) == NEW_TREE)
+    status = run_agent(computers.master, "--status")["output"]
+    check("the status says what to do", holds="what to do:" in status)
     website.rmdir()
     unmounted.rename(website)
     say("", "The disk is mounted again:")
-    finished = run_agent(cast.master, "--once")
-    claim("nothing had to be transferred", holds=finished["copied"] == finished["bytes"] == 0)
+    finished = run_agent(computers.master, "--once")
+    check("nothing had to be transferred", holds=finished["copied"] == finished["bytes"] == 0)

@@ -73,8 +73,8 @@ def candidate_part_sizes(size: int, parts: int) -> tuple[int, ...]:
 
 def multipart_etag(digests: Sequence[bytes]) -> str:
     """Return the ETag of an object from the MD5s of its parts."""
-    whole = hashlib.md5(b"".join(digests), usedforsecurity=False)
-    return f"{whole.hexdigest()}-{len(digests)}"
+    combined = hashlib.md5(b"".join(digests), usedforsecurity=False)
+    return f"{combined.hexdigest()}-{len(digests)}"
 
 
 class Digest:

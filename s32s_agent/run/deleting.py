@@ -45,7 +45,7 @@ def find_present(deletes: Iterable[Delete], context: MappingContext) -> str:
 def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterator[Outcome]:
     """Delete files side by side, then directories one after the other, innermost first.
 
-    The index forgets each key after it is gone, also when this ends early.
+    A key's row is removed from the index after the key is deleted, also when this ends early.
 
     Raises:
         Cancelled: the run was cancelled.

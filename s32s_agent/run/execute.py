@@ -38,8 +38,8 @@ def carry_out(
         ListingInconsistent: something that the source was thought to lack is there.
         AgentError: nothing more can be done in this mapping.
     """
-    for place, error in context.target.remove_leftovers(leftovers, plan.copies).items():
-        yield Outcome(Status.SKIPPED, place, error=error)
+    for key, error in context.target.remove_leftovers(leftovers, plan.copies).items():
+        yield Outcome(Status.SKIPPED, key, error=error)
     context.index.forget(plan.forgotten)
     if present := find_present(plan.clears, context):
         raise ListingInconsistent(_INCOMPLETE.format(present))
@@ -156,7 +156,7 @@ def _held_back(
     reason: str,
     because: Exception | None = None,
 ) -> Iterator[Outcome | Withheld]:
-    """Yield for blocked copies that what is in their place stays.
+    """Yield for blocked copies that what they would replace stays.
 
     Args:
         copies: they are not made.

@@ -33,21 +33,22 @@ class MapCache:
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
 
-    def load(self, place: str) -> tuple[str, bytes] | None:
+    def load(self, address: str) -> tuple[str, bytes] | None:
         """Return the ETag and the bytes of the copy of a map file, None when there is no intact one."""
         try:
             if self._directory is None:
                 return None
-            head, _, data = read_file(self._path(place)).partition(b"\n")
+            head, _, data = read_file(self._path(address)).partition(b"\n")
             about = json.loads(head)
             sound = (
-                about["sha256"] == hashlib.sha256(data).hexdigest() and about["place"] == place
+                about["sha256"] == hashlib.sha256(data).hexdigest()
+                and about["place"] == address
             )
         except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return (str(about["etag"]), data) if sound else None
 
-    def save(self, place: str, etag: str, data: bytes) -> None:
+    def save(self, address: str, etag: str, data: bytes) -> None:
         """Keep a copy.
 
         Raises:
@@ -56,12 +57,12 @@ class MapCache:
         if self._directory is None or not etag:
             return
         make_directory(self._directory)
-        about = {"place": place, "etag": etag, "sha256": hashlib.sha256(data).hexdigest()}
-        replace_file(self._path(place), json.dumps(about).encode() + b"\n" + data)
+        about = {"place": address, "etag": etag, "sha256": hashlib.sha256(data).hexdigest()}
+        replace_file(self._path(address), json.dumps(about).encode() + b"\n" + data)
 
-    def _path(self, place: str) -> Path:
+    def _path(self, address: str) -> Path:
         assert self._directory is not None  # noqa: S101 (for the type checker)
-        return self._directory / f"{hashlib.sha256(place.encode()).hexdigest()[:32]}.map"
+        return self._directory / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.map"
 
 
 def fetch_maps(
@@ -71,7 +72,7 @@ def fetch_maps(
 
     Raises:
         MapError: there are none, or far too many.
-        StoreUnavailable: S3 did not answer; copies are never used in its place.
+        StoreUnavailable: S3 did not answer; copies are never used instead.
     """
     names = _map_keys(connection, maps)
     if not names:
@@ -115,8 +116,8 @@ def _is_map(entry: Entry) -> bool:
 
 
 def _fetch(connection: Connection, bucket: str, key: str, cache: MapCache) -> bytes:
-    place = f"{connection.endpoint} {bucket}/{key}"
-    etag, data = cache.load(place) or ("", b"")
+    address = f"{connection.endpoint} {bucket}/{key}"
+    etag, data = cache.load(address) or ("", b"")
     try:
         answer = connection.fetch(bucket, key, MAX_JSON_SIZE, etag)
     except SourceChanged as error:
@@ -125,5 +126,5 @@ def _fetch(connection: Connection, bucket: str, key: str, cache: MapCache) -> by
     if answer is None:
         return data
     data, etag = answer
-    cache.save(place, etag, data)
+    cache.save(address, etag, data)
     return data

@@ -69,7 +69,7 @@ def locked_state(
     try:
         with lock.hold(path, wait_seconds=wait_seconds, holder=holder, waiting=progress.beat):
             progress.finish()
-            files.sweep(state, OWN_DIRECTORIES)
+            files.remove_temporary_files(state, OWN_DIRECTORIES)
             yield
     except LockHeld:
         with contextlib.suppress(DirectoryError):

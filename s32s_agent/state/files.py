@@ -1,4 +1,4 @@
-"""Read small files of the agent's own; replace them so that readers and power cuts see an old or a new one, whole."""
+"""Read and replace small files of the agent; readers and power cuts find the whole old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from s32s_agent.plan.keys import TEMPORARY
 from s32s_agent.text import printable
 
 MAX_SIZE = 16 * 1024 * 1024
-"""Bytes. What is longer was not written by a pass."""
+"""Bytes. The agent writes no longer file."""
 
 _REMEDY = "state_dir must exist, belong to the user that runs the agent, and be on a disk that is writable"
 
 
 def read_file(path: Path, *, follow: bool = False) -> bytes:
-    """Read a regular file whole, without waiting for whoever may be at the other end of something else.
+    """Read a whole regular file; anything else is refused at once, since a FIFO could block for ever.
 
     Args:
         path: the file.
-        follow: where it may be a symbolic link.
+        follow: whether it may be a symbolic link.
 
     Raises:
-        OSError: it cannot be read; ELOOP: it is a link; EINVAL: it is no regular file; EFBIG: it is too long.
+        OSError: it cannot be read; ELOOP: it is a symbolic link; EINVAL: it is no regular file; EFBIG: it is too long.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
@@ -49,13 +49,13 @@ def replace_file(
     remedy: str = _REMEDY,
     prefix: str = TEMPORARY,
 ) -> None:
-    """Write a file aside, make it durable and rename it into place.
+    """Write a temporary file, make it durable and rename it into place.
 
     Args:
         path: in a directory that exists.
-        data: all of it.
-        mode: whatever the umask says.
-        remedy: what to do when the directory cannot be written.
+        data: the whole content.
+        mode: of the new file, whatever the umask.
+        remedy: of the error when the directory cannot be written.
         prefix: how the name of the temporary file begins.
 
     Raises:
@@ -70,14 +70,14 @@ def replace_file(
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(data)
                 stream.flush()
-                # By its descriptor: in a directory of somebody else's, the name may lead elsewhere by now.
+                # By its descriptor: in a directory that another user may write, the name may lead to another file.
                 _set_mode(descriptor, temporary, mode)
                 os.fsync(descriptor)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _settle(path.parent)
+        _sync_directory(path.parent)
     except OSError as error:
         raise _unwritable(path, error, remedy) from error
 
@@ -90,10 +90,10 @@ def _set_mode(descriptor: int, path: Path, mode: int) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory for small files of the agent's own, when it is missing.
+    """Create a directory for small files of the agent, if it is missing.
 
     Raises:
-        DirectoryError: it cannot be made; `DiskFull` when the disk is full.
+        DirectoryError: it cannot be created; `DiskFull` when the disk is full.
     """
     try:
         path.mkdir(mode=0o700, exist_ok=True)
@@ -108,23 +108,23 @@ def _unwritable(path: Path, error: OSError, remedy: str = _REMEDY) -> DirectoryE
     return DirectoryError(message, remedy=remedy)
 
 
-def sweep(directory: Path, own: Iterable[str]) -> None:
-    """Remove the temporary files of a state directory, which a killed pass left.
+def remove_temporary_files(directory: Path, own: Iterable[str]) -> None:
+    """Remove the temporary files that a killed run left in a state directory.
 
-    Only while the lock is held: another pass may be writing one. What else lies below is not looked at, since it may be
-    the state of another agent, whose lock nobody holds here.
+    The caller holds the lock, so no other run is writing one. Other directories below are not looked at, since they may
+    be the state of another agent, whose lock is another one.
 
     Args:
         directory: the state directory.
-        own: the names of the directories in it that are swept too.
+        own: the names of the directories in it that belong to this agent.
     """
-    for place in (directory, *(directory / name for name in own)):
-        # What cannot be swept is clutter, no danger; what really is wrong shows when a file is written.
+    for each in (directory, *(directory / name for name in own)):
+        # A temporary file that stays does no harm; a real problem shows when a file is written.
         with contextlib.suppress(OSError):
-            _sweep_one(place)
+            _remove_temporary_files_of(each)
 
 
-def _sweep_one(directory: Path) -> None:
+def _remove_temporary_files_of(directory: Path) -> None:
     if directory.is_symlink():
         return
     for path in directory.iterdir():
@@ -133,8 +133,8 @@ def _sweep_one(directory: Path) -> None:
                 path.unlink()
 
 
-def _settle(directory: Path) -> None:
-    """Put the new name on the disk; Windows cannot, and needs not."""
+def _sync_directory(directory: Path) -> None:
+    """Make the new name durable; on Windows that is neither possible nor needed."""
     if sys.platform != "win32":  # pragma: no branch - tests run on Linux
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

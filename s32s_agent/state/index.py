@@ -1,7 +1,7 @@
-"""What the agent remembers of entries that both sides held alike: a cache in SQLite, never the truth.
+"""Remember which entries both sides held with the same bytes: a cache in SQLite, which proves nothing by itself.
 
 Losing it costs the time of hashing, never data: a row only counts together with the store's listing and the file's
-stamp, and both must agree with it. A file that is not a sound index is put aside and begun anew.
+stamp, and both must agree with it. A damaged file is renamed, and a new index begins.
 One thread uses it.
 """
 
@@ -36,7 +36,7 @@ CREATE TABLE entry (
 """
 
 _Column: TypeAlias = Literal["unordered", "seams", "mounts"]
-"""What is remembered of a mapping as a whole."""
+"""What is remembered of a mapping apart from its entries."""
 
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What opening a damaged file raises; the second is for a message about names in it that are no text."""
@@ -51,14 +51,14 @@ class Index:
 
     Args:
         path: the database file; its directory exists.
-        read_only: never write, for a pass that touches nothing; a missing file is an empty index.
+        read_only: never write, for a dry run; a missing file is an empty index.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
         self._read_only = read_only
         self.damaged = ""
-        """What was wrong with the file that was found, "" when it was sound."""
+        """What was wrong with the file that was found; "" when nothing was."""
         self._connection = self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -70,10 +70,10 @@ class Index:
             if not _is_damage(error):
                 raise _failed(error) from error
             self.damaged = str(error)
-            self._put_aside()
+            self._rename_damaged()
             return _open_or_create(self._path)
 
-    def _put_aside(self) -> None:
+    def _rename_damaged(self) -> None:
         try:
             self._path.replace(f"{self._path}.damaged")
             for suffix in ("-journal", "-wal", "-shm"):
@@ -96,10 +96,10 @@ class Index:
         self._connection.close()
 
     def of_mapping(self, identity: str) -> MappingIndex:
-        """Open the part of one mapping.
+        """Return the part of one mapping.
 
         Args:
-            identity: everything that makes its rows meaningless elsewhere: endpoint, prefix, directory.
+            identity: all that its rows depend on: endpoint, prefix, directory.
         """
         query = "SELECT id FROM mapping WHERE identity = ?"
         insert = "INSERT INTO mapping (identity) VALUES (?) RETURNING id"
@@ -123,7 +123,7 @@ class MappingIndex:
         self._read_only = read_only
 
     def rows(self) -> Iterator[IndexRow]:
-        """Yield every row in key order; one that a damaged file holds and no pass writes is as good as none."""
+        """Yield every row in key order; a row of a damaged file that no run writes is skipped."""
         query = f"{_ENTRIES} WHERE mapping = ? ORDER BY key"
         try:
             for row in self._connection.execute(query, [self._number]):
@@ -133,7 +133,7 @@ class MappingIndex:
             raise _unreadable(error) from error
 
     def row(self, key: str) -> IndexRow | None:
-        """Give the row of a key, one that a damaged file holds excepted."""
+        """Return the row of a key; None also for a row of a damaged file that no run writes."""
         query = f"{_ENTRIES} WHERE mapping = ? AND key = ?"
         try:
             row = self._connection.execute(query, [self._number, key]).fetchone()
@@ -149,7 +149,7 @@ class MappingIndex:
         )
 
     def forget(self, names: Iterable[str]) -> None:
-        """Drop the rows of some keys, all of them or none."""
+        """Remove the rows of some keys, all of them or none."""
         self._write(
             "DELETE FROM entry WHERE mapping = ? AND key = ?",
             ((self._number, key) for key in names if not is_no_text(key)),
@@ -171,11 +171,11 @@ class MappingIndex:
 
     @property
     def unordered(self) -> bool:
-        """Whether an earlier pass saw that the store does not list in key order."""
+        """Whether an earlier run saw that the store does not list in key order."""
         return bool(self._fact("unordered"))
 
     def note_unordered(self) -> None:
-        """Remember that the store does not list in key order, so that the next pass sorts at once."""
+        """Remember that the store does not list in key order, so that the next run sorts at once."""
         self._note("unordered", 1)
 
     @property
@@ -189,7 +189,7 @@ class MappingIndex:
 
     @property
     def mounts(self) -> tuple[str, ...]:
-        """The directories of a source on which something was mounted; what is damaged is none."""
+        """The directories of a source on which something was mounted; () when the value is damaged."""
         return self._keys("mounts")
 
     def note_mounts(self, mounts: Sequence[str]) -> None:
@@ -201,8 +201,10 @@ class MappingIndex:
             found = json.loads(self._fact(column) or "[]")
         except (ValueError, TypeError, RecursionError):
             return ()
-        sound = isinstance(found, list) and all(isinstance(key, str) and key for key in found)
-        return tuple(found) if sound else ()
+        are_keys = isinstance(found, list) and all(
+            isinstance(key, str) and key for key in found
+        )
+        return tuple(found) if are_keys else ()
 
     def _note(self, column: _Column, value: object) -> None:
         statement = f"UPDATE mapping SET {column} = ? WHERE id = ?"  # noqa: S608 (no input)
@@ -218,7 +220,7 @@ class MappingIndex:
 
 
 def _index_row(row: tuple[Any, ...]) -> IndexRow | None:
-    """Make a row's value; None when it is damaged."""
+    """Return a row as a value; None when it is damaged."""
     if tuple(map(type, row)) != _TYPES:
         return None
     key, etag, size, mtime_ns, ctime_ns, inode = row
@@ -226,19 +228,20 @@ def _index_row(row: tuple[Any, ...]) -> IndexRow | None:
 
 
 def _failed(error: Exception) -> DirectoryError:
-    """Translate trouble around the file, not in it."""
+    """Return the error for a problem around the file, not in it."""
     message = f"index: {error}"
     if is_disk_full(error):
         return DiskFull(
             message, remedy="free space on the disk of state_dir, or raise the quota"
         )
-    remedy = "see that state_dir belongs to the agent's user, and that its disk is whole and writable"
+    remedy = "check that state_dir belongs to the agent's user, and that its disk works and is writable"
     return DirectoryError(message, remedy=remedy)
 
 
 def _unreadable(error: Exception) -> DirectoryError:
     return DirectoryError(
-        f"index: {error}", remedy="the next pass tries it, and begins it anew"
+        f"index: {error}",
+        remedy="the next run checks the index, and begins a new one if it is damaged",
     )
 
 
@@ -253,10 +256,10 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.text_factory = _text
     try:
-        # A rollback journal, so that a read-only pass can read without writing beside the file.
+        # A rollback journal, so that a dry run can read without writing beside the file.
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
-        # Asked of SQLite, which first takes back what a pass left half done that was killed while it made the file.
+        # Asked of SQLite, which first rolls back what a run left unfinished that was killed while it created the file.
         if connection.execute("PRAGMA schema_version").fetchone() == (0,):
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         _check(connection)
@@ -273,7 +276,7 @@ def _open_reading(path: Path) -> sqlite3.Connection:
     ) as connection:
         connection.text_factory = _text
         _check(connection)
-        # A copy, so that a long scan keeps no lock that a real pass would wait for.
+        # A copy, so that a long scan keeps no lock for which a run that writes would wait.
         copy = sqlite3.connect("", isolation_level=None)
         copy.text_factory = _text
         connection.backup(copy)
@@ -281,7 +284,7 @@ def _open_reading(path: Path) -> sqlite3.Connection:
 
 
 def _text(data: bytes) -> str:
-    """Read a text of a damaged file too: it will be that of no key and no version, instead of ending every pass."""
+    """Decode a text of a damaged file too: it matches no key and no version, and ends no run."""
     return data.decode(errors="replace")
 
 
@@ -298,6 +301,6 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Tell damage of the file from trouble around it, such as a full disk, a lock or a lost permission."""
+    """Return whether the file itself is damaged, unlike for a full disk, a lock or a lost permission."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)

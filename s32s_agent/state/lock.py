@@ -1,7 +1,7 @@
-"""Let one pass run at a time.
+"""Lock the state, so that one run uses it at a time.
 
-The kernel holds the lock, so a pass that dies leaves none behind; the file itself is never removed, because another
-pass may already wait on it. Knows nothing of what a pass does.
+The kernel holds the lock, so a run that is killed leaves none behind. The file itself is never removed, because another
+run may already wait for its lock. Knows nothing of what a run does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if sys.platform == "win32":  # pragma: no cover - tests run on Linux
     import msvcrt
 
     _FLAGS = os.O_RDWR | os.O_CREAT | os.O_BINARY | os.O_NOINHERIT
-    # Windows keeps others from reading what is locked, so the locked byte is far behind the holder's text.
+    # On Windows no other process can read a locked byte, so that byte is far behind the text about the holder.
     _LOCKED_BYTE = 1 << 30
 
     def _try_lock(descriptor: int) -> bool:
@@ -75,14 +75,14 @@ def hold(
     """Hold the lock while the block runs.
 
     Args:
-        path: The lock file; made when absent, in a directory that exists.
-        wait_seconds: How long to wait for another pass; 0 tries once.
-        holder: Who holds it, for the message that others get: `run_id`, `started`; the process id is added.
+        path: The lock file; created when absent, in a directory that exists.
+        wait_seconds: How long to wait for another run; 0 tries once.
+        holder: What other runs report about this one: `run_id`, `started`; the process id is added.
         waiting: Called some times a second while it waits.
 
     Raises:
-        LockHeld: Another pass holds it still.
-        DirectoryError: The file cannot be made, opened or locked.
+        LockHeld: Another run still holds it.
+        DirectoryError: The file cannot be created, opened or locked.
     """
     try:
         descriptor = os.open(path, _FLAGS, 0o600)
@@ -94,7 +94,7 @@ def hold(
             _write_holder(descriptor, {"pid": os.getpid(), **holder})
             yield
         finally:
-            # Nobody is to be named who is gone; only for the message, so an error here changes nothing.
+            # No run is to be named that has ended; only messages need it, so an error here changes nothing.
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
             _unlock(descriptor)
@@ -103,7 +103,7 @@ def hold(
 
 
 def read_holder(path: str) -> dict[str, object]:
-    """Read who holds the lock, or held it when it was killed; empty when the file does not say."""
+    """Read what is known of the run that holds the lock, or held it when it was killed; empty when nothing is known."""
     try:
         descriptor = os.open(path, _FLAGS & ~os.O_CREAT)
     except OSError:
@@ -127,7 +127,7 @@ def _acquire(
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise LockHeld(
-                f'"{printable(path)}": {_describe(_read_holder(descriptor))}, expected no other pass',
+                f'"{printable(path)}": locked by another run ({_describe(_read_holder(descriptor))})',
                 remedy="let it finish, or wait for it with --lock-wait",
             )
         waiting()
@@ -135,17 +135,17 @@ def _acquire(
 
 
 def _describe(holder: Mapping[str, object]) -> str:
-    """Name the holder, with whatever is known of it."""
+    """Describe the holder with what is known of it."""
     labels = (("pid", "pid"), ("started", "since"), ("run_id", "run_id"))
     known = (
         f"{label} {printable(str(holder[name]))}" for name, label in labels if name in holder
     )
-    return f"held by another pass ({', '.join(known) or 'it has not said which'})"
+    return ", ".join(known) or "holder unknown"
 
 
 def _write_holder(descriptor: int, holder: Mapping[str, object]) -> None:
     data = json.dumps(holder, default=str).encode()
-    # The lock is held without it: a full disk only makes another pass's message shorter.
+    # The lock is held without it: a full disk only makes the message of another run shorter.
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -153,7 +153,7 @@ def _write_holder(descriptor: int, holder: Mapping[str, object]) -> None:
 
 
 def _read_holder(descriptor: int) -> dict[str, object]:
-    # Another pass may be writing it, or something else may have: every text must do.
+    # Another run may be writing it, and another program may have written it: any text can be here.
     try:
         os.lseek(descriptor, 0, os.SEEK_SET)
         document = json.loads(os.read(descriptor, _MAX_HOLDER_SIZE))

@@ -1,7 +1,7 @@
-"""Remember which paths changed until the `on_change` hooks have heard of them, also when the pass is killed.
+"""Remember which paths changed until an `on_change` hook has succeeded, also when the run is killed.
 
-Knows nothing of hooks. What a mapping is about to change is on the disk before the first file changes, so nothing that
-happens afterwards can lose it; a path may be told that was not changed in the end, and a change may be told twice.
+Knows nothing of hooks. The paths that a mapping is about to change are on the disk before the first file changes, so no
+later crash loses them. A path may be listed that was not changed in the end, and a change may be listed twice.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ class Change:
 
 
 class Pending:
-    """The changes that no hook has heard of yet.
+    """The changes for which no hook has succeeded yet.
 
     Args:
-        directory: is made when it is needed.
+        directory: is created when it is needed.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def changes(self) -> tuple[Change, ...]:
-        """Read everything that is pending, by the mappings' names.
+        """Read everything that is pending, sorted by the names of the mappings.
 
         Raises:
-            DirectoryError: it cannot be read.
+            DirectoryError: the directory cannot be read.
         """
         try:
             files = sorted(self._directory.glob("*.changed"))
@@ -54,10 +54,10 @@ class Pending:
         return tuple(sorted(found, key=lambda change: change.mapping))
 
     def paths(self, mapping: str) -> tuple[bytes, ...]:
-        """Read what is pending of one mapping.
+        """Read the paths that are pending of one mapping.
 
         Raises:
-            DirectoryError: it cannot be read.
+            DirectoryError: its file cannot be read.
         """
         file = self._file(mapping)
         try:
@@ -68,10 +68,10 @@ class Pending:
             raise _unreadable(file, error) from error
 
     def keep(self, mapping: str, paths: Iterable[bytes]) -> None:
-        """Replace what is pending of a mapping, durably; nothing is pending without paths.
+        """Replace the pending paths of a mapping, durably; without paths, nothing is pending.
 
         Raises:
-            DirectoryError: it cannot be written; what was pending still is.
+            DirectoryError: they cannot be written; the old paths are still pending.
         """
         unique = tuple(dict.fromkeys(paths))
         file = self._file(mapping)
@@ -88,17 +88,17 @@ class Pending:
 
     @contextlib.contextmanager
     def shown(self, paths: Iterable[bytes]) -> Iterator[Path]:
-        """Have paths in a file that a hook can read, each ended by NUL, while the block runs.
+        """Yield a file with paths that a hook can read, each ended by NUL; it is removed afterwards.
 
         Raises:
-            DirectoryError: it cannot be written.
+            DirectoryError: the file cannot be written.
         """
         file = self._directory / "paths"
         replace_file(file, b"".join(path + b"\0" for path in paths))
         try:
             yield file
         finally:
-            # Who left it there is killed or out of luck; the next one writes it anew.
+            # A file that stays does no harm: the next hook gets a new one.
             with contextlib.suppress(OSError):
                 file.unlink()
 
@@ -109,7 +109,7 @@ class Pending:
 
 
 def local_path(directory: str, key: str) -> bytes:
-    """Give the path of a key as the file system has it; that of the directory for a key that no file can have."""
+    """Return the path of a key in bytes; that of the directory itself for a key that no file can have."""
     name = "" if "\0" in key else key.rstrip("/")
     return os.fsencode(f"{directory.rstrip('/')}/{name}")
 

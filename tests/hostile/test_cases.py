@@ -1,6 +1,6 @@
-"""Every case of the table of hostile servers, through the agent as a process with its real network stack.
+"""Every case of the table of hostile servers, with the agent as a process and its real network stack.
 
-All cases share one server and one agent, with a mapping each, so that the passes before and after serve all of them.
+All cases share one server and one agent, with one mapping each, so that the runs before and after serve all of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from support.agents import Agent, AgentRun
 from support.forked import Forks
-from support.hostile_cases import AFTER, BEFORE, CASES, Case, MirroredPrefix
+from support.hostile_answers import AFTER, BEFORE, MirroredPrefix
+from support.hostile_cases import CASES, Case
 from support.invariants import (
     check_after,
     check_recovery,
@@ -35,13 +36,13 @@ MIRRORED = {"dir": None, **AFTER}
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all cases play on."""
+    """The agent and server of all cases."""
 
     slave: Slave
     server: ScriptedS3
     forks: Forks
 
-    def world(self, case: Case) -> MirroredPrefix:
+    def mirrored(self, case: Case) -> MirroredPrefix:
         return MirroredPrefix(self.server, f"{_name(case)}/")
 
     def target(self, case: Case) -> Path:
@@ -68,7 +69,7 @@ def _name(case: Case) -> str:
 def stage(
     tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: S3Server
 ) -> Iterator[Stage]:
-    """A slave that has mirrored what there was before; since then every prefix has changed."""
+    """A slave that has mirrored the old files; since then every prefix has changed."""
     directory = tmp_path_factory.mktemp("cases")
     agent, root = Agent(directory / "agent", seaweedfs_server), directory / "srv"
     for each in (agent.directory, root):
@@ -81,40 +82,40 @@ def stage(
         names = map(_name, CASES)
         slave.publish_map(*(slave.mapping(each, each) for each in names), key="maps/all.json")
         for case in CASES:
-            stage.world(case).prepare()
+            stage.mirrored(case).prepare()
         assert stage.once().exit_code == 0
         for case in CASES:
-            stage.world(case).change()
+            stage.mirrored(case).change()
         yield stage
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_hostile_server_loses_nothing(stage: Stage, case: Case) -> None:
-    """Files stay whole, nothing goes that should stay, nothing is written elsewhere, and status and message tell."""
-    world, target = stage.world(case), stage.target(case)
-    case.arrange(world)
+    """Files stay complete, none is wrongly deleted or written elsewhere, and status and message show the problem."""
+    mirrored, target = stage.mirrored(case), stage.target(case)
+    case.arrange(mirrored)
     neighbours = set(stage.slave.root.iterdir())
     before = state_before_run(target, stage.slave.agent.state_dir, [stage.outside])
 
     run = stage.once("--map", _name(case))
 
-    published, tree = world.published(), snapshot(target)
-    world.change()
+    published, tree = mirrored.published(), snapshot(target)
+    mirrored.change()
     versions = versions_of(BEFORE, AFTER, published)
     assert check_after(before, versions, run, current=published, secrets=[SECRET]) == []
     assert run.exit_code == case.status, run.stderr
     assert set(stage.slave.root.iterdir()) == neighbours
     assert case.deletes or tree.get("dir/extra.txt") == b"extra"
-    assert case.status == 0 or _tells(run, case.says), run.stderr
+    assert case.status == 0 or _reports(run, case.says), run.stderr
     files = {name: data for name, data in tree.items() if data is not None}
     assert check_status(run, files, published) == []
 
 
-def test_after_all_of_that_one_pass_puts_everything_right(stage: Stage) -> None:
-    """Without the faults one pass mirrors everything, a second does nothing, and nothing temporary is left."""
+def test_one_run_after_all_cases_repairs_everything(stage: Stage) -> None:
+    """Without the faults one run mirrors everything, a second does nothing, and no temporary file stays."""
     wanted: dict[str, bytes | None] = {"outside": None, "outside/precious": b"precious"}
     for case in CASES:
-        stage.world(case).change()
+        stage.mirrored(case).change()
         wanted[_name(case)] = None
         wanted |= {f"{_name(case)}/{key}": data for key, data in MIRRORED.items()}
 
@@ -124,8 +125,8 @@ def test_after_all_of_that_one_pass_puts_everything_right(stage: Stage) -> None:
     assert stage.server.asked("PUT") + stage.server.asked("DELETE") == []
 
 
-def _tells(run: AgentRun, words: str) -> bool:
-    """Some event has these words in its cause or its remedy; what is skipped or withheld has no remedy of its own."""
+def _reports(run: AgentRun, words: str) -> bool:
+    """Return whether an event has these words in its error, reason or remedy."""
     failed = [each for each in run.events if each.get("error") or each.get("reason")]
     texts = [
         f"{each.get('error') or each.get('reason')} {each.get('remedy', '')}"

@@ -1,19 +1,11 @@
-"""A master changes in S3 what differs from its own, and nothing because of a listing or key that cannot be believed."""
+"""A master changes in S3 what differs from its source, and nothing because of a broken listing or a hostile key."""
 
 from __future__ import annotations
 
 import pytest
 from support.forked import Forks
-from support.hostile_cases import (
-    AFTER,
-    BEFORE,
-    HOSTILE_KEYS,
-    LISTINGS,
-    NEW,
-    PAGE,
-    Case,
-    MirroredPrefix,
-)
+from support.hostile_answers import AFTER, BEFORE, NEW, PAGE, MirroredPrefix
+from support.hostile_cases import HOSTILE_KEYS, LISTINGS, Case
 from support.invariants import check_output
 from support.masters import Master
 from support.scripted import ScriptedS3
@@ -37,17 +29,17 @@ def master(scripted_master: Master) -> Master:
 
 
 @pytest.mark.parametrize("case", LISTINGS, ids=lambda case: case.name)
-def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
+def test_no_broken_listing_makes_a_master_write_or_delete(
     master: Master, scripted: ScriptedS3, forks: Forks, case: Case
 ) -> None:
-    """What a slave does not believe, a master does not either: no object goes, none comes, and no file here is touched.
+    """What a slave does not trust, a master does not trust: no object is deleted or written, and no local file changes.
 
     A listing in which only a name is odd is believed: what changed here is sent, and nothing else again, and the object
     goes that is gone here; none goes that is not.
     """
-    world = MirroredPrefix(scripted)
-    world.publish(BEFORE)
-    case.arrange(world)
+    mirrored = MirroredPrefix(scripted)
+    mirrored.publish(BEFORE)
+    case.arrange(mirrored)
     before = snapshot(master.source)
 
     run = forks.once(master.agent, "--allow-deletes", timeouts=IMPATIENT)
@@ -68,7 +60,7 @@ def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
 def test_no_key_makes_a_master_delete_another_object(
     master: Master, scripted: ScriptedS3, forks: Forks
 ) -> None:
-    """Extras go under exactly their names; whatever a proxy or a store may read as another name stays, and is told."""
+    """Extras are deleted by exactly their names; a name that a proxy or store may change stays, and is reported."""
     MirroredPrefix(scripted).publish(AFTER)
     extras = {*HOSTILE_KEYS, *MORE_KEYS}
     for key in extras:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from support.agents import AgentRun
-from support.scripted import Reply, Request, Row, ScriptedS3, is_list, token_after
+from support.s3_messages import Reply, Request, Row, is_list, token_after
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 pytestmark = pytest.mark.hostile

@@ -18,7 +18,7 @@ import pytest
 from support.programs import needs_terminal
 
 import s32s_agent
-from s32s_agent.demo.narration import NotAsTold, claim
+from s32s_agent.demo.narration import ClaimFailed, check
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ KEY_SENTENCES = (
     "ok  so are times and modes",
     "ok  nothing was transferred",
     "hours.txt (35 bytes): another version, though the size is the same",
-    "index.html (17 bytes): somebody edited it here",
+    "index.html (17 bytes): it was edited here",
     "ok  nothing was touched",
     "ok  the vandal's page and the flyer are there",
     "ok  exit status 3",
@@ -73,7 +73,7 @@ def play(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def processes_in(directory: Path) -> list[str]:
-    """List the commands of all processes that were told something below a directory, or work there."""
+    """List the commands of all processes that have a directory in their arguments, or work in it."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -111,10 +111,10 @@ def kept(
         process.communicate()
 
 
-def test_the_story_is_told_and_nothing_stays_behind(
+def test_the_demo_plays_and_leaves_nothing_behind(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Everything that the text says was so, whatever the user's AWS settings, and all of it is gone afterwards."""
+    """Every claim of the text holds, whatever the user's AWS settings, and nothing is left afterwards."""
     done = play(environment)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -180,7 +180,7 @@ def test_a_signal_cleans_up_too(environment: dict[str, str], tmp_path: Path) -> 
 
     assert process.returncode == 128 + signal.SIGTERM
     assert list((tmp_path / "tmp").iterdir()) == []
-    # A pass that was being started in that very moment is nobody's child; without a server it soon ends.
+    # An agent that was started at that moment has lost its parent; without a server it soon ends.
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while processes_in(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -188,9 +188,9 @@ def test_a_signal_cleans_up_too(environment: dict[str, str], tmp_path: Path) -> 
 
 
 def test_a_claim_that_does_not_hold_ends_the_demo() -> None:
-    """What was looked up and is not so is an error, which names the claim."""
-    with pytest.raises(NotAsTold, match="this is not so: pigs fly"):
-        claim("pigs fly", holds=False)
+    """A claim that was checked and is not true is an error, which names the claim."""
+    with pytest.raises(ClaimFailed, match="this is not true: pigs fly"):
+        check("pigs fly", holds=False)
 
 
 def test_without_the_server_the_remedy_is_named(

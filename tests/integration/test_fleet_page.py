@@ -148,7 +148,7 @@ def test_a_phone_shows_it(shown: Browser, dark: bool) -> None:  # noqa: FBT001 (
 
 
 def contrast(page: Browser, selector: str) -> float:
-    """Give the contrast of an element's text to the ground below it, as WCAG 2 counts."""
+    """Return the contrast of an element's text to the ground below it, as WCAG 2 counts."""
     colours = page.run(
         "(() => { const each = document.querySelector('" + selector + "');"
         " let ground = each; const clear = 'rgba(0, 0, 0, 0)';"
@@ -160,7 +160,7 @@ def contrast(page: Browser, selector: str) -> float:
 
 
 def luminance(colour: str) -> float:
-    """Give the relative luminance of `rgb(r, g, b)`."""
+    """Return the relative luminance of `rgb(r, g, b)`."""
     channels = [int(part) / 255 for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
     red, green, blue = (
         each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4

@@ -1,4 +1,4 @@
-"""`--fleet` on a real server: agents that report, and two hundred reports of which some mean harm."""
+"""`--fleet` on a real server: agents that report, and two hundred reports of which some are hostile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from support.agents import Agent
 from support.buckets import Bucket
 from support.fleets import SERVERS, fleet
-from support.scripted import Reply, ScriptedS3, error, is_get
+from support.s3_messages import Reply, error, is_get
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 from s32s_agent.monitoring.fleet import MAX_SERVERS
@@ -141,7 +142,7 @@ def test_a_report_that_cannot_be_fetched_is_one_line(
     assert "AccessDenied" in found[names[0]]["reason"]
 
 
-def test_a_prefix_that_somebody_fills_is_not_read_without_end(
+def test_a_prefix_full_of_other_objects_is_not_read_without_end(
     agent: Agent, scripted: ScriptedS3, tmp_path: Path
 ) -> None:
     """Beyond a number of objects there is one line that says so, and the others are left alone."""

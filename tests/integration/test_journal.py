@@ -50,7 +50,7 @@ def write(journal: Journald, statements: str) -> None:
 
 
 def test_the_journal_finds_what_was_deleted(journal: Journald, slave: Slave) -> None:
-    """`journalctl S32S_EVENT=entry.deleted` gives the deletes of a pass, with mapping, key and run."""
+    """`journalctl S32S_EVENT=entry.deleted` gives the deletes of a run, with mapping, key and run."""
     slave.publish({"stays": b"1"})
     assert slave.once().exit_code == 0
     (slave.target / "extra").write_bytes(b"2")
@@ -96,7 +96,7 @@ def test_an_output_elsewhere_is_not_taken_for_the_journal(
     assert b'"event": "run.finished"' in done.stderr
 
 
-def test_start_and_end_of_a_pass_have_message_ids(journal: Journald) -> None:
+def test_start_and_end_of_a_run_have_message_ids(journal: Journald) -> None:
     """They are found whatever the unit is called."""
     write(
         journal,

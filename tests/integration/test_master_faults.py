@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from support.buckets import Bucket
 from support.masters import Master
-from support.scripted import Reply, Request, ScriptedS3, error, is_list, is_put
+from support.s3_messages import Reply, Request, error, is_list, is_put
+from support.scripted import ScriptedS3
 
 pytestmark = pytest.mark.integration
 
@@ -218,7 +219,7 @@ def test_an_answer_that_got_lost(master: Master, scripted: ScriptedS3, data: byt
     master.write({"x": data})
 
     def cut(request: Request) -> Reply:
-        scripted.behave(request)
+        scripted.answer_correctly(request)
         raise ConnectionResetError
 
     scripted.on(is_write, cut, times=1)

@@ -1,4 +1,4 @@
-"""Who is told of a pass, and that nobody who listens badly can change it. The agent as a process, on a real server."""
+"""What a run publishes, and that no monitoring service can change it. The agent as a process, on a real server."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reports(bucket: Bucket) -> dict[str, Any]:
 
 
 def told(bucket: Bucket) -> dict[str, Any]:
-    """Give the reports without what tells the agents apart."""
+    """Return the reports without the ids of the agents."""
     return {key: {**each, "agent_id": None} for key, each in reports(bucket).items()}
 
 
@@ -60,7 +60,7 @@ def hostname() -> str:
     return os.uname().nodename
 
 
-def test_everybody_is_told_of_a_pass(slave: Slave, bucket: Bucket, tmp_path: Path) -> None:
+def test_a_run_is_published_everywhere(slave: Slave, bucket: Bucket, tmp_path: Path) -> None:
     """Metrics, report and pings say what last_run.json says, and the log's last event is still the last."""
     slave.publish({"a": b"alpha", "b": b"beta"})
     prom = tmp_path / "web.prom"
@@ -87,10 +87,10 @@ def test_everybody_is_told_of_a_pass(slave: Slave, bucket: Bucket, tmp_path: Pat
     assert SECRET not in run.stderr
 
 
-def test_everybody_is_told_of_a_pass_that_fails(
+def test_a_failed_run_is_published_everywhere_it_can_be(
     slave: Slave, bucket: Bucket, tmp_path: Path
 ) -> None:
-    """With S3 away, metrics and ping tell; the report cannot, which is a warning and no other exit status."""
+    """Without S3 the metrics and the ping still work; the report fails, which is a warning and no other exit status."""
     slave.publish({"a": b"alpha"})
     prom = tmp_path / "web.prom"
     with PingServer() as server:
@@ -116,7 +116,7 @@ def test_everybody_is_told_of_a_pass_that_fails(
 
 @pytest.mark.parametrize("behaviour", ["500", "close"])
 def test_a_monitor_that_is_down_changes_no_exit_status(slave: Slave, behaviour: str) -> None:
-    """A ping that fails twice is a warning, and the pass does its work."""
+    """A ping that fails twice is a warning, and the run does its work."""
     slave.publish({"a": b"alpha"})
     with PingServer(behaviour) as server:
         slave.configure(monitoring={"ping_url": server.url})
@@ -157,7 +157,7 @@ def tell_everybody(slave: Slave, bucket: Bucket, server: PingServer, directory: 
     return prom
 
 
-def test_check_tries_who_is_told_without_telling_them(
+def test_check_tries_the_monitoring_without_publishing(
     slave: Slave, bucket: Bucket, tmp_path: Path
 ) -> None:
     """The directory and the bucket are looked at; no metrics, no report, no ping come of it."""
@@ -180,10 +180,10 @@ def test_check_tries_who_is_told_without_telling_them(
         ("report", "no-such-bucket/fleet", "no-such-bucket"),
     ],
 )
-def test_check_warns_of_who_cannot_be_told(
+def test_check_warns_of_monitoring_that_cannot_work(
     slave: Slave, tmp_path: Path, option: str, value: str, problem: str
 ) -> None:
-    """It is a warning, as in a pass, and the exit status stays 0."""
+    """It is a warning, as in a run, and the exit status stays 0."""
     (tmp_path / "taken.prom").mkdir()
     (tmp_path / "file").touch()
     slave.publish({"a": b"alpha"})
@@ -241,7 +241,7 @@ def test_a_server_that_hides_behind_the_name_of_another_is_noticed(
 def test_what_stands_in_the_place_of_a_report_is_not_believed(
     slave: Slave, bucket: Bucket, there: bytes
 ) -> None:
-    """Whatever it is, the report goes there, and nobody is blamed."""
+    """Whatever it is, the report replaces it, without a warning."""
     slave.publish({"a": b"alpha"})
     slave.configure(monitoring={"report": f"{bucket.name}/fleet"})
     key = f"fleet/{hostname()}.json"
@@ -251,7 +251,7 @@ def test_what_stands_in_the_place_of_a_report_is_not_believed(
     assert reports(bucket)[key]["exit_code"] == 0
 
 
-def test_a_dry_run_tells_nobody(slave: Slave, bucket: Bucket, tmp_path: Path) -> None:
+def test_a_dry_run_publishes_nothing(slave: Slave, bucket: Bucket, tmp_path: Path) -> None:
     """`--dry-run` touches nothing, and a monitor is something."""
     slave.publish({"a": b"alpha"})
     with PingServer() as server:
@@ -262,8 +262,8 @@ def test_a_dry_run_tells_nobody(slave: Slave, bucket: Bucket, tmp_path: Path) ->
     assert (reports(bucket), slave.agent.state_dir.exists()) == ({}, False)
 
 
-def test_a_pass_over_one_mapping_is_not_taken_for_a_pass_over_all(slave: Slave) -> None:
-    """After `--map`, the failures of the whole still count, and nobody is told that all is well."""
+def test_a_run_over_one_mapping_is_not_taken_for_a_run_over_all(slave: Slave) -> None:
+    """After `--map`, the failures of the full runs still count, and no monitoring hears of success."""
     slave.publish_map(slave.mapping(), slave.mapping("other", "other", files=["missing"]))
     slave.publish({"a": b"alpha"})
     with PingServer() as server:
@@ -279,8 +279,8 @@ def test_a_pass_over_one_mapping_is_not_taken_for_a_pass_over_all(slave: Slave) 
     assert slave.agent.run("--status", "--nagios").exit_code == 2
 
 
-def test_a_pass_that_is_stopped_tells_so(slave: Slave, bucket: Bucket, tmp_path: Path) -> None:
-    """SIGTERM in the middle: the status of the signal goes to everybody, and the document is written."""
+def test_a_run_that_is_stopped_tells_so(slave: Slave, bucket: Bucket, tmp_path: Path) -> None:
+    """SIGTERM in the middle: the status of the signal is published everywhere, and the record is written."""
     slave.publish({f"k{number}": b"x" * 100 for number in range(40)})
     with (
         PingServer() as server,
@@ -303,13 +303,15 @@ def test_a_pass_that_is_stopped_tells_so(slave: Slave, bucket: Bucket, tmp_path:
     assert document["consecutive_failures"] == 1
 
 
-def test_a_signal_while_somebody_is_told_loses_no_result(slave: Slave, tmp_path: Path) -> None:
+def test_a_signal_while_a_run_is_published_loses_no_result(
+    slave: Slave, tmp_path: Path
+) -> None:
     """The work is done when the last ping hangs: SIGTERM does not turn a success into a failure."""
     slave.publish({"a": b"alpha"})
     log = tmp_path / "log"
     with PingServer() as server, log.open("wb") as stderr:
         slave.configure(monitoring={"ping_url": server.url})
-        server.turn("hang", after=1)
+        server.change("hang", after=1)
         command, env = slave.agent.command("--once"), slave.agent.environment()
         with subprocess.Popen(command, env=env, stderr=stderr) as process:
             assert server.wait_for(2)
@@ -321,10 +323,10 @@ def test_a_signal_while_somebody_is_told_loses_no_result(slave: Slave, tmp_path:
     assert [each["event"] for each in events[-2:]] == ["ping.failed", "run.finished"]
 
 
-def test_a_pass_that_meets_another_one_tells_nobody(
+def test_a_run_that_finds_the_lock_held_publishes_nothing(
     slave: Slave, bucket: Bucket, tmp_path: Path
 ) -> None:
-    """Exit 75 says nothing of the files, and the other pass tells by itself; last_run.json keeps its result."""
+    """Exit status 75 says nothing of the files; the other run publishes its result, and last_run.json keeps it."""
     slave.publish({"a": b"alpha"})
     assert slave.once().exit_code == 0
     before = last_run(slave)
@@ -347,8 +349,8 @@ def test_a_pass_that_meets_another_one_tells_nobody(
     assert shown["run_id"] != before["run_id"]
 
 
-def test_a_pass_that_cannot_begin_tells_so(slave: Slave, tmp_path: Path) -> None:
-    """A state directory that cannot be made ends the pass before it begins, and whoever listens hears of it."""
+def test_a_run_that_cannot_begin_tells_so(slave: Slave, tmp_path: Path) -> None:
+    """A state directory that cannot be created ends the run before it begins, which is published."""
     prom = tmp_path / "web.prom"
     with PingServer() as server:
         slave.configure(
@@ -362,8 +364,8 @@ def test_a_pass_that_cannot_begin_tells_so(slave: Slave, tmp_path: Path) -> None
     assert metrics(prom)["last_exit_code"] == 73
 
 
-def test_a_result_that_cannot_be_written_is_told_as_a_failure(slave: Slave) -> None:
-    """When last_run.json cannot be replaced the pass ends with 73, also for those who listen."""
+def test_a_result_that_cannot_be_written_is_published_as_a_failure(slave: Slave) -> None:
+    """When last_run.json cannot be replaced the run ends with 73, which is published."""
     slave.publish({"a": b"alpha"})
     slave.agent.state_dir.mkdir()
     (slave.agent.state_dir / STATUS_FILE).mkdir()
@@ -411,7 +413,7 @@ def test_nagios_sees_a_server_grow_old(slave: Slave) -> None:
 
 
 @pytest.mark.parametrize("what", ["no config", "wrong config", "damaged"])
-def test_nagios_is_told_when_nothing_is_known(slave: Slave, what: str) -> None:
+def test_nagios_gets_unknown_when_nothing_is_known(slave: Slave, what: str) -> None:
     """Whatever is in the way is UNKNOWN on standard output, not an exit status of the agent's own."""
     if what == "no config":
         slave.agent.config_file.unlink()

@@ -16,7 +16,8 @@ from support.agents import parse_events
 from support.buckets import Bucket
 from support.counting_proxy import CountingProxy
 from support.programs import needs
-from support.scripted import ScriptedS3, is_list
+from support.s3_messages import is_list
+from support.scripted import ScriptedS3
 from support.slaves import Slave
 
 from s32s_agent.demo.seaweedfs import S3Server

@@ -176,7 +176,7 @@ def test_two_agents_do_not_work_in_one_directory(
 
         assert process.wait(SOON_SECONDS * 2) == 0
     assert run.exit_code == 75
-    assert "another pass" in run.named("mapping.failed")[0]["error"]
+    assert "locked by another run" in run.named("mapping.failed")[0]["error"]
     assert (files_of(slave), slave.temporaries()) == (FILES, [])
     after = second.run("--once")
     assert (after.exit_code, after.finished["copied"], slave.trash()) == (0, 0, {})

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a pass, and what nobody sees elsewhere. With a real server and terminal."""
+"""What a person at a terminal sees of a run, and no program. With a real server and a real terminal."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def _read(descriptor: int) -> str:
 
 @pytest.fixture
 def slow(slave: Slave) -> Slave:
-    """A slave whose pass takes some seconds."""
+    """A slave whose run takes some seconds."""
     slave.publish({str(number): b"x" * 30_000 for number in range(10)})
     slave.configure(sync={"max_bandwidth": "120kB"})
     return slave
 
 
 @needs_terminal
-def test_a_long_pass_shows_its_progress(slow: Slave, tmp_path: Path) -> None:
-    """At a terminal a line tells objects, bytes, rate and time left, and is gone at the end."""
+def test_a_long_run_shows_its_progress(slow: Slave, tmp_path: Path) -> None:
+    """A line at the bottom of the terminal shows objects, bytes, rate and time left, and is erased at the end."""
     text = run(slow, "--once", at="stderr", log=tmp_path / "log")
     plain = re.sub("\x1b\\[[0-9]*m", "", text)
 

@@ -1,9 +1,9 @@
-"""Listings that no good server gives, each by name: what a test of completeness goes through.
+"""Listings that no correct server sends, each by name.
 
 Each is used as `server.on(is_list, broken(server, "html"))`. Nothing here changes the objects, so a GET still works.
 
-    for name in BROKEN: ...           a listing that must not be believed, or that is refused
-    for name in HONEST: ...           listings that are right, for the contrast
+    for name in BROKEN: ...           a listing that must be refused
+    for name in HONEST: ...           unusual listings that are correct
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from support.scripted import Page, Replier, Reply, Request, Row, ScriptedS3, error, token_after
+from support.s3_messages import Page, Replier, Reply, Request, Row, error, token_after
+from support.scripted import ScriptedS3
 
 Builder = Callable[[ScriptedS3, Request], Reply]
 
@@ -19,18 +20,18 @@ HTML = (
     b"<html><head><title>Sign in</title></head><body><p>Welcome to the hotel</p></body></html>"
 )
 ELSEWHERE = "http://127.0.0.1:9/"
-"""Where the redirect goes: nobody listens on the discard port."""
+"""Where the redirect leads: no program listens on the discard port."""
 TOKEN = "again"
 
 
 def broken(server: ScriptedS3, name: str) -> Replier:
-    """Give the reply function of that name for this server."""
+    """Return the reply function of that name for this server."""
     builder = {**BROKEN, **HONEST}[name]
     return lambda request: builder(server, request)
 
 
 def _changed(change: Callable[[Page], Page]) -> Builder:
-    """Make a builder that changes the right page."""
+    """Return a builder that changes the correct page."""
     return lambda server, request: change(server.page(request)).reply()
 
 
@@ -82,7 +83,7 @@ def _token_cycle(server: ScriptedS3, request: Request) -> Reply:
 
 
 def _endless(server: ScriptedS3, request: Request, token: str) -> Reply:
-    """Give the first row once, then empty pages: those are allowed, so only the token shows the loop."""
+    """Return the first row once, then empty pages: those are allowed, so only the token shows the loop."""
     first = replace(
         request, query={k: v for k, v in request.query.items() if "token" not in k}
     )
@@ -92,7 +93,7 @@ def _endless(server: ScriptedS3, request: Request, token: str) -> Reply:
 
 
 def _shouted(page: Page) -> Page:
-    """Spell the flag as no schema allows; who follows the token all the same misses nothing."""
+    """Write the flag in capitals, which no schema allows; a client that follows the token misses nothing."""
     if len(page.rows) < 2:
         return page
     return _first_row(page, is_truncated="TRUE", token=token_after(page.rows[0].key or ""))

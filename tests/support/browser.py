@@ -31,10 +31,10 @@ class Browser:
         self._number = 0
         self._session = ""
         self.happened: list[dict[str, Any]] = []
-        """What the browser told without being asked, such as a dialog, a request, or a line on the console."""
+        """The events of the browser, such as a dialog, a request, or a line on the console."""
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Call a method of the protocol, and give its result."""
+        """Call a method of the protocol, and return its result."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -69,7 +69,7 @@ class Browser:
     def size(
         self, width: int, height: int, *, phone: bool = False, dark: bool = False
     ) -> None:
-        """Become a screen of that many points."""
+        """Set the size of the screen, in points."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=phone,
@@ -78,7 +78,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
 
     def open(self, path: Path) -> None:
-        """Show a file, and wait until it is there."""
+        """Show a file, and wait until it is loaded."""
         self.happened.clear()
         self.call("Page.navigate", url=path.as_uri())
         while "Page.loadEventFired" not in [each.get("method") for each in self.happened]:
@@ -95,7 +95,7 @@ class Browser:
         return result["result"].get("value")
 
     def screenshot(self) -> bytes:
-        """Give what is seen, as PNG."""
+        """Return a picture of the page, as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
 

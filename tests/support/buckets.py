@@ -1,4 +1,4 @@
-"""Buckets on a real server, as a test sees them: put, look, delete. No assertion is made here."""
+"""Buckets on a real server: put, read, delete. No assertion is made here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE_BUCKET = "one-bucket"
 ONE_BUCKET_NAME = "the-one-bucket"
 SAMPLE_MASTER = "sample-master"
 SAMPLE_BUCKET, SAMPLE_MAPS, SAMPLE_DATA = "bucketname", "S32SMAP/foo/data", "backup/dir1"
-"""What the sample policies name."""
+"""The bucket of the sample policies."""
 _POLICY = Path(__file__).parents[2] / "etc/iam/master-policy.json"
 _RIGHTS = {
     "s3:GetObject": "Read",
@@ -34,11 +34,11 @@ _RIGHTS = {
     "s3:DeleteObject": "Write",
     "s3:AbortMultipartUpload": "Write",
 }
-"""How SeaweedFS calls what a policy allows."""
+"""The names of SeaweedFS for the actions of a policy."""
 
 
 def _granted() -> tuple[str, ...]:
-    """Give what the sample policy of a master allows, as SeaweedFS has it."""
+    """Return the actions that the sample policy of a master allows, with the names of SeaweedFS."""
     found = []
     for each in json.loads(_POLICY.read_text(encoding="utf-8"))["Statement"]:
         actions, places = (
@@ -68,14 +68,14 @@ IDENTITIES = {
     ),
     SAMPLE_MASTER: Identity("sample-master-key", "sample-master-secret", _granted()),
 }
-"""Whom every test server knows besides its admin."""
+"""The identities of every test server besides its admin."""
 
 
 @contextmanager
 def open_client(
     endpoint_url: str, access_key: str = "any", secret_key: str = "any"
 ) -> Iterator[S3Client]:
-    """Give a client that takes nothing from outside and does not retry for long."""
+    """Return a client that reads no configuration from outside and does not retry for long."""
     client = boto3.client(
         "s3",
         endpoint_url=endpoint_url,
@@ -98,7 +98,7 @@ def open_client(
 
 @contextmanager
 def open_client_as(server: S3Server, name: str = ADMIN) -> Iterator[S3Client]:
-    """Give a client that signs as one of the server's identities."""
+    """Yield a client that signs as one of the server's identities."""
     identity = server.identities[name]
     with open_client(server.endpoint_url, identity.access_key, identity.secret_key) as client:
         yield client
@@ -147,7 +147,7 @@ class Bucket:
 
 
 def the_one_bucket(bucket: Bucket) -> str:
-    """Make the bucket that one identity is held to, unless another test has; it goes with the server."""
+    """Create the bucket to which one identity is limited, unless it exists; it stays until the server ends."""
     names = [each["Name"] for each in bucket.client.list_buckets()["Buckets"]]
     if ONE_BUCKET_NAME not in names:
         bucket.client.create_bucket(Bucket=ONE_BUCKET_NAME)

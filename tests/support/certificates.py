@@ -1,4 +1,4 @@
-"""Certificates for the servers of tests, signed by somebody whom only a test knows."""
+"""Certificates for the servers of tests, signed by an authority of the tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PEM = serialization.Encoding.PEM
 
 
 class Authority:
-    """Who signs the certificates.
+    """A certificate authority.
 
     Args:
         directory: where the files go.
@@ -28,7 +28,7 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named("the tests' authority")
         self.bundle = directory / "authority.pem"
-        """What its clients must know."""
+        """The certificate that its clients must trust."""
         certificate = self._builder(self._name, self._key, DAY).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
@@ -36,11 +36,11 @@ class Authority:
         self.bundle.write_bytes(signed.public_bytes(PEM))
 
     def context(self, address: str = "127.0.0.1", valid: timedelta = DAY) -> ssl.SSLContext:
-        """Make the server's side of TLS.
+        """Return the TLS context of a server.
 
         Args:
-            address: whose certificate it shows.
-            valid: for how long from now on; less than nothing for one that has run out.
+            address: the address in its certificate.
+            valid: how long the certificate is valid; negative for an expired one.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])

@@ -1,4 +1,4 @@
-"""A proxy before a real S3 server that counts what passes, and can hold requests up. It changes nothing.
+"""A proxy before a real S3 server that counts requests and can delay them. It changes nothing.
 
 with CountingProxy(server.endpoint_url) as proxy:
     slave.configure(s3={"endpoint_url": proxy.endpoint_url})
@@ -33,10 +33,10 @@ class AnsweredRequest(NamedTuple):
 
 
 class CountingProxy(HttpServer):
-    """Forwards to one server and remembers every request. A context manager.
+    """Forwards to one server and records every request. A context manager.
 
     Attributes:
-        asked: everything that was answered, in the order of the answers.
+        answered: every request, in the order of the answers.
     """
 
     def __init__(self, upstream_url: str) -> None:
@@ -54,14 +54,14 @@ class CountingProxy(HttpServer):
         super().__exit__(*raised)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: the clients of these tests are killed in the middle of an answer."""
+        """Report nothing: the clients of these tests are killed in the middle of an answer."""
 
     def counts(self) -> Counter[str]:
         """Count the requests by their kind."""
         return Counter(each.kind for each in self.answered)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset the counts."""
         with self._changed:
             self.answered.clear()
             self._arrived = 0
@@ -69,23 +69,23 @@ class CountingProxy(HttpServer):
             self._released = False
 
     def hold_after(self, count: int) -> None:
-        """Let that many requests for the bytes of objects through; the later ones wait for `release`."""
+        """Forward that many requests for the bytes of objects; the later ones wait for `release`."""
         with self._changed:
             self._free = count
 
     def hold_from(self, position: int) -> None:
-        """Let requests through that begin before this byte of an object; the others wait for `release`."""
+        """Forward requests for ranges that begin before this byte; the others wait for `release`."""
         with self._changed:
             self._before = position
 
     def release(self) -> None:
-        """Let everything through that waits."""
+        """Forward every waiting request."""
         with self._changed:
             self._released = True
             self._changed.notify_all()
 
     def wait_for(self, count: int, timeout: float = 60.0) -> bool:
-        """Wait until that many requests for the bytes of objects have arrived; tell whether they have."""
+        """Wait until that many requests for the bytes of objects have arrived; return whether they have."""
         with self._changed:
             return self._changed.wait_for(lambda: self._arrived >= count, timeout)
 
@@ -97,7 +97,7 @@ class CountingProxy(HttpServer):
         return self.counts()["GET"] >= self._arrived
 
     def admit(self, kind: str, begin: int) -> None:
-        """Note that a request arrived, for bytes that begin there, and return when it may go on."""
+        """Count a request for bytes from `begin` on, and return when it may be forwarded."""
         if kind != "GET":
             return
         with self._changed:
@@ -119,7 +119,7 @@ def _kind(method: str, path: str) -> str:
 
 
 def _begin(asked: str) -> int:
-    """Give the first byte of what a header `Range` asks for."""
+    """Return the first byte of a `Range` header."""
     return int(asked.removeprefix("bytes=").partition("-")[0] or 0)
 
 

@@ -1,8 +1,8 @@
-"""Small disks of a test's own, mounted from files: to fill, to make read-only, and to cut the power of.
+"""Small disks for tests, mounted from files: to be filled, made read-only, or cut from power.
 
 with mounted("ext4", directory) as disk:
-    ...                         # at work in disk.place
-    disk.copy_to(image)         # what a power cut would leave, as of now
+    ...                         # files below disk.path
+    disk.copy_to(image)         # the state that a power cut would leave now
     disk.exchange(image)        # after the power is back
 """
 
@@ -24,12 +24,12 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """How a disk is made and mounted."""
+    """How a disk is created and mounted."""
 
     make: tuple[str, ...]
     """The command; the image follows."""
     size: int
-    """MiB: no less will do."""
+    """MiB: the smallest size that works."""
     options: str = "loop"
 
 
@@ -37,14 +37,14 @@ FILE_SYSTEMS = {
     "ext4": FileSystem(("mkfs.ext4", "-q", "-F"), 32),
     # Without the heuristic that hides a missing fsync before a rename.
     "ext4 noauto_da_alloc": FileSystem(("mkfs.ext4", "-q", "-F"), 32, "loop,noauto_da_alloc"),
-    # A copy has the original's UUID, and a namespace that somebody made meanwhile may hold that one mounted.
+    # A copy has the original's UUID, and another mount namespace may have the original mounted.
     "xfs": FileSystem(("mkfs.xfs", "-q", "-f"), 320, "loop,nouuid"),
     "btrfs": FileSystem(("mkfs.btrfs", "-q", "-f"), 128),
 }
 
 
 class NotPossible(Exception):
-    """This machine cannot make or mount such a disk."""
+    """This machine cannot create or mount such a disk."""
 
 
 @dataclass(slots=True)
@@ -53,27 +53,27 @@ class Disk:
 
     kind: FileSystem
     image: Path
-    place: Path
+    path: Path
     """Where it is mounted."""
 
     def mount(self, image: Path) -> None:
-        _run("mount", "-o", self.kind.options, image, self.place)
+        _run("mount", "-o", self.kind.options, image, self.path)
 
     def unmount(self) -> None:
-        _run("umount", self.place)
+        _run("umount", self.path)
 
     def exchange(self, image: Path) -> None:
-        """Mount another image in this one's place, as after a power cut."""
+        """Mount another image instead of this one, as after a power cut."""
         self.unmount()
         self.mount(image)
 
     def sync(self) -> None:
-        """Put everything on the disk."""
-        _run("sync", "-f", self.place)
+        """Write everything to the disk."""
+        _run("sync", "-f", self.path)
 
     def commit(self) -> None:
-        """Do what any other program may do at any time: sync a file of its own, and with it the journal."""
-        fd = os.open(self.place / "foreign", os.O_WRONLY | os.O_CREAT)
+        """Sync a file of another program, and with it the journal, as may happen at any time."""
+        fd = os.open(self.path / "foreign", os.O_WRONLY | os.O_CREAT)
         try:
             os.write(fd, b"foreign")
             os.fsync(fd)
@@ -81,17 +81,17 @@ class Disk:
             os.close(fd)
 
     def copy_to(self, image: Path) -> str:
-        """Copy what has reached the disk so far; give a digest of it."""
+        """Copy what has reached the disk so far; return a digest of it."""
         digest = hashlib.blake2b()
         with self.image.open("rb") as source, image.open("wb") as target:
             size = self.image.stat().st_size
             for begin, end in _data(source.fileno(), size):
                 digest.update(begin.to_bytes(8))
-                for place in range(begin, end, _CHUNK):
-                    chunk = os.pread(source.fileno(), min(end - place, _CHUNK), place)
+                for position in range(begin, end, _CHUNK):
+                    chunk = os.pread(source.fileno(), min(end - position, _CHUNK), position)
                     digest.update(chunk)
                     if chunk.count(0) < len(chunk):  # a journal begins as many zeros
-                        os.pwrite(target.fileno(), chunk, place)
+                        os.pwrite(target.fileno(), chunk, position)
             target.truncate(size)
         return digest.hexdigest()
 
@@ -103,14 +103,14 @@ def _data(fd: int, size: int) -> Iterator[tuple[int, int]]:
         try:
             begin = os.lseek(fd, end, os.SEEK_DATA)
         except OSError:
-            return  # nothing but a hole to the end
+            return  # only a hole up to the end
         end = os.lseek(fd, begin, os.SEEK_HOLE)
         yield begin, end
 
 
 @contextmanager
 def mounted(name: str, directory: Path) -> Iterator[Disk]:
-    """Make and mount a disk; it goes at the end.
+    """Create and mount a disk; it is removed at the end.
 
     Raises:
         NotPossible: this machine cannot.
@@ -119,10 +119,10 @@ def mounted(name: str, directory: Path) -> Iterator[Disk]:
     if shutil.which(kind.make[0]) is None:
         raise NotPossible(f"{kind.make[0]} is not installed")
     disk = Disk(kind, directory / "disk.img", directory / "disk")
-    disk.place.mkdir(parents=True)
+    disk.path.mkdir(parents=True)
     with disk.image.open("wb") as stream:
         stream.truncate(kind.size << 20)
-    with _possibly():
+    with _or_not_possible():
         _run(*kind.make, disk.image)
         _run("fallocate", "--dig-holes", disk.image)
         disk.mount(disk.image)
@@ -134,19 +134,19 @@ def mounted(name: str, directory: Path) -> Iterator[Disk]:
 
 
 @contextmanager
-def small_tmpfs(place: Path, options: str) -> Iterator[Path]:
-    """Mount a tmpfs; `options` says how small: `size=1m`, `nr_inodes=20`.
+def small_tmpfs(path: Path, options: str) -> Iterator[Path]:
+    """Mount a tmpfs with limits in `options`: `size=1m`, `nr_inodes=20`.
 
     Raises:
         NotPossible: this machine cannot.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    with _possibly():
-        _run("mount", "-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs", place)
+    path.mkdir(parents=True, exist_ok=True)
+    with _or_not_possible():
+        _run("mount", "-t", "tmpfs", "-o", f"mode=0755,{options}", "tmpfs", path)
     try:
-        yield place
+        yield path
     finally:
-        _run("umount", place)
+        _run("umount", path)
 
 
 @contextmanager
@@ -159,8 +159,8 @@ def or_skip() -> Iterator[None]:
 
 
 @contextmanager
-def _possibly() -> Iterator[None]:
-    """Take a failure for a lack of means: only at the beginning, before anything can have gone wrong."""
+def _or_not_possible() -> Iterator[None]:
+    """Raise `NotPossible` for a failure at the beginning, where only the machine can be the cause."""
     try:
         yield
     except OSError as error:

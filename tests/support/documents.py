@@ -1,4 +1,4 @@
-"""Documents that anybody may have written."""
+"""Arbitrary documents."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-"""What a field may hold instead of what it should."""
+"""An arbitrary value of a field."""

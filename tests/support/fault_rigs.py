@@ -1,4 +1,4 @@
-"""A pass with something of everything to do, made anew for each fault that is tried on it.
+"""A rig for fault injection: one agent whose next run meets a fault, and what must hold then and afterwards.
 
     with new_rig(SCENARIOS["change"], directory, once) as rig:
         traced = rig.trace(lambda call: KILL if call.number == 7 else PROCEED)
@@ -13,19 +13,16 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from s32s_agent.demo.seaweedfs import Identity, S3Server
-from s32s_agent.model import Entry
-from s32s_agent.stores.local.partial_downloads import name_of
 from support.agents import Agent, AgentRun, parse_events
 from support.hosts import PREFIX
 from support.invariants import (
-    TEMPORARY,
     Invariants,
     Tree,
     Versions,
@@ -41,15 +38,13 @@ from support.masters import Master
 from support.scripted import ScriptedS3
 from support.secrecy import files_with_secrets, holds_secrets
 from support.slaves import Slave
-from support.small_ranges import RANGE
-from support.tracing import KILL, PROCEED, Action, Call, TracedRun, trace
+from support.tracing import Action, Call, TracedRun, trace
 from support.trees import RESERVED, snapshot, write
 
 Once = Callable[[Agent], AgentRun]
 Files = dict[str, bytes]
 Decide = Callable[[Call], Action]
 
-LARGE = 3 << 20
 OLD_TRASH = f"{RESERVED}/trash/20200101T000000Z-abcdef/old"
 OWN_STATE = {
     "run.lock",
@@ -66,7 +61,7 @@ OWN_STATE = {
 
 
 def as_process(agent: Agent) -> AgentRun:
-    """Make a pass as users do."""
+    """Run the agent once, as users do."""
     return agent.run("--once")
 
 
@@ -75,7 +70,7 @@ HOOKED, METRICS = "hooked", "agent.prom"
 
 @dataclass(slots=True)
 class FaultRig:
-    """One agent, what it mirrors, and what must hold whatever happens to its next pass."""
+    """One agent, what it mirrors, and what must hold whatever happens to its next run."""
 
     directory: Path
     agent: Agent
@@ -86,22 +81,22 @@ class FaultRig:
     is_master: bool = False
     keeps_trash: bool = True
     published: list[Files] = field(default_factory=list)
-    """Every state of the source, the last one being what is wanted."""
+    """Every state of the source; the last one is what the target must become."""
     precious: frozenset[bytes] = frozenset()
-    """What only this computer had: it must be in the tree or in the trash."""
+    """Contents that only this computer has: each must be in the tree or in the trash."""
     disposable: frozenset[bytes] = frozenset()
-    """What else the trash may hold."""
+    """Contents that the trash may hold as well."""
     then: Callable[[FaultRig], None] = lambda _rig: None
-    """What happens between the fault and the next pass."""
+    """Called between the fault and the next run."""
     before: Invariants | None = None
-    outlets: Path | None = None
-    """The directory in which a hook keeps what it saw of the change, and the metrics are; None without them."""
+    outputs: Path | None = None
+    """The directory for the file that a hook copies, and for the metrics; None without them."""
     orphans: set[str] = field(default_factory=set)
-    """Uploads that a killed pass could not even note: S3 had begun them, and it had not heard that yet."""
+    """Uploads that a killed run could not record: S3 had begun them, and the answer had not arrived."""
 
     @property
     def outside(self) -> Path:
-        """A tree that nobody may touch."""
+        """A tree that must not change."""
         return self.directory / "outside"
 
     @property
@@ -109,7 +104,7 @@ class FaultRig:
         return versions_of(*self.published)
 
     def publish(self, files: Files) -> None:
-        """Make the source of a slave hold exactly these."""
+        """Make these files the content of a slave's source."""
         for key in [key for key in self.server.objects if key.startswith(f"{PREFIX}/")]:
             if key.removeprefix(f"{PREFIX}/") not in files:
                 del self.server.objects[key]
@@ -119,7 +114,7 @@ class FaultRig:
         self.published.append(files)
 
     def shown(self) -> Files:
-        """Give what the prefix holds."""
+        """Return the content of the prefix."""
         return {
             key.removeprefix(f"{PREFIX}/"): stored.data
             for key, stored in self.server.objects.items()
@@ -127,20 +122,20 @@ class FaultRig:
         }
 
     def tree(self) -> Tree:
-        """Give what the target holds, without its directories."""
+        """Return the files of the target."""
         if self.is_master:
             return dict(self.shown())
         found = snapshot(self.local) if self.local.is_dir() else {}
         return {name: data for name, data in found.items() if data is not None}
 
     def trash(self) -> Files:
-        """Give what is in the trash, by place."""
+        """Return the files in the trash, by path."""
         trash = self.local / RESERVED / "trash"
         found = snapshot(trash) if trash.is_dir() else {}
         return {name: data for name, data in found.items() if data is not None}
 
     def leftovers(self) -> list[str]:
-        """List what a pass left unfinished, or what nobody knows in the state directory."""
+        """List temporary files, unfinished uploads, and unknown files in the state directory."""
         state = self.agent.state_dir
         unknown = {each.name for each in state.iterdir()} - OWN_STATE if state.is_dir() else ()
         found = [*temporaries(self.directory), *unknown]
@@ -151,9 +146,9 @@ class FaultRig:
         ]
 
     def trace(self, decide: Decide, log: Path | None = None) -> TracedRun:
-        """Make a pass, and decide about each of its calls."""
+        """Run the agent once, and decide about each of its calls."""
         self.begin()
-        within = [self.local, self.agent.state_dir, *([self.outlets] if self.outlets else [])]
+        within = [self.local, self.agent.state_dir, *([self.outputs] if self.outputs else [])]
         return trace(
             self.agent.command("--once"),
             self.agent.environment(),
@@ -163,13 +158,13 @@ class FaultRig:
         )
 
     def begin(self) -> None:
-        """Note how things are before the pass."""
+        """Record the state before the run."""
         outside = [self.outside, *([self.local] if self.is_master else [])]
         show = self.tree if self.is_master else None
         self.before = state_before_run(self.local, self.agent.state_dir, outside, show)
 
     def problems(self, traced: TracedRun) -> list[str]:
-        """List what is wrong after a pass that met a fault, and after the two that follow it."""
+        """List what is wrong after a run that met a fault, and after the two runs that follow."""
         run = ended(traced)
         if run is None:
             notes = "".join(map(Path.read_text, self.agent.state_dir.glob("uploads/*.json")))
@@ -179,7 +174,7 @@ class FaultRig:
         return found + self.problems_after_recovery()
 
     def disclosed(self, log: str) -> list[str]:
-        """List where a pass told a credential, if only to the disk."""
+        """List where a run disclosed a credential: in its log, or in files."""
         secrets, files = self.agent.secrets, self.agent.directory
         found = [
             f"a credential was disclosed in {each}"
@@ -188,22 +183,22 @@ class FaultRig:
         return found + ["a credential was disclosed"] * holds_secrets(secrets, log.encode())
 
     def problems_after_recovery(self) -> list[str]:
-        """List what is wrong after two passes without a fault."""
+        """List what is wrong after two runs without a fault."""
         wanted = dict(self.published[-1])
         once, tree = (lambda: self.once(self.agent)), self.tree
         found = [*check_recovery(once, tree, wanted, self.leftovers), *self._lost()]
-        if self.outlets is not None:
+        if self.outputs is not None:
             pending = self.agent.state_dir.glob("pending/*")
-            found += [f"the hook that {each.name} asks for never ran" for each in pending]
+            found += [f"the hook of {each.name} never ran" for each in pending]
             found += [
-                f"{name} does not tell of the last change"
+                f"{name} does not show the last change"
                 for name, data in ((HOOKED, wanted["changed"]), (METRICS, b"s32s_agent_"))
-                if data not in (self.outlets / name).read_bytes()
+                if data not in (self.outputs / name).read_bytes()
             ]
         return found
 
     def problems_now(self, run: AgentRun | None) -> list[str]:
-        """List what is wrong already, before any other pass."""
+        """List what is wrong before any other run."""
         assert self.before is not None
         found_index = index_as_found(self.agent.state_dir, self.directory / "index-copy")
         before = replace(self.before, state_dir=found_index)
@@ -227,15 +222,16 @@ class FaultRig:
                 yield f"{name} is torn"
 
     def _lost(self) -> list[str]:
-        """List what is neither in the tree nor in the trash, and what has no place in the trash."""
+        """List contents that are neither in the tree nor in the trash, and files that do not belong in the trash."""
         trash = self.trash()
         held = {*trash.values(), *self.tree().values()}
         lost = [
-            f"{data[:20]!r}, which only was here, is lost" for data in self.precious - held
+            f"{data[:20]!r}, of which this was the only copy, is lost"
+            for data in self.precious - held
         ]
         old = OLD_TRASH.partition("trash/")[2]
         own = [
-            f"{name!r} in the trash is the agent's own version"
+            f"{name!r} in the trash is a version that the agent installed"
             for name, data in trash.items()
             if name != old and data not in self.precious | self.disposable
         ]
@@ -243,7 +239,7 @@ class FaultRig:
 
 
 def ended(traced: TracedRun) -> AgentRun | None:
-    """Give what a pass said; None of one that was killed."""
+    """Return the output of a run; None when it was killed."""
     if traced.exit_code < 0:
         return None
     events = parse_events(traced.stderr)
@@ -251,7 +247,7 @@ def ended(traced: TracedRun) -> AgentRun | None:
 
 
 def _until_it_deleted(run: AgentRun) -> AgentRun:
-    """Leave out what went wrong after the last deletion: the index or the trash may fail when all is done."""
+    """Leave out events after the last deletion: index or trash may fail when all is done."""
     deleted = [
         number for number, each in enumerate(run.events) if each["event"] == "entry.deleted"
     ]
@@ -260,7 +256,7 @@ def _until_it_deleted(run: AgentRun) -> AgentRun:
 
 
 def index_as_found(state_dir: Path, copy: Path) -> Path:
-    """Copy the index as the next pass will find it, with a hot journal played back; give the copy's directory."""
+    """Copy the index as the next run will read it, with a hot journal rolled back; return the copy's directory."""
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir()
     for path in state_dir.glob("index.db*"):
@@ -272,14 +268,14 @@ def index_as_found(state_dir: Path, copy: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """How a rig is made."""
+    """How a rig is built."""
 
     name: str
     build: Callable[[FaultRig], None]
     is_master: bool = False
     sync: dict[str, Any] = field(default_factory=dict)
     small_ranges: bool = False
-    tells: bool = False
+    reports: bool = False
     """A hook runs after a change, and metrics are written."""
 
 
@@ -287,12 +283,12 @@ class Scenario:
 def new_rig(
     scenario: Scenario, directory: Path, once: Once = as_process
 ) -> Iterator[FaultRig]:
-    """Make a rig in an empty directory; it goes at the end.
+    """Build a rig in an empty directory; it is removed at the end.
 
     Args:
         scenario: which one.
-        directory: on the file system that the fault is to meet.
-        once: how the passes without a fault are made.
+        directory: on the file system in which faults are injected.
+        once: runs the agent without a fault.
     """
     for name in ("agent", "srv", "outside"):
         (directory / name).mkdir(parents=True)
@@ -304,13 +300,13 @@ def new_rig(
         user = side(agent, server.bucket, server.put, directory / "srv")
         user.publish_map(user.mapping())
         place = user.source if isinstance(user, Master) else user.target
-        outlets = directory / "outlets" if scenario.tells else None
+        outputs = directory / "outputs" if scenario.reports else None
         user.configure(
-            "maps/site.json", sync=sync, **(_telling(place, outlets) if outlets else {})
+            "maps/site.json", sync=sync, **(_reporting(place, outputs) if outputs else {})
         )
         keeps = scenario.sync.get("trash_days", 1) > 0
         rig = FaultRig(
-            directory, agent, server, once, place, scenario.is_master, keeps, outlets=outlets
+            directory, agent, server, once, place, scenario.is_master, keeps, outputs=outputs
         )
         write(rig.outside, {"precious": b"precious", "d/precious": b"precious"})
         try:
@@ -320,12 +316,12 @@ def new_rig(
             shutil.rmtree(directory)
 
 
-def _telling(place: Path, outlets: Path) -> dict[str, Any]:
-    """Make the sections of a config whose pass tells what it did: to a hook, which takes a copy, and in metrics."""
-    outlets.mkdir()
+def _reporting(place: Path, outputs: Path) -> dict[str, Any]:
+    """Return the sections of a config with a hook, which copies a file, and with metrics."""
+    outputs.mkdir()
     return {
-        "hooks": {"on_change": ["cp", f"{place}/changed", f"{outlets}/{HOOKED}"]},
-        "monitoring": {"metrics_file": f"{outlets}/{METRICS}"},
+        "hooks": {"on_change": ["cp", f"{place}/changed", f"{outputs}/{HOOKED}"]},
+        "monitoring": {"metrics_file": f"{outputs}/{METRICS}"},
     }
 
 
@@ -333,124 +329,3 @@ def _as_server(server: ScriptedS3) -> S3Server:
     keys: dict[str, Identity] = {}
     secret = "long-enough-to-be-looked-for"
     return S3Server(server.endpoint_url, "key", secret, os.getpid(), Path(), keys)
-
-
-# --- the scenarios ---
-
-_SMALL = {f"many/{number}": b"%d" % number for number in range(6)}
-_OLD: Files = {
-    "same": b"same",
-    "changed": b"old",
-    "large": b"old" * 1000,
-    "touched": b"touched",
-    "vanished": b"vanished",
-    "gone/x": b"gone x",
-    "gone/deep/y": b"gone y",
-    "way": b"a file that gives way",
-    "place/in": b"a directory that gives way",
-}
-_NEW: Files = {
-    "same": b"same",
-    "changed": b"new",
-    "large": os.urandom(1024) * (LARGE // 1024),
-    "touched": b"touched",
-    "vanished": b"vanished",
-    "adopted": b"adopted",
-    "way/in/deep": b"new below",
-    "place": b"a new file",
-    **_SMALL,
-}
-_NEWEST: Files = {key: data + b"!" for key, data in _NEW.items()} | {"same": b"same"}
-_EDIT, _MINE = b"edited by hand", b"written by hand"
-_GIVEN_UP = frozenset(_OLD[key] for key in ("gone/x", "gone/deep/y", "way", "place/in"))
-
-
-def _first(rig: FaultRig) -> None:
-    rig.publish({**_SMALL, "d/large": _NEW["large"], "d/d/x": b"x"})
-
-
-def _change(rig: FaultRig) -> None:
-    rig.publish(_OLD)
-    rig.once(rig.agent)
-    rig.publish(_NEW)
-    place = rig.local
-    edits = {"large": _EDIT, "mine/own": _MINE, "adopted": _NEW["adopted"], OLD_TRASH: b"old"}
-    write(place, edits)
-    (place / "vanished").unlink()
-    os.utime(place / "touched", (1, 1))
-    rig.server.put("maps/site.json", rig.server.objects["maps/site.json"].data + b"\n")
-    if rig.keeps_trash:
-        rig.precious = frozenset({_EDIT, _MINE})
-    rig.disposable = _GIVEN_UP | {_OLD["touched"], _NEW["adopted"]}
-
-
-def _moving(rig: FaultRig) -> None:
-    """As `change`, and the bucket has moved on when the next pass comes."""
-    _change(rig)
-    rig.then = lambda later: later.publish(_NEWEST)
-
-
-def _repair(rig: FaultRig) -> None:
-    """A pass after one that was killed when all was written and nothing renamed."""
-    _change(rig)
-    rig.trace(lambda call: KILL if call.name == "syncfs" else PROCEED)
-
-
-def _ranged(rig: FaultRig) -> None:
-    """Large objects in ranges: one of which a killed pass has left a part, one of which there is a false one."""
-    old = {"large": b"old" * 1000, "other": b"old", "same": b"same"}
-    new = {
-        "large": os.urandom(16 * RANGE + 5),
-        "other": os.urandom(9 * RANGE),
-        "same": b"same",
-    }
-    rig.publish(old)
-    rig.once(rig.agent)
-    rig.publish(new)
-    written: list[Call] = []
-
-    def kill_late(call: Call) -> Action:
-        if call.name == "pwrite64" and str(rig.local) in call.paths[0]:
-            written.append(call)
-        return KILL if len(written) > 12 else PROCEED
-
-    rig.trace(kill_late)
-    etag = rig.server.objects[f"{PREFIX}/other"].etag.strip('"')
-    false = rig.local / name_of(Entry("other", len(new["other"]), etag))
-    false.write_bytes(os.urandom(8 * RANGE))
-    (rig.local / (TEMPORARY + "0" * 32)).write_bytes(b"of another version")
-
-
-def _master(rig: FaultRig) -> None:
-    old = {"same": b"same", "changed": b"old", "gone/x": b"gone", "large": b"old"}
-    new = {"same": b"same", "changed": b"new", "large": os.urandom(1024) * (9 << 10), **_SMALL}
-    rig.local.mkdir()
-    write(rig.local, old)
-    rig.published.append(old)
-    rig.once(rig.agent)
-    (rig.local / "gone/x").unlink()
-    (rig.local / "gone").rmdir()
-    write(rig.local, new)
-    rig.published.append(new)
-
-
-SCENARIOS = {
-    each.name: each
-    for each in (
-        Scenario("first", _first),
-        Scenario("change", _change),
-        Scenario("moving", _moving),
-        Scenario("repair", _repair),
-        Scenario("ranged", _ranged, small_ranges=True),
-        Scenario("without durability", _change, sync={"durable": False}),
-        Scenario("without trash", _change, sync={"trash_days": 0}),
-        Scenario("telling", _change, tells=True),
-        Scenario("master", _master, is_master=True),
-    )
-}
-
-
-def calls_of(scenario: Scenario, directory: Path, once: Once = as_process) -> Sequence[Call]:
-    """List the calls of the pass without a fault."""
-    with new_rig(scenario, directory, once) as rig:
-        return rig.trace(lambda _call: PROCEED).calls

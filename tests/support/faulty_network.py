@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do to them. It knows nothing of S3 but how a request begins.
+"""A TCP proxy that treats connections as bad networks do. Of S3 it knows only how a request begins.
 
 with FaultyNetwork(server.endpoint_url) as network:
     network.on(b"list-type=2", Fault(reset_after=0), times=1)
@@ -22,10 +22,10 @@ _PIECE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens to a connection from a request on. Counts are of the bytes of one direction, heads included."""
+    """What happens to a connection from a request on. Counts are bytes of one direction, heads included."""
 
     latency: float = 0.0
-    """Seconds by which everything comes later."""
+    """Seconds by which every transfer is delayed."""
     rate: float | None = None
     """Bytes a second, of the answer."""
     upload_rate: float | None = None
@@ -35,17 +35,17 @@ class Fault:
     end_after: int | None = None
     """Bytes until the connection is closed in order."""
     silence_after: int | None = None
-    """Bytes until nothing comes any more; the connection stands."""
+    """Bytes until no more are sent; the connection stays open."""
     reset_upload_after: int | None = None
     """Bytes of the request until the connection is reset, on both sides."""
     end_upload_after: int | None = None
-    """Bytes of the request until the server is told that no more will come; the client goes on, and gets the answer."""
+    """Bytes of the request until the connection to the server is half-closed; the client gets the answer."""
     silence_upload_after: int | None = None
-    """Bytes of the request until no more are taken from the client; the connection stands."""
+    """Bytes of the request until no more are read from the client; the connection stays open."""
     swallow: bool = False
-    """Nothing even goes to the server: a black hole."""
+    """No byte reaches the server: a black hole."""
     corrupt: int | None = None
-    """The byte whose bits are turned over; negative ones count from the end of a piece that came."""
+    """The position of the byte that is inverted; negative ones count from the end of a received piece."""
     corrupt_upload: int | None = None
     """The same, of the request, its head included."""
 
@@ -74,7 +74,7 @@ class FaultyNetwork:
     """Forwards to one server. A context manager.
 
     Attributes:
-        met: how often each of the requests that have a rule was seen.
+        matched: how often each of the requests that have a rule was seen.
     """
 
     def __init__(self, upstream_url: str) -> None:
@@ -105,12 +105,12 @@ class FaultyNetwork:
         return f"http://127.0.0.1:{self._port}"
 
     def on(self, begins: bytes, fault: Fault, times: float = float("inf")) -> None:
-        """Do this to a connection on which a request comes whose head holds these bytes, some times or always."""
+        """Apply a fault to a connection with a request whose head contains these bytes, `times` times or always."""
         self._rules.append(_Rule(begins, fault, times))
         self.matched.setdefault(begins, 0)
 
     def clear_faults(self) -> None:
-        """Be a good network again, for new requests."""
+        """Apply no fault to new requests."""
         self._rules.clear()
         self.matched.clear()
 
@@ -141,7 +141,7 @@ class FaultyNetwork:
     async def _up(self, reader: asyncio.StreamReader, connection: _Connection) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(_PIECE):
-                self._look_at(data, connection)
+                self._match(data, connection)
                 fault = connection.fault or Fault()
                 connection.asked += len(data)
                 start = connection.asked - len(data)
@@ -163,18 +163,18 @@ class FaultyNetwork:
         connection.server.transport.abort()
 
     async def _end_upload(self, fault: Fault, connection: _Connection) -> None:
-        """Do what a fault does when a request has come as far as it lets it."""
+        """Apply a fault whose limit a request has reached."""
         if fault.reset_upload_after is not None:
             _reset(connection.client)
             raise ConnectionResetError
         if fault.end_upload_after is not None:
             connection.server.write_eof()
         else:
-            # Not an event of its own: a connection that nobody waits for is collected as garbage.
+            # Not another event: a connection without a waiting task would be collected as garbage.
             await self._ended.wait()
 
-    def _look_at(self, data: bytes, connection: _Connection) -> None:
-        """See whether a request begins here that has a rule; another request ends what the last one brought."""
+    def _match(self, data: bytes, connection: _Connection) -> None:
+        """Find the rule of a request that begins here; a new request ends the fault of the previous one."""
         head = data.partition(b"\r\n\r\n")[0]
         if b" HTTP/1.1" not in head.partition(b"\r\n")[0]:
             return
@@ -197,14 +197,14 @@ class FaultyNetwork:
             connection.client.close()
 
     async def _answer(self, data: bytes, connection: _Connection) -> bool:
-        """Pass a piece of an answer on, as the fault allows; tell whether there is more to pass."""
+        """Forward a piece of an answer, as the fault allows; return whether to continue."""
         fault, start = connection.fault or Fault(), connection.answered
         connection.answered += len(data)
         data = _corrupted(data, start, fault.corrupt)
         limits = fault.reset_after, fault.end_after, fault.silence_after
         data, ends = _up_to(data, start, limits)
         if fault.rate:
-            await _drip(data, fault.rate, connection.client)
+            await _write_slowly(data, fault.rate, connection.client)
         else:
             connection.client.write(data)
             await connection.client.drain()
@@ -216,14 +216,14 @@ class FaultyNetwork:
 
 
 def _up_to(data: bytes, start: int, limits: Sequence[int | None]) -> tuple[bytes, bool]:
-    """Give what of a piece comes before the limit, if there is one, and whether there is more."""
+    """Return the part of a piece before the limit, if there is one, and whether there is more."""
     limit = next((each for each in limits if each is not None), None)
     if limit is None:
         return data, False
     return data[: max(0, limit - start)], start + len(data) > limit
 
 
-async def _drip(data: bytes, rate: float, writer: asyncio.StreamWriter) -> None:
+async def _write_slowly(data: bytes, rate: float, writer: asyncio.StreamWriter) -> None:
     """Write at a rate, twenty times a second or a byte at a time."""
     size = max(1, int(rate / 20))
     for offset in range(0, len(data), size):

@@ -1,4 +1,4 @@
-"""Make the README's picture of the fleet page anew: `python tests/support/fleet_screenshot.py etc/fleet.png`."""
+"""Take the picture of the fleet page: `python tests/support/fleet_screenshot.py etc/fleet.png`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 1100, 560
 
 
 def picture(directory: Path) -> bytes:
-    """Give the picture of a fleet in which most is well."""
+    """Return the picture of a fleet in which most servers are in sync."""
     limits = Limits()
     reports = {key: data for key, data in fleet().items() if key not in hostile()}
     servers = (read_report(key[:-5], data, NOW, limits) for key, data in reports.items())

@@ -1,4 +1,4 @@
-"""The reports of many servers: most as an agent writes them, and some as somebody would who means harm."""
+"""The reports of many servers: most as an agent writes them, and some hostile ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ERRORS = {
 
 
 def report(name: str, number: int, **changes: Any) -> dict[str, Any]:
-    """Make the report of a server; the number chooses how it is."""
+    """Return the report of a server; the number chooses its state."""
     chance = random.Random(number)
     minutes = chance.uniform(0.3, 6)
     exit_code = tuple(_CAUSES)[number // 17 % len(_CAUSES)] if number % 17 == 0 else 0
@@ -55,7 +55,7 @@ def report(name: str, number: int, **changes: Any) -> dict[str, Any]:
 
 
 def fleet() -> dict[str, bytes]:
-    """Give the keys and bytes of two hundred reports, without prefix; twelve of them are not as they should be."""
+    """Return the bytes of two hundred reports by key, without prefix; twelve of them are hostile."""
     reports = {}
     for number in range(1, SERVERS - 12 + 1):
         place, kind = ("fra", "ams", "iad")[number % 3], ("web", "app", "db")[number % 7 % 3]
@@ -65,7 +65,7 @@ def fleet() -> dict[str, bytes]:
 
 
 def hostile() -> dict[str, bytes]:
-    """Give twelve reports that no agent would write."""
+    """Return twelve reports that no agent would write."""
     late, later = ((NOW + timedelta(days=days)).isoformat() for days in (400, 900))
     everything = dict.fromkeys(report("", 1), ATTACK)
     changed: dict[str, dict[str, Any]] = {

@@ -1,303 +1,78 @@
-"""What a hostile or broken server answers, case by case: one table for the agent's tests and for its peers.
+"""What a hostile or broken server answers, case by case: one table for the agent's tests and for other tools.
 
-The world of every case: a directory was mirrored; since then one object has changed, one is new, and one is gone. The
-server then does what the case says. Whatever it does, every file must stay, or become a whole version that was
-published, nothing may be deleted that should not be, and the status must tell.
+Every case begins with a mirrored directory; since then one object has changed, one is new, and one was deleted. The
+server then does what the case names. Whatever it does, every file must stay or become a complete version that was
+published, no file may be deleted that the source has, and the exit status must show the problem.
 """
 
 from __future__ import annotations
 
-import base64
 import gzip
-import hashlib
-import zlib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from support.broken_listings import BROKEN, broken
-from support.scripted import (
+from support.hostile_answers import (
+    DEAD,
+    NEW_PAGE,
+    OLD_PAGE,
+    WRONG_CHECKSUMS,
+    Arrange,
+    MirroredPrefix,
+    after,
+    answer,
+    bad_bytes,
+    changing,
+    checksums,
+    edited,
+    ghost,
+    good,
+    list_with_wrong_checksums,
+    loop,
+    odd_key_with_lying_checksums,
+    of_head,
+    of_page,
+    packed_reply,
+    page_changed,
+    page_two,
+    sibling,
+    unlisted,
+    with_headers,
+    without_plus,
+)
+from support.s3_messages import (
     HTTP_WHEN,
     NAMESPACE,
-    Match,
-    Page,
-    Replier,
     Reply,
-    Request,
-    Row,
-    ScriptedS3,
     error,
     is_get,
-    is_head,
     is_list,
 )
 
-OLD_PAGE = b"the old version, " * 100
-NEW_PAGE = b"the new version! " * 100
-PAGE, OTHER, EXTRA, NEW = "page.html", "other.txt", "dir/extra.txt", "dir/new.txt"
-BEFORE = {PAGE: OLD_PAGE, OTHER: b"other", EXTRA: b"extra"}
-AFTER = {PAGE: NEW_PAGE, OTHER: b"other", NEW: b"new"}
-
 PARTIAL, REFUSED, UNAVAILABLE, DENIED = 1, 3, 69, 77
-DEAD = "http://127.0.0.1:9/"
-"""Nobody listens on the discard port."""
-
-
-@dataclass(frozen=True, slots=True)
-class MirroredPrefix:
-    """A server, and the prefix of it that is mirrored."""
-
-    server: ScriptedS3
-    prefix: str = "data/"
-    """Ends in a slash."""
-
-    def key(self, name: str) -> str:
-        return self.prefix + name
-
-    def prepare(self) -> None:
-        """Put what was mirrored into the bucket."""
-        self.publish(BEFORE)
-
-    def change(self) -> None:
-        """Make the bucket what it is when the server begins to misbehave, or has ended to."""
-        self.publish(AFTER)
-
-    def publish(self, files: Mapping[str, bytes]) -> None:
-        """Make the prefix hold these files and nothing else, and forget everything scripted."""
-        self.server.forget_rules()
-        for key in self.published():
-            del self.server.objects[self.key(key)]
-        for key, data in files.items():
-            self.server.put(self.key(key), data)
-
-    def published(self) -> dict[str, bytes]:
-        """Give what the prefix holds, by key below it."""
-        start = self.prefix
-        objects = self.server.objects.items()
-        return {
-            key.removeprefix(start): each.data
-            for key, each in objects
-            if key.startswith(start)
-        }
-
-
-Arrange = Callable[[MirroredPrefix], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing that a server does, and what the agent owes."""
+    """One misbehaviour of a server, and what the agent must do."""
 
     name: str
     arrange: Arrange
-    """Makes the server do it."""
+    """Makes the server misbehave."""
     status: int
-    """Of the agent."""
+    """The agent's exit status."""
     says: str = ""
-    """Words that name the cause, which error or remedy must hold: given wherever the status is not 0."""
+    """Words of the cause that error or remedy must contain; "" only with status 0."""
     kind: str = "listing"
     """`listing`, `body`, `head`, `names`, `access` or `ranges`, for the report."""
     deletes: bool = False
-    """The object that is gone may be removed here all the same: nothing that matters went wrong."""
+    """The deleted object may be removed here: nothing that matters went wrong."""
     for_any_tool: bool = True
 
     def __post_init__(self) -> None:
         if bool(self.status) != bool(self.says):
             raise ValueError(
-                f"{self.name}: a cause is to be named where something is wrong, and only there"
+                f"{self.name}: expected words of the cause with a status, and only then"
             )
-
-
-# --- ways to misbehave ---
-
-
-def answer(match: Match, reply: Reply | Replier) -> Arrange:
-    return lambda world: world.server.on(match, reply)
-
-
-def of_page(reply: Reply | Replier) -> Arrange:
-    """Answer so to GET of the page."""
-    return lambda world: world.server.on(is_get(world.key(PAGE)), reply)
-
-
-def of_head(reply: Reply) -> Arrange:
-    """Answer so to HEAD of the object that is gone."""
-    return lambda world: world.server.on(is_head(world.key(EXTRA)), reply)
-
-
-def page_changed(change: Callable[[Page], Page]) -> Arrange:
-    """Change every page of a listing."""
-    return lambda world: world.server.on(
-        is_list, lambda request: change(world.server.page(request)).reply()
-    )
-
-
-def page_two(reply: Reply | None) -> Arrange:
-    """Answer well with one key and a good token, then with this; None is the first page once more."""
-
-    def arrange(world: MirroredPrefix) -> None:
-        server = world.server
-        server.page_size = 1
-
-        def second(request: Request) -> Reply | None:
-            if "continuation-token" not in request.query:
-                return None
-            first = replace(request, query={"list-type": "2", "prefix": world.prefix})
-            return reply or replace(server.page(first), token="other").reply()
-
-        server.on(is_list, second)
-
-    return arrange
-
-
-def _with_row(page: Page, *rows: Row) -> Page:
-    """Add rows; a key of them is as the server would write it before it is escaped."""
-    all_rows = (*page.rows, *rows)
-    return replace(page, rows=all_rows, key_count=len(all_rows))
-
-
-def _row(key: str, data: bytes = b"evil") -> Row:
-    return Row(key, str(len(data)), f'"{hashlib.md5(data).hexdigest()}"')
-
-
-def _edited(old: str, new: str) -> Arrange:
-    """Edit the XML of every page."""
-
-    def reply(server: ScriptedS3, request: Request) -> Reply:
-        whole = server.page(request).reply()
-        return replace(whole, body=whole.body.replace(old.encode(), new.encode()))
-
-    return lambda world: world.server.on(is_list, lambda request: reply(world.server, request))
-
-
-def _packed_reply(body: bytes) -> Reply:
-    return Reply(body=body, headers={"content-encoding": "gzip"})
-
-
-def _sibling(world: MirroredPrefix) -> None:
-    """List a key of the prefix whose name only begins alike."""
-    row = _row(f"{world.prefix.rstrip('/')}0/x")
-    world.server.on(
-        is_list, lambda request: _with_row(world.server.page(request), row).reply()
-    )
-
-
-def _without_plus(world: MirroredPrefix) -> None:
-    """Encode keys, and leave a plus as it is: `a+b` reads as `a b`."""
-    world.server.put(world.key("a+b"), b"plus")
-
-    def reply(request: Request) -> Reply:
-        whole = world.server.page(request).reply()
-        return replace(whole, body=whole.body.replace(b"%2B", b"+"))
-
-    world.server.on(is_list, reply)
-
-
-def _bad_bytes(world: MirroredPrefix) -> None:
-    """List a key that is no UTF-8."""
-
-    def reply(request: Request) -> Reply:
-        page = _with_row(world.server.page(request), _row(world.key("zz_bad")))
-        whole = page.reply()
-        return replace(whole, body=whole.body.replace(b"zz_bad", b"zz%FFbad"))
-
-    world.server.on(is_list, reply)
-
-
-def good(data: bytes = NEW_PAGE, **headers: str) -> Reply:
-    """Make the right answer to GET of the page, or one that only looks like it."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    etag = f'"{hashlib.md5(NEW_PAGE).hexdigest()}"'
-    return Reply(body=data, headers={"etag": etag, "last-modified": HTTP_WHEN, **named})
-
-
-def _checksums(data: bytes) -> dict[str, str]:
-    """Make the headers by which S3 vouches for bytes, in those algorithms that the standard library has."""
-    digests = {
-        "crc32": zlib.crc32(data).to_bytes(4, "big"),
-        "sha1": hashlib.sha1(data, usedforsecurity=False).digest(),
-        "sha256": hashlib.sha256(data).digest(),
-    }
-    named = {f"x-amz-checksum-{name}": each for name, each in digests.items()}
-    return {name: base64.b64encode(each).decode() for name, each in named.items()}
-
-
-_WRONG_CHECKSUMS = {
-    **_checksums(b"something else"),
-    "x-amz-checksum-crc64nvme": "AAAAAAAAAAA=",
-}
-
-
-def _with_headers(reply: Reply, headers: Mapping[str, str]) -> Reply:
-    return replace(reply, headers={**reply.headers, **headers})
-
-
-def _list_with_wrong_checksums(world: MirroredPrefix) -> None:
-    world.server.on(
-        is_list,
-        lambda request: _with_headers(world.server.page(request).reply(), _WRONG_CHECKSUMS),
-    )
-
-
-def _odd_key_with_lying_checksums(world: MirroredPrefix) -> None:
-    """Serve damaged bytes, and checksums of those, for a key that another library asks for."""
-    key = world.key("line\nend")
-    world.server.put(key, NEW_PAGE)
-    damaged = b"T" + NEW_PAGE[1:]
-    world.server.on(is_get(key), _with_headers(good(damaged), _checksums(damaged)))
-
-
-def _changing(world: MirroredPrefix) -> None:
-    """Answer every GET with another version than the one that was listed."""
-
-    def reply(_request: Request) -> Reply:
-        data = b"version %d of something" % len(world.server.requests)
-        etag = f'"{hashlib.md5(data).hexdigest()}"'
-        return Reply(body=data, headers={"etag": etag, "last-modified": HTTP_WHEN})
-
-    world.server.on(is_get(world.key(PAGE)), reply)
-
-
-def _unlisted(world: MirroredPrefix) -> None:
-    """Keep an object, and leave it out of the listing."""
-    world.server.put(world.key(EXTRA), b"extra")
-
-    def reply(request: Request) -> Reply:
-        page = world.server.page(request)
-        rows = tuple(row for row in page.rows if row.key != world.key(EXTRA))
-        return replace(page, rows=rows, key_count=len(rows)).reply()
-
-    world.server.on(is_list, reply)
-
-
-def _ghost(world: MirroredPrefix) -> None:
-    """List an object that neither GET nor HEAD finds."""
-    row = _row(world.key("zombie"))
-    world.server.on(
-        is_list, lambda request: _with_row(world.server.page(request), row).reply()
-    )
-
-
-def _after(count: int, reply: Reply) -> Arrange:
-    """Let some requests for objects pass, then answer like this for ever."""
-
-    def arrange(world: MirroredPrefix) -> None:
-        passed: list[str] = []
-
-        def later(request: Request) -> Reply | None:
-            passed.append(request.key)
-            return reply if len(passed) > count else None
-
-        world.server.on(lambda request: request.key.startswith(world.prefix), later)
-
-    return arrange
-
-
-def _loop(world: MirroredPrefix) -> None:
-    """Redirect to ourselves, for ever."""
-    here = world.server.endpoint_url
-    world.server.on(
-        is_list, lambda request: Reply(307, headers={"location": here + request.path})
-    )
 
 
 LISTING_STATUS = {
@@ -346,7 +121,7 @@ SAYS = {
 def _broken(name: str) -> Case:
     return Case(
         name,
-        lambda world: world.server.on(is_list, broken(world.server, name)),
+        lambda mirrored: mirrored.server.on(is_list, broken(mirrored.server, name)),
         LISTING_STATUS[name],
         SAYS[name],
     )
@@ -358,9 +133,9 @@ _XXE = (
 ).encode()
 LISTINGS = (
     *map(_broken, BROKEN),
-    Case("IsTruncated 1", _edited("<IsTruncated>false", "<IsTruncated>1"), REFUSED, "IsTruncated"),
-    Case("IsTruncated empty", _edited("<IsTruncated>false", "<IsTruncated>"), REFUSED, "IsTruncated"),
-    Case("IsTruncated False", _edited("<IsTruncated>false", "<IsTruncated>False"), REFUSED, "IsTruncated"),
+    Case("IsTruncated 1", edited("<IsTruncated>false", "<IsTruncated>1"), REFUSED, "IsTruncated"),
+    Case("IsTruncated empty", edited("<IsTruncated>false", "<IsTruncated>"), REFUSED, "IsTruncated"),
+    Case("IsTruncated False", edited("<IsTruncated>false", "<IsTruncated>False"), REFUSED, "IsTruncated"),
     Case(
         "complete, yet with a token",
         page_changed(lambda page: replace(page, token="more")),
@@ -373,7 +148,7 @@ LISTINGS = (
         REFUSED,
         "counts 1",
     ),
-    Case("KeyCount no number", _edited("<KeyCount>3", "<KeyCount>many"), REFUSED, "counts many"),
+    Case("KeyCount no number", edited("<KeyCount>3", "<KeyCount>many"), REFUSED, "counts many"),
     Case("page 2 is HTML", page_two(Reply(body=b"<html><body>Sign in</body></html>")), UNAVAILABLE, "not a listing"),
     Case("page 2 is empty", page_two(Reply()), UNAVAILABLE, "not a listing"),
     Case("page 2 is 204", page_two(Reply(204)), UNAVAILABLE, "204"),
@@ -385,26 +160,26 @@ LISTINGS = (
         "not well-formed",
     ),
     Case("page 2: token expired", page_two(error(400, "ExpiredToken")), DENIED, "ExpiredToken"),
-    Case("a sibling's keys", _sibling, REFUSED, "outside"),
+    Case("a sibling's keys", sibling, REFUSED, "outside"),
     Case(
         "keys folded into prefixes",
-        _edited("</ListB", "<CommonPrefixes><Prefix>data/dir/</Prefix></CommonPrefixes></ListB"),
+        edited("</ListB", "<CommonPrefixes><Prefix>data/dir/</Prefix></CommonPrefixes></ListB"),
         REFUSED,
         "4 entries but counts 3",
     ),
-    Case("other root", _edited("ListBucketResult", "ListBucket"), UNAVAILABLE, "not a listing"),
-    Case("lower-case root", _edited("ListBucketResult", "listbucketresult"), UNAVAILABLE, "not a listing"),
+    Case("other root", edited("ListBucketResult", "ListBucket"), UNAVAILABLE, "not a listing"),
+    Case("lower-case root", edited("ListBucketResult", "listbucketresult"), UNAVAILABLE, "not a listing"),
     Case("JSON", answer(is_list, Reply(body=b'{"Contents": []}')), UNAVAILABLE, "not well-formed"),
     Case("no HTTP", answer(is_list, Reply(raw=[b"SSH-2.0-OpenSSH_9.2\r\n"])), UNAVAILABLE, "valid response"),
-    Case("junk for gzip", answer(is_list, _packed_reply(b"\x1f\x8b junk")), UNAVAILABLE, "not well-formed"),
-    Case("gzip of nothing", answer(is_list, _packed_reply(gzip.compress(b""))), UNAVAILABLE, "not well-formed"),
+    Case("junk for gzip", answer(is_list, packed_reply(b"\x1f\x8b junk")), UNAVAILABLE, "not well-formed"),
+    Case("gzip of nothing", answer(is_list, packed_reply(gzip.compress(b""))), UNAVAILABLE, "not well-formed"),
     Case("external entity", answer(is_list, Reply(body=_XXE)), UNAVAILABLE, "document type"),
-    Case("wrong checksums of a listing", _list_with_wrong_checksums, 0, deletes=True),
+    Case("wrong checksums of a listing", list_with_wrong_checksums, 0, deletes=True),
     Case("206", answer(is_list, Reply(206, b"<ListBucketResult/>")), UNAVAILABLE, "206"),
-    Case("Size too large for any file", _edited("<Size>5", "<Size>99999999999999999999"), REFUSED, "size"),
-    Case("a plus that is not encoded", _without_plus, PARTIAL, "NoSuchKey", for_any_tool=False),
-    Case("a key that is no UTF-8", _bad_bytes, PARTIAL, "not valid UTF-8"),
-    Case("redirect to itself", _loop, UNAVAILABLE, "307"),
+    Case("Size too large for any file", edited("<Size>5", "<Size>99999999999999999999"), REFUSED, "size"),
+    Case("a plus that is not encoded", without_plus, PARTIAL, "NoSuchKey", for_any_tool=False),
+    Case("a key that is no UTF-8", bad_bytes, PARTIAL, "not valid UTF-8"),
+    Case("redirect to itself", loop, UNAVAILABLE, "307"),
     Case("redirect, permanent", answer(is_list, error(301, "PermanentRedirect")), UNAVAILABLE, "s3.region"),
     Case("wrong region", answer(is_list, error(400, "AuthorizationHeaderMalformed")), DENIED, "s3.region"),
     Case("clock skew", answer(is_list, error(403, "RequestTimeTooSkewed")), DENIED, "clock"),
@@ -428,20 +203,20 @@ BODIES = (
     _body("a flipped byte", good(b"T" + NEW_PAGE[1:]), says="MD5"),
     _body(
         "a flipped byte, and its checksums",
-        _with_headers(good(b"T" + NEW_PAGE[1:]), _checksums(b"T" + NEW_PAGE[1:])),
+        with_headers(good(b"T" + NEW_PAGE[1:]), checksums(b"T" + NEW_PAGE[1:])),
         says="MD5",
     ),
     _body(
         "a flipped byte, and the checksums of the whole",
-        _with_headers(good(b"T" + NEW_PAGE[1:]), _checksums(NEW_PAGE)),
+        with_headers(good(b"T" + NEW_PAGE[1:]), checksums(NEW_PAGE)),
         says="MD5",
     ),
-    Case("wrong checksums of the right bytes", of_page(_with_headers(good(), _WRONG_CHECKSUMS)), 0, "", "body", True),
-    Case("an odd key with lying checksums", _odd_key_with_lying_checksums, PARTIAL, "MD5", "names"),
+    Case("wrong checksums of the right bytes", of_page(with_headers(good(), WRONG_CHECKSUMS)), 0, "", "body", True),
+    Case("an odd key with lying checksums", odd_key_with_lying_checksums, PARTIAL, "MD5", "names"),
     _body("all zeros", good(bytes(len(NEW_PAGE))), says="MD5"),
     _body("the old version", good(OLD_PAGE), says="MD5"),
     _body("wrong ETag", good(etag='"0cc175b9c0f1b6a831c399e269772661"'), says="version"),
-    Case("changing ETag", _changing, PARTIAL, "version", "body", for_any_tool=False),
+    Case("changing ETag", changing, PARTIAL, "version", "body", for_any_tool=False),
     _body(
         "206 to a plain GET",
         replace(good(NEW_PAGE[:100], content_range="bytes 0-99/1700"), status=206),
@@ -466,13 +241,13 @@ BODIES = (
     _body("connection cut at once", replace(good(), close_early=0), UNAVAILABLE, says="partial response"),
     _body("object: no HTTP", Reply(raw=[b"220 ftp ready\r\n"]), UNAVAILABLE, says="error sending request"),
     _body("packed on the way", good(gzip.compress(NEW_PAGE), content_encoding="gzip"), says="bytes, expected 1700"),
-    Case("token expires in the middle", _after(1, error(400, "ExpiredToken")), DENIED, "ExpiredToken", "access"),
-    Case("access denied in the middle", _after(1, error(403, "AccessDenied")), DENIED, "AccessDenied", "access"),
+    Case("token expires in the middle", after(1, error(400, "ExpiredToken")), DENIED, "ExpiredToken", "access"),
+    Case("access denied in the middle", after(1, error(403, "AccessDenied")), DENIED, "AccessDenied", "access"),
 )  # fmt: skip
 
 HEADS = (
-    Case("not listed, and there", _unlisted, REFUSED, "exists", "head"),
-    Case("listed, and nowhere", _ghost, PARTIAL, "NoSuchKey", "head"),
+    Case("not listed, and there", unlisted, REFUSED, "exists", "head"),
+    Case("listed, and nowhere", ghost, PARTIAL, "NoSuchKey", "head"),
     Case("HEAD: 400", of_head(Reply(400)), UNAVAILABLE, "400", "head", for_any_tool=False),
     Case("HEAD: 429", of_head(Reply(429)), UNAVAILABLE, "429", "head", for_any_tool=False),
     Case("HEAD: 403", of_head(Reply(403)), DENIED, "403", "head", for_any_tool=False),
@@ -485,7 +260,7 @@ HOSTILE_KEYS = (
     "../data2/escaped", "..\\escaped", "C:\\escaped", "con\x1b[31mtrol", "nul\0l", "line\nend", "x" * 256, "é" * 128,
     "page.html/below", ".s32s/trash/x", ".s32s-tmp.0", "deep/" * 200 + "file", "\u202egpj.exe", "dir",
 )  # fmt: skip
-"""Keys that a file cannot have, must not have, or that mean another place to a careless client."""
+"""Keys that a file cannot have, must not have, or that lead a careless client to another path."""
 
 
 KEY_SAYS = {
@@ -495,12 +270,12 @@ KEY_SAYS = {
     **dict.fromkeys(("page.html/below", "dir"), "is a file, so nothing can be inside it"),
     "nul\0l": "NUL",
 }
-"""Why there is no such file; for all others, that `..` is no name of one."""
+"""The reasons why there is no such file; for all others, that `..` is no file name."""
 
 
 def _hostile_key(key: str) -> Case:
-    def arrange(world: MirroredPrefix) -> None:
-        world.server.put(world.key(key), b"evil")
+    def arrange(mirrored: MirroredPrefix) -> None:
+        mirrored.server.put(mirrored.key(key), b"evil")
 
     harmless = key in {
         "..\\escaped",
@@ -528,13 +303,13 @@ LARGE, LARGE_BYTES = "large.bin", 20 << 20
 """An object that clients fetch in ranges."""
 
 
-def _range_ignored(world: MirroredPrefix) -> None:
-    """Answer every GET of a large object with the whole of it, and with status 200."""
-    # No two blocks are alike: bytes in a wrong place are wrong bytes.
+def _range_ignored(mirrored: MirroredPrefix) -> None:
+    """Answer every GET of a large object with all of it, and with status 200."""
+    # No two blocks are equal, so that bytes at a wrong position are wrong bytes.
     data = b"".join(b"%016d" % number for number in range(LARGE_BYTES // 16))
-    stored = world.server.put(world.key(LARGE), data)
+    stored = mirrored.server.put(mirrored.key(LARGE), data)
     headers = {"etag": stored.etag, "last-modified": HTTP_WHEN}
-    world.server.on(is_get(world.key(LARGE)), Reply(body=data, headers=headers))
+    mirrored.server.on(is_get(mirrored.key(LARGE)), Reply(body=data, headers=headers))
 
 
 RANGES = (Case("Range ignored", _range_ignored, 0, kind="ranges", deletes=True),)

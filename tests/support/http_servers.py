@@ -1,4 +1,4 @@
-"""What the HTTP servers of the tests have in common: loopback, a thread, and an end whatever their clients do."""
+"""The base of the HTTP servers of the tests: on loopback, in a thread, and closed whatever their clients do."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ HOST = "127.0.0.1"
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Serves in a thread of its own while the context lasts. A context manager.
+    """Serves in a separate thread. A context manager.
 
-    Knows its connections, so that it can end while clients keep them open.
+    Closes its connections, so that it ends while clients keep them open.
 
     Args:
         handler: answers requests; the server is its `server`.
@@ -43,12 +43,12 @@ class HttpServer(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self._thread.join()
-        self._hang_up()
+        self._close_connections()
         self.server_close()
 
     @property
     def endpoint_url(self) -> str:
-        """Where it listens."""
+        """The URL at which it listens."""
         return f"{self._scheme}://{HOST}:{self.server_port}"
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -59,19 +59,19 @@ class HttpServer(ThreadingHTTPServer):
         self._connections.discard(request)
         super().shutdown_request(request)
 
-    def _hang_up(self) -> None:
+    def _close_connections(self) -> None:
         for connection in tuple(self._connections):
             try:
                 connection.shutdown(socket.SHUT_RDWR)
             except OSError:
-                continue  # the client was faster
+                continue  # the client has closed it
 
 
 class HttpHandler(BaseHTTPRequestHandler):
-    """Answers the requests of one connection; `answer` is a subclass's own."""
+    """Answers the requests of one connection; subclasses define `answer`."""
 
     protocol_version = "HTTP/1.1"
-    # Head and body are written apart; without this the body waits 40 ms for an acknowledgement.
+    # Head and body are written separately; without this the body waits 40 ms for an acknowledgement.
     disable_nagle_algorithm = True
     timeout = 120
 
@@ -88,7 +88,7 @@ class HttpHandler(BaseHTTPRequestHandler):
         try:
             super().handle_one_request()
         except (ConnectionError, TimeoutError, ssl.SSLError):
-            self.close_connection = True  # a client that hangs up is nothing to report
+            self.close_connection = True  # the client has closed the connection
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: stderr is the test's."""
+        """Log nothing: stderr belongs to the test."""

@@ -1,6 +1,6 @@
-"""A journald of the test's own, in a mount namespace with a /run of its own; what runs in it logs there.
+"""A separate journald, in a mount namespace with its own /run; programs in the namespace log to it.
 
-Needs root, `unshare`, `nsenter` and systemd's journald; the machine's own journal, if it has one, is not touched.
+Needs root, `unshare`, `nsenter` and systemd's journald; the journal of the machine, if there is one, is not changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ kill $!
 
 
 def missing() -> str:
-    """Say what a journald cannot be run for; "" when it can."""
+    """Return why no journald can be run here; "" when it can."""
     if os.geteuid() != 0:
         return "a mount namespace needs root"
     absent = [each for each in _NEEDED if shutil.which(each) is None]
@@ -54,7 +54,7 @@ class Journald:
     pid: int
 
     def command(self, *arguments: str) -> list[str]:
-        """Give the command line that runs something where this journal is the system's."""
+        """Return the command line that runs a program where this journal is that of the system."""
         return [
             "nsenter",
             f"--target={self.pid}",
@@ -72,7 +72,7 @@ class Journald:
         )
 
     def events(self, *matches: str) -> list[dict[str, Any]]:
-        """Give what `journalctl` finds, oldest first."""
+        """Return the entries that `journalctl` finds, oldest first."""
         self.run("journalctl", "--sync")
         done = self.run("journalctl", "--no-pager", "--all", "--output=json", *matches)
         assert done.returncode == 0, done.stderr

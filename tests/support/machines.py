@@ -1,6 +1,6 @@
-"""A throw-away Linux machine for tests: an init of its own in new namespaces, on a copy of this computer's files.
+"""A disposable Linux machine for tests: a separate init in new namespaces, on a copy of this computer's files.
 
-Nothing that happens in it touches this computer, but its network is this computer's: a server on loopback is reached.
+Nothing in it changes this computer, but the network is shared: servers on loopback can be reached.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CAP_SYS_ADMIN = 21
 
 
 def cannot_boot() -> str:
-    """Say why no machine can be started here; "" when it can."""
+    """Return why no machine can be started here; "" when it can."""
     programs = ("unshare", "nsenter", "setpriv", SYSTEMD[0])
     missing = [each for each in programs if not shutil.which(each)]
     needs = {
@@ -51,17 +51,17 @@ def _may_mount() -> bool:
 
 
 def _cgroups() -> Path | None:
-    """Find where control groups of version 2 can be made."""
+    """Find the directory in which control groups of version 2 can be created."""
     for line in Path("/proc/mounts").read_text().splitlines():
-        _, place, kind, options, *_ = line.split()
+        _, path, kind, options, *_ = line.split()
         if kind == "cgroup2" and "rw" in options.split(","):
-            return Path(place)
+            return Path(path)
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A command that has ended."""
+    """The result of a command."""
 
     status: int
     stdout: str
@@ -105,7 +105,7 @@ class Machine:
         )
 
     def ok(self, command: str, **settings: str) -> str:
-        """Run a command that must succeed; give what it wrote to standard output."""
+        """Run a command that must succeed; return its standard output."""
         done = self.run(command, **settings)  # type: ignore[arg-type]
         assert done.status == 0, (
             f"{command}\nended with {done.status}\n{done.stdout}{done.stderr}"
@@ -113,21 +113,21 @@ class Machine:
         return done.stdout
 
     def write(self, path: str, text: str) -> None:
-        """Write a file, making its directory."""
-        place = Path(f"/proc/{self.leader}/root{path}")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text, encoding="utf-8")
+        """Write a file, and create its directory."""
+        file = Path(f"/proc/{self.leader}/root{path}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
 
     def read(self, path: str) -> str:
-        """Read a file; "" where there is none."""
+        """Return the text of a file; "" when there is none."""
         with suppress(FileNotFoundError):
             return Path(f"/proc/{self.leader}/root{path}").read_text(encoding="utf-8")
         return ""
 
-    def wait_for(self, what: Callable[[], object], doing: str) -> None:
-        """Wait until something holds; a test fails that waits for ever, with what the machine has logged."""
+    def wait_for(self, condition: Callable[[], object], doing: str) -> None:
+        """Wait until a condition holds; after a time the test fails, with the machine's log."""
         deadline = time.monotonic() + SECONDS
-        while not what():
+        while not condition():
             if time.monotonic() > deadline:
                 log = self.run("journalctl --no-pager --lines=60").stdout
                 raise AssertionError(f"{doing}: not within {SECONDS:.0f} seconds\n{log}")
@@ -142,12 +142,12 @@ def machine(
     prepare: str = "",
     init: tuple[str, ...] = SYSTEMD,
 ) -> Iterator[Machine]:
-    """Run a machine as long as the `with` block lasts.
+    """Run a machine until the `with` block ends.
 
     Args:
-        directory: takes what it writes to its console.
-        binds: directories of this computer that it sees, and where.
-        prepare: a shell script that runs as root inside, before the init does.
+        directory: for its console output.
+        binds: directories of this computer, by which path it sees them.
+        prepare: a shell script that runs as root inside, before the init.
         init: its first process.
     """
     above = _cgroups()
@@ -156,13 +156,13 @@ def machine(
     group.mkdir()
     script = directory / "prepare.sh"
     script.write_text(prepare, encoding="utf-8")
-    places = [f"{host}:{place}" for host, place in binds.items()]
+    mounts = [f"{host}:{path}" for host, path in binds.items()]
     command = ["unshare", *NAMESPACES, "--fork", "--kill-child=KILL", "/bin/sh", str(BOOT)]
-    # A control group of its own becomes the root of those inside.
+    # A separate control group becomes the root of those inside.
     enter = ["/bin/sh", "-euc", 'echo $$ > "$0"/cgroup.procs; exec "$@"', str(group)]
     with (directory / "console.log").open("wb") as console:
         process = subprocess.Popen(
-            [*enter, *command, str(script), *places, "--", *init],
+            [*enter, *command, str(script), *mounts, "--", *init],
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=subprocess.STDOUT,
@@ -177,7 +177,7 @@ def machine(
 
 
 def _booted(process: subprocess.Popen[bytes], console: Path, *, is_systemd: bool) -> Machine:
-    """Wait until the init runs, and systemd has started everything."""
+    """Wait until the init runs, and systemd has started its units."""
     deadline = time.monotonic() + SECONDS
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while time.monotonic() < deadline:
@@ -197,10 +197,10 @@ def _is_preparing(leader: int) -> bool:
 
 
 def _remove(group: Path) -> None:
-    """Remove a control group with those below it, once the kernel has buried their processes."""
+    """Remove a control group with those below it, once the kernel has removed their processes."""
     deadline = time.monotonic() + SECONDS
     while group.exists() and time.monotonic() < deadline:
-        for place, _, _ in os.walk(group, topdown=False):
-            with suppress(OSError):  # somebody is still dying in it
-                Path(place).rmdir()
+        for path, _, _ in os.walk(group, topdown=False):
+            with suppress(OSError):  # a process has not ended yet
+                Path(path).rmdir()
         time.sleep(0.02)

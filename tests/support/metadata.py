@@ -1,4 +1,4 @@
-"""The metadata service of an instance, which lends the keys of its role: as it should, or in a bad way."""
+"""The metadata service of an instance, which issues temporary credentials, or fails in a chosen way."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ROLES = "/latest/meta-data/iam/security-credentials/"
 
 
 class MetadataServer(HttpServer):
-    """Lends keys. A context manager.
+    """Issues temporary credentials. A context manager.
 
     Args:
-        access_key: that it lends.
-        secret_key: that it lends.
-        behaviour: `ok`; `deny` refuses everything; `hang` answers never.
+        access_key: the key that it issues.
+        secret_key: the secret that it issues.
+        behaviour: `ok`; `deny` refuses every request; `hang` never answers.
     """
 
     def __init__(self, access_key: str, secret_key: str, behaviour: str = "ok") -> None:
@@ -25,11 +25,11 @@ class MetadataServer(HttpServer):
         self.keys = {"AccessKeyId": access_key, "SecretAccessKey": secret_key, "Token": ""}
         self.behaviour = behaviour
         self.asked: list[str] = []
-        """The paths, in their order."""
+        """The requested paths, in their order."""
 
     @property
     def environment(self) -> dict[str, str | None]:
-        """What a process is given that has no other keys than these."""
+        """The environment of a process that has no other credentials."""
         return {
             "AWS_ACCESS_KEY_ID": None,
             "AWS_SECRET_ACCESS_KEY": None,
@@ -44,7 +44,7 @@ class _Handler(HttpHandler):
     def answer(self) -> None:
         self.server.asked.append(self.path)
         if self.server.behaviour == "hang":
-            self.rfile.read(1)  # until the client hangs up
+            self.rfile.read(1)  # until the client closes the connection
             self.close_connection = True
         elif self.server.behaviour == "deny":
             self._send(403, b"")
@@ -54,8 +54,8 @@ class _Handler(HttpHandler):
             self._send(200, ROLE.encode())
         else:
             end = datetime.now(UTC) + timedelta(hours=6)
-            lent = {**self.server.keys, "Code": "Success", "Expiration": end.isoformat()}
-            self._send(200, json.dumps(lent).encode())
+            issued = {**self.server.keys, "Code": "Success", "Expiration": end.isoformat()}
+            self._send(200, json.dumps(issued).encode())
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)

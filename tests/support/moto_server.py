@@ -1,4 +1,4 @@
-"""Two S3 servers besides SeaweedFS, each with its own ideas: moto in this process, and `rclone serve s3`."""
+"""Two S3 servers besides SeaweedFS: moto in this process, and `rclone serve s3`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ START_SECONDS = 30
 
 @contextmanager
 def moto() -> Iterator[str]:
-    """Run moto's server in a thread; gives its URL. It keeps every condition but If-Match on a completion."""
+    """Run moto's server in a thread; yields its URL. It checks every condition but If-Match on a completion."""
     # Imported late: it takes seconds.
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer  # noqa: PLC0415
 
@@ -30,13 +30,13 @@ def moto() -> Iterator[str]:
 
 
 def find_tool(name: str) -> str | None:
-    """Say where a program is: beside this Python, or on the PATH."""
+    """Return the path of a program: beside this Python, or on the PATH."""
     return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
 
 
 @contextmanager
 def rclone_server(directory: Path) -> Iterator[str]:
-    """Serve the buckets that are subdirectories; gives the URL. It ignores every condition."""
+    """Serve the buckets that are subdirectories; yields the URL. It ignores every condition."""
     rclone = find_tool("rclone")
     assert rclone is not None, "rclone is in the extra `test`"
     with socket.socket() as free:

@@ -1,7 +1,7 @@
-"""What other tools do in the cases of `hostile_cases`, each in a throw-away directory with a canary and a time limit.
+"""Run other tools in the cases of `hostile_cases`, each in a temporary directory with a canary and a time limit.
 
-The tools mirror a prefix into a directory, with deletes on, as the agent does. Nothing is judged by what they print,
-only by the files that they leave and by their exit status.
+The tools mirror a prefix into a directory, with deletes on, as the agent does. They are judged by the files that they
+leave and by their exit status, not by their output.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import yaml
 
-from support.hostile_cases import AFTER, BEFORE, CASES, LARGE_BYTES, PAGE, Case, MirroredPrefix
+from support.hostile_answers import AFTER, BEFORE, PAGE, MirroredPrefix
+from support.hostile_cases import CASES, LARGE_BYTES, Case
 from support.invariants import versions_of
 from support.moto_server import find_tool
 from support.scripted import ScriptedS3
@@ -29,11 +30,11 @@ from support.trees import RESERVED, canary, write
 LIMIT_SECONDS = 60.0
 LARGEST = LARGE_BYTES
 MIRRORED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()
-"""What the server says of its objects' times: files of that time were mirrored."""
+"""The time of the server's objects: files of that time were mirrored."""
 ABSOLUTE = Path("/tmp/s32s-agent-escaped")
 AGENT = "s32s-agent"
 VERDICTS = ("lost files", "wrote outside", "wrong files", "hung", "exit 0")
-"""From the worst; the last: all that is wrong is that it says nothing."""
+"""The worst first; the last: the only problem is that the tool reports success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +47,19 @@ class Finding:
     verdict: str
     """One of `VERDICTS`, or `fine`."""
     exit_code: int | None
-    """None: it was still running at the end of its time."""
+    """None: it was still running at the time limit."""
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A directory of its own for one run."""
+class _Workspace:
+    """The directories of one run of a tool."""
 
     top: Path
 
     @property
     def target(self) -> Path:
-        # Deep enough for the keys that climb.
+        # Deep enough for keys that contain `..`.
         return self.top / "srv/one/site"
 
     @property
@@ -66,38 +67,38 @@ class _Place:
         return self.top / "srv/one/outside"
 
 
-Command = Callable[[_Place, str], Sequence[str]]
+Command = Callable[[_Workspace, str], Sequence[str]]
 
 
-def _aws(place: _Place, url: str) -> Sequence[str]:
-    # Without the second option it does not see a change that leaves the size alone.
+def _aws(workspace: _Workspace, url: str) -> Sequence[str]:
+    # Without `--exact-timestamps` it does not find a change of the same size.
     sync = ("s3", "sync", "--delete", "--exact-timestamps", "--cli-read-timeout", "5")
-    return "aws", "--endpoint-url", url, *sync, "s3://bucket/data/", str(place.target)
+    return "aws", "--endpoint-url", url, *sync, "s3://bucket/data/", str(workspace.target)
 
 
-def _rclone(place: _Place, url: str) -> Sequence[str]:
+def _rclone(workspace: _Workspace, url: str) -> Sequence[str]:
     # The scripted server lists flat, with ListObjectsV2.
     options = ("--fast-list", "--retries", "1", "--low-level-retries", "2", "--timeout", "5s")
     store = (
         f"provider=Other,list_version=2,list_url_encode=true,env_auth=true,endpoint='{url}'"
     )
-    return "rclone", "sync", *options, f":s3,{store}:bucket/data", str(place.target)
+    return "rclone", "sync", *options, f":s3,{store}:bucket/data", str(workspace.target)
 
 
-def _s5cmd(place: _Place, url: str) -> Sequence[str]:
+def _s5cmd(workspace: _Workspace, url: str) -> Sequence[str]:
     options = ("--endpoint-url", url, "--retry-count", "1")
-    return "s5cmd", *options, "sync", "--delete", "s3://bucket/data/*", f"{place.target}/"
+    return "s5cmd", *options, "sync", "--delete", "s3://bucket/data/*", f"{workspace.target}/"
 
 
-def _agent(place: _Place, url: str) -> Sequence[str]:
+def _agent(workspace: _Workspace, url: str) -> Sequence[str]:
     config = {
         "role": "slave",
         "maps": "bucket/maps/site.json",
-        "roots": [str(place.top / "srv")],
-        "state_dir": str(place.top / "state"),
+        "roots": [str(workspace.top / "srv")],
+        "state_dir": str(workspace.top / "state"),
         "s3": {"endpoint_url": url, "addressing_style": "path", "region": "us-east-1"},
     }
-    path = place.top / "config.yaml"
+    path = workspace.top / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     return (
         sys.executable,
@@ -114,38 +115,40 @@ TOOLS: Mapping[str, Command] = {AGENT: _agent, "aws": _aws, "rclone": _rclone, "
 
 
 def run(tool: str, case: Case) -> Finding:
-    """Run one tool in one case and judge what it did."""
+    """Run one tool in one case and judge the result."""
     directory = Path(tempfile.mkdtemp(prefix="hostile-"))
     try:
         with ScriptedS3() as server:
-            return _run(tool, case, _Place(directory), MirroredPrefix(server))
+            return _run(tool, case, _Workspace(directory), MirroredPrefix(server))
     finally:
         shutil.rmtree(directory)
         ABSOLUTE.unlink(missing_ok=True)
 
 
-def _run(tool: str, case: Case, place: _Place, world: MirroredPrefix) -> Finding:
-    write(place.target, BEFORE)
-    write(place.outside, {"precious": b"precious"})
+def _run(tool: str, case: Case, workspace: _Workspace, mirrored: MirroredPrefix) -> Finding:
+    write(workspace.target, BEFORE)
+    write(workspace.outside, {"precious": b"precious"})
     for name in BEFORE:
         when = MIRRORED_AT - 86400 * (name == PAGE)
-        os.utime(place.target / name, (when, when))
-    world.change()
-    mapping = {"name": "site", "s3": "bucket/data", "slave": str(place.target)}
-    world.server.put("maps/site.json", json.dumps([mapping]).encode())
-    case.arrange(world)
-    published = world.published()
-    command = TOOLS[tool](place, world.server.endpoint_url)
-    before = _around(place)
-    exit_code, said = _execute(tool, command, place)
-    verdict, detail = _judge(place, before, published, exit_code)
+        os.utime(workspace.target / name, (when, when))
+    mirrored.change()
+    mapping = {"name": "site", "s3": "bucket/data", "slave": str(workspace.target)}
+    mirrored.server.put("maps/site.json", json.dumps([mapping]).encode())
+    case.arrange(mirrored)
+    published = mirrored.published()
+    command = TOOLS[tool](workspace, mirrored.server.endpoint_url)
+    before = _around(workspace)
+    exit_code, said = _execute(tool, command, workspace)
+    verdict, detail = _judge(workspace, before, published, exit_code)
     return Finding(tool, case.name, case.kind, verdict, exit_code, detail or said)
 
 
-def _execute(tool: str, command: Sequence[str], place: _Place) -> tuple[int | None, str]:
+def _execute(
+    tool: str, command: Sequence[str], workspace: _Workspace
+) -> tuple[int | None, str]:
     environment = {
         "PATH": os.defpath,
-        "HOME": str(place.top),
+        "HOME": str(workspace.top),
         "AWS_ACCESS_KEY_ID": "any",
         "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_REGION": "us-east-1",
@@ -158,7 +161,7 @@ def _execute(tool: str, command: Sequence[str], place: _Place) -> tuple[int | No
         done = subprocess.run(
             [program, *command[1:]],
             env=environment,
-            cwd=place.top,
+            cwd=workspace.top,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=LIMIT_SECONDS,
@@ -169,25 +172,25 @@ def _execute(tool: str, command: Sequence[str], place: _Place) -> tuple[int | No
     return done.returncode, done.stderr.decode(errors="backslashreplace")[-300:]
 
 
-def _around(place: _Place) -> tuple[str, frozenset[str]]:
-    """Give the state of everything outside the target that a tool has no business with."""
-    tops = (place.top / "srv", place.top / "srv/one")
+def _around(workspace: _Workspace) -> tuple[str, frozenset[str]]:
+    """Return the state of everything outside the target, which no tool may change."""
+    tops = (workspace.top / "srv", workspace.top / "srv/one")
     names = {str(each) for top in tops for each in top.iterdir()}
-    return canary(place.outside), frozenset(names)
+    return canary(workspace.outside), frozenset(names)
 
 
 def _judge(
-    place: _Place,
+    workspace: _Workspace,
     before: tuple[str, frozenset[str]],
     published: Mapping[str, bytes],
     exit_code: int | None,
 ) -> tuple[str, str]:
-    """Give the worst that happened, and where."""
-    files = _files(place.target)
+    """Return the worst that happened, and where."""
+    files = _files(workspace.target)
     versions = versions_of(BEFORE, AFTER, published)
     lost = [name for name in BEFORE if name in published and name not in files]
     wrong = [name for name, data in files.items() if data not in versions.get(name, set())]
-    outside = _around(place) != before or ABSOLUTE.exists()
+    outside = _around(workspace) != before or ABSOLUTE.exists()
     found = {
         "lost files": ", ".join(lost),
         "wrote outside": "outside the directory" if outside else "",
@@ -199,7 +202,7 @@ def _judge(
 
 
 def _files(target: Path) -> dict[str, bytes]:
-    """Read what is below a directory; what is larger than anything published need not be read to be wrong."""
+    """Read the files below a directory; a file larger than any published one is wrong without being read."""
     found = {}
     for top, directories, names in os.walk(target):
         if top == str(target):
@@ -212,7 +215,7 @@ def _files(target: Path) -> dict[str, bytes]:
     return found
 
 
-# --- all of them ---
+# --- all tools ---
 
 
 def compare(
@@ -243,11 +246,11 @@ def versions(tools: Iterable[str]) -> dict[str, str]:
 
 
 def mirrors(tool: str) -> bool:
-    """See that a tool, run as here, mirrors an honest server: else its failures would look like prudence."""
+    """Return whether a tool, run as here, mirrors an honest server: otherwise its failures would look like caution."""
     honest = run(tool, Case("honest", lambda _world: None, 0))
     return (honest.verdict, honest.exit_code) == ("fine", 0)
 
 
 def cases_for_any_tool() -> tuple[Case, ...]:
-    """Give the cases that mean something to any tool."""
+    """Return the cases that apply to any tool."""
     return tuple(case for case in CASES if case.for_any_tool)

@@ -1,4 +1,4 @@
-"""A server that takes pings, as healthchecks.io does, or fails at it in a chosen way."""
+"""A server that receives pings as healthchecks.io does, or fails in a chosen way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRET = "5f0c1b7e-secret-of-this-check"
 
 
 class Ping(NamedTuple):
-    """A request that came."""
+    """A received request."""
 
     method: str
     path: str
@@ -24,11 +24,11 @@ class Ping(NamedTuple):
 
 
 class PingServer(HttpServer):
-    """Answers every request alike, and remembers it. A context manager.
+    """Answers every request in the same way, and records it. A context manager.
 
     Args:
-        behaviour: `ok`; a status such as `500`; `redirect`; `hang` answers never; `trickle` answers a byte at a time
-            and without end; `close` hangs up; `noise` answers what is no HTTP.
+        behaviour: `ok`; a status such as `500`; `redirect`; `hang` never answers; `trickle` answers one byte at a
+            time without end; `close` closes the connection; `noise` answers with bytes that are not HTTP.
         certificate: a PEM file with its key; the server then speaks https.
     """
 
@@ -41,7 +41,7 @@ class PingServer(HttpServer):
         self.behaviour = behaviour
         self.pings: list[Ping] = []
         self.ended = threading.Event()
-        self._turns: tuple[str, int] | None = None
+        self._next: tuple[str, int] | None = None
         self._changed = threading.Condition()
 
     def __exit__(self, *raised: object) -> None:
@@ -49,7 +49,7 @@ class PingServer(HttpServer):
         super().__exit__(*raised)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that give up are what is tested."""
+        """Report nothing: the tests are about clients that give up."""
 
     @property
     def host(self) -> str:
@@ -60,26 +60,26 @@ class PingServer(HttpServer):
         """A ping URL whose path is a secret."""
         return f"{self.endpoint_url}/ping/{SECRET}"
 
-    def turn(self, behaviour: str, after: int) -> None:
-        """Behave otherwise after some requests."""
-        self._turns = (behaviour, after)
+    def change(self, behaviour: str, after: int) -> None:
+        """Change the behaviour after some requests."""
+        self._next = (behaviour, after)
 
     def take(self, ping: Ping) -> str:
-        """Remember a request; give how to answer it."""
+        """Record a request; return how to answer it."""
         with self._changed:
             self.pings.append(ping)
             self._changed.notify_all()
-            if self._turns is not None and len(self.pings) > self._turns[1]:
-                self.behaviour = self._turns[0]
+            if self._next is not None and len(self.pings) > self._next[1]:
+                self.behaviour = self._next[0]
             return self.behaviour
 
     def wait_for(self, count: int, timeout: float = 60.0) -> bool:
-        """Wait until that many requests have come; tell whether they have."""
+        """Wait until that many requests have arrived; return whether they have."""
         with self._changed:
             return self._changed.wait_for(lambda: len(self.pings) >= count, timeout)
 
     def events(self) -> list[str]:
-        """Give what each ping said, in their order: the end of its path."""
+        """Return the event of each ping, in their order: the end of its path."""
         return [ping.path.removeprefix(f"/ping/{SECRET}/") for ping in self.pings]
 
 

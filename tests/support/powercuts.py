@@ -1,9 +1,8 @@
-"""Cut the power at every file-system call of a pass, and look at what the disk has then.
+"""Cut the power at every file-system call of a run, and check what is on the disk then.
 
 The image of a mounted disk is copied before each call, while the thread that makes it waits: what has not been synced
-by then is lost, and what has been is there. A copy knows no reordering inside a disk's own cache. With `commits`
-another program syncs a file of its own before each copy, which puts the journal on the disk, and with it names whose
-bytes may not be there yet.
+is lost. A copy does not show reordering inside a disk's own cache. With `commits` another program syncs its own file
+before each copy, which puts the journal on the disk, and with it names whose bytes may not be there yet.
 """
 
 from __future__ import annotations
@@ -13,30 +12,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.disks import Disk, mounted
-from support.fault_rigs import SCENARIOS, FaultRig, Once, as_process, new_rig
+from support.fault_rigs import FaultRig, Once, as_process, new_rig
+from support.scenarios import SCENARIOS
 from support.tracing import PROCEED, Action, Call
 
 
 @dataclass(frozen=True, slots=True)
 class PowerCutOptions:
-    """How often, and how hard."""
+    """How often the power is cut."""
 
     commits: bool = False
-    """Another program syncs a file of its own before each cut."""
+    """Another program syncs its own file before each cut."""
     stride: int = 1
-    """The power is cut before every so-manieth call."""
-    mend_every: int = 1
-    """The two passes that must mend it are made on every so-manieth state."""
+    """The power is cut before every n-th call."""
+    recover_every: int = 1
+    """The two runs that must repair the state are made on every n-th state."""
 
 
 @dataclass(slots=True)
 class PowerCutResult:
-    """What came of it."""
+    """The result of cutting the power."""
 
     calls: int = 0
-    """At so many of them the power was cut."""
+    """The number of calls at which the power was cut."""
     states: int = 0
-    """How many different disks there were; each was mounted and looked at."""
+    """The number of different states of the disk; each was mounted and checked."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -45,11 +45,11 @@ class _Copy:
     image: Path
     call: str
     promised: tuple[str, ...]
-    """The keys that the log called copied by then."""
+    """The keys that the log had reported as copied."""
 
 
 @dataclass(slots=True)
-class _Camera:
+class _DiskRecorder:
     """Copies the disk before a call, when it has changed since the last copy."""
 
     disk: Disk
@@ -63,10 +63,10 @@ class _Camera:
 
     def decide(self, call: Call) -> Action:
         if call.number % self.how.stride == 0:
-            self.shoot(str(call))
+            self.record(str(call))
         return PROCEED
 
-    def shoot(self, call: str) -> None:
+    def record(self, call: str) -> None:
         self.calls += 1
         if self.how.commits:
             self.disk.commit()
@@ -76,7 +76,7 @@ class _Camera:
             image.unlink()
             return
         self.digest, self.promised = digest, promised
-        self.copies.append(_Copy(image, call.replace(str(self.disk.place), ""), promised))
+        self.copies.append(_Copy(image, call.replace(str(self.disk.path), ""), promised))
 
 
 def _promised(log: Path) -> tuple[str, ...]:
@@ -92,14 +92,14 @@ def cut_power(
     once: Once = as_process,
     how: PowerCutOptions = PowerCutOptions(),
 ) -> PowerCutResult:
-    """Make a pass on a disk of its own, and see what is wrong on each state that a power cut would leave.
+    """Run the agent once on a separate disk, and check each state that a power cut would leave.
 
     Args:
-        scenario: the pass.
+        scenario: the run.
         file_system: the kind of disk, one of `FILE_SYSTEMS`.
         directory: where the images go.
-        once: how the passes without a fault are made.
-        how: how often, and how hard.
+        once: runs the agent without a fault.
+        how: how often the power is cut.
 
     Raises:
         NotPossible: this machine cannot mount such a disk.
@@ -107,24 +107,26 @@ def cut_power(
     log = directory / "log"
     with (
         mounted(file_system, directory) as disk,
-        new_rig(SCENARIOS[scenario], disk.place / "rig", once) as rig,
+        new_rig(SCENARIOS[scenario], disk.path / "rig", once) as rig,
     ):
         disk.sync()
-        camera = _Camera(disk, directory, log, how)
-        rig.trace(camera.decide, log)
-        camera.shoot("the end")
-        cuts = PowerCutResult(camera.calls, len(camera.copies), rig.disclosed(log.read_text()))
-        for number, copy in enumerate(camera.copies):
+        recorder = _DiskRecorder(disk, directory, log, how)
+        rig.trace(recorder.decide, log)
+        recorder.record("the end")
+        cuts = PowerCutResult(
+            recorder.calls, len(recorder.copies), rig.disclosed(log.read_text())
+        )
+        for number, copy in enumerate(recorder.copies):
             disk.exchange(copy.image)
-            found = _wrong(rig, copy, mend=number % how.mend_every == 0)
+            found = _wrong(rig, copy, recover=number % how.recover_every == 0)
             cuts.problems += [f"{file_system}, before {copy.call}: {each}" for each in found]
             copy.image.unlink()
         disk.exchange(disk.image)
     return cuts
 
 
-def _wrong(rig: FaultRig, copy: _Copy, *, mend: bool) -> list[str]:
+def _wrong(rig: FaultRig, copy: _Copy, *, recover: bool) -> list[str]:
     wanted, tree = rig.published[-1], rig.tree()
     broken = [key for key in copy.promised if tree.get(key) != wanted[key]]
-    found = [f"{key!r} was called copied" for key in broken] + rig.problems_now(None)
-    return found + rig.problems_after_recovery() if mend else found
+    found = [f"{key!r} was reported as copied" for key in broken] + rig.problems_now(None)
+    return found + rig.problems_after_recovery() if recover else found

@@ -1,4 +1,4 @@
-"""Programs and devices of the system that a test may need: where one is missing, the test is skipped and says so."""
+"""Programs and devices that a test may need: where one is missing, the test is skipped with the reason."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ HOLDER = {"pid": 4711, "run_id": "r0", "started": "2026-11-22T20:50:00+00:00"}
 
 
 def mapping(**changes: Any) -> MappingResult:
-    """Make the result of a mapping that is in sync."""
+    """Return the result of a mapping that is in sync."""
     values: dict[str, Any] = {
         "name": "web",
         "s3": "bucket/web",
@@ -29,7 +29,7 @@ def mapping(**changes: Any) -> MappingResult:
 
 
 def a_run(**changes: Any) -> LastRun:
-    """Make the record of a run that ended in sync, without history."""
+    """Return the record of a run that ended in sync, without history."""
     values: dict[str, Any] = {
         "agent_version": "0.1.0",
         "hostname": "web1",

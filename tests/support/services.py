@@ -1,4 +1,4 @@
-"""The agent as a service, on a machine where the README's own commands installed it, and its S3 server."""
+"""The agent as a service on a machine where the commands of the documents installed it, and its S3 server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 KEYS = Identity(
     "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ("Read", "List")
 )
-"""What the README has put into the credential store."""
+"""The keys in the credential store."""
 SOURCE = "/usr/src/s32s-agent"
 HOUSE = "/usr/src/house"
 (SITE,) = json.loads(
@@ -32,12 +32,12 @@ HOUSE = "/usr/src/house"
         re.MULTILINE | re.DOTALL,
     )[0]
 )
-"""The mapping that the README has its reader write."""
+"""The mapping of the documents."""
 COMMANDS = (
     *blocks(section_of(README, "Install")),
     *blocks(section_of("docs/use/install.md", "Get notified of failures")),
 )
-"""What an operator types, one text a block, in this order."""
+"""The commands of an operator, one text for each block, in this order."""
 TARGET = SITE["slave"]
 PUBLISHED = (
     "s32s_agent",
@@ -61,12 +61,12 @@ class Service:
     bucket: Bucket
     server: S3Server
     walk: list[tuple[str, Done]] = field(default_factory=list)
-    """The README's commands for installing, and what became of them."""
+    """The commands of the documents, and their results."""
     config: str = ""
-    """The config file that they wrote."""
+    """The text of the config file that they wrote."""
 
     def use(self, endpoint_url: str) -> None:
-        """Point the service at another endpoint, as an operator does."""
+        """Set another endpoint, as an operator does."""
         sample = (ROOT / "etc" / "default" / "s32s-agent").read_text(encoding="utf-8")
         line = f"AWS_ENDPOINT_URL_S3={endpoint_url}\n"
         self.machine.write("/etc/default/s32s-agent", f"{sample}\n{line}")
@@ -83,16 +83,16 @@ class Service:
         self.machine.ok("systemctl daemon-reload")
 
     def start(self) -> Done:
-        """Make a pass, and wait for its end."""
-        self.machine.ok("systemctl reset-failed")  # forgets how often it was started, too
+        """Start the service, and wait for the end of its run."""
+        self.machine.ok("systemctl reset-failed")  # resets the count of starts, too
         return self.machine.run("systemctl start s32s-agent")
 
     def property(self, name: str, unit: str = "s32s-agent.service") -> str:
-        """Ask systemd."""
+        """Return a property of a unit."""
         return self.machine.ok(f"systemctl show --value --property={name} {unit}").strip()
 
     def log(self, unit: str = "s32s-agent") -> list[dict[str, Any]]:
-        """Give the events in the journal, their fields as texts."""
+        """Return the events in the journal, their fields as texts."""
         self.machine.ok("journalctl --sync")
         found = self.machine.ok(f"journalctl --no-pager --output=json --unit={unit}")
         entries = [json.loads(line) for line in found.splitlines()]
@@ -107,13 +107,13 @@ class Service:
         ]
 
     def alerts(self) -> list[str]:
-        """Give what the journal has of priority alert."""
+        """Return the messages of priority alert in the journal."""
         self.machine.ok("journalctl --sync")
         find = "journalctl --no-pager --output=cat --priority=alert"
         return self.machine.run(f"{find} --identifier=s32s-agent-failure").stdout.splitlines()
 
     def reset(self) -> None:
-        """Undo what a test has changed."""
+        """Undo the changes of a test."""
         self.machine.ok(
             "systemctl stop s32s-agent.timer s32s-agent.service 's32s-agent-reload@*' cron-test.service || true\n"
             "rm -f /etc/systemd/system/*.d/test.conf\n"
@@ -125,17 +125,17 @@ class Service:
 
 
 def site(**changes: str) -> dict[str, Any]:
-    """Give the mapping of the README, or one that differs from it."""
+    """Return the mapping of the documents, with changes."""
     return {**SITE, **changes}
 
 
 @contextmanager
 def installed_service(directory: Path) -> Iterator[Service]:
-    """Give a machine after the README's commands, all of them, in their order."""
-    places = [directory / name for name in ("source", "house", "weed", "machine")]
-    for place in places:
-        place.mkdir()
-    source, house, weed, console = places
+    """Yield a machine after all commands of the documents, in their order."""
+    directories = [directory / name for name in ("source", "house", "weed", "machine")]
+    for each in directories:
+        each.mkdir()
+    source, house, weed, console = directories
     copy_source(source)
     fill_house(house, source)
     with (
@@ -154,7 +154,7 @@ def installed_service(directory: Path) -> Iterator[Service]:
             "rm -rf /etc/apt/sources.list*"
         )
         offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": HOUSE}
-        # As the shell of a careful admin begins; what a block sets holds for those after it.
+        # As in the shell of a careful operator; a umask that a block sets holds for the next blocks.
         shell = "umask 077\n"
         for block in COMMANDS:
             service.walk.append(
@@ -168,7 +168,7 @@ def installed_service(directory: Path) -> Iterator[Service]:
 
 
 def copy_source(directory: Path) -> None:
-    """Put into a directory what a user has cloned, without what belongs to developing."""
+    """Copy the files of the project that a user needs to install it."""
     for name in PUBLISHED:
         if (ROOT / name).is_dir():
             without = shutil.ignore_patterns("__pycache__")
@@ -178,7 +178,7 @@ def copy_source(directory: Path) -> None:
 
 
 def fill_house(directory: Path, source: Path) -> None:
-    """Put every package that `pip install` needs into a directory, for Python as Debian has it."""
+    """Build every package that `pip install` needs, for the Python of Debian."""
     pip = [sys.executable, "-m", "pip", "--quiet", "--python", SYSTEM_PYTHON]
     wheel = [*pip, "wheel", "--wheel-dir", str(directory), str(source), "hatchling"]
     subprocess.run(wheel, check=True, capture_output=True)

@@ -1,6 +1,6 @@
-"""The agent, for which a small object is a large one: `python -m support.small_ranges --once ...`.
+"""The agent with small ranges: `python -m support.small_ranges --once ...`.
 
-So that every call of a download in ranges can be tried without moving gigabytes.
+With it every call of a download in ranges is tested without moving gigabytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RANGED_FROM = 8 * RANGE
 
 
 def shrink() -> None:
-    """Have this process fetch what has a few hundred kilobytes in ranges."""
+    """Make this process fetch objects of a few hundred kilobytes in ranges."""
     for name, value in (("RANGE", RANGE), ("RANGED_FROM", RANGED_FROM)):
         for module in (download, ranges, partial_downloads):
             if hasattr(module, name):

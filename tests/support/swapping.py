@@ -1,4 +1,4 @@
-"""Names that change places with symbolic links while a pass runs, in a process of their own."""
+"""Files and directories that a separate process exchanges with symbolic links during a run."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ while not stopped:
     time.sleep(random.random() / 250)
 print(count, flush=True)
 """
-"""Lets pairs of names change places, each time in one step, and tells how often; a link that was replaced comes again.
+"""Exchange pairs of names, each time in one step, and print how often; a link that was replaced is created again.
 
-It rests in between, so that some passes get as far as to copy and delete.
+It pauses in between, so that some runs get as far as copies and deletes.
 """
 
 
 Pairs = Sequence[tuple[Path, Path]]
-"""A name in the tree, and the one outside of it with which it changes places."""
+"""A name in the tree, and the one outside of it with which it is exchanged."""
 
 
 def paired(top: Path, names: Sequence[str], leads_to: Path) -> Pairs:
-    """Make a link for each name, in a new directory `aside` beside the top's own."""
+    """Create a link for each name, in a new directory `aside` beside the directory of `top`."""
     aside = top.parent.parent / "aside"
     aside.mkdir()
     pairs = [(top / name, aside / f"{number}") for number, name in enumerate(names)]
@@ -51,15 +51,15 @@ def paired(top: Path, names: Sequence[str], leads_to: Path) -> Pairs:
 
 
 def put_back(pairs: Pairs) -> None:
-    """Have every name be what it was, whoever is in its place."""
-    for place, other in pairs:
-        if place.is_symlink():
-            place.unlink()
-            other.rename(place)
+    """Restore every name that is a link now."""
+    for path, other in pairs:
+        if path.is_symlink():
+            path.unlink()
+            other.rename(path)
 
 
 class Swapper:
-    """Swaps files or directories for links, and back, while the block runs."""
+    """Exchanges files or directories with links, and back, until the block ends."""
 
     def __init__(self, leads_to: Path, pairs: Pairs) -> None:
         names = [str(each) for pair in pairs for each in pair]
@@ -74,7 +74,7 @@ class Swapper:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let nothing be swapped while the block runs."""
+        """Exchange nothing until the block ends."""
         self._process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
         try:

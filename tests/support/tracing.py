@@ -1,10 +1,10 @@
-"""Stand before every call with which a program changes or syncs files, in the order of all its threads.
+"""Stop a program before every call that changes or syncs files, in one order over all its threads.
 
     traced = trace(command, env, within=[root], decide=lambda call: KILL if call.number == 7 else PROCEED)
 
-`strace -e inject` counts the calls of each thread for itself, so no number of its own names one call of a program
-with workers; here there is one count. What is decided happens before the call: the kernel has not begun it, all other
-threads run on. Linux on x86-64 only: registers are read and written.
+`strace -e inject` counts the calls of each thread separately, so its numbers do not identify one call of a program
+with workers; here there is one count. The action takes place before the call: the kernel has not begun it, and all
+other threads continue. Linux on x86-64 only: registers are read and written.
 """
 
 from __future__ import annotations
@@ -114,17 +114,17 @@ class Call(NamedTuple):
         return f"{self.number}. {self.name} {' -> '.join(self.paths)}"
 
     def is_below(self, directory: Path) -> bool:
-        """Tell whether it is about a directory, or what is in there."""
+        """Return whether it concerns a directory or what is below it."""
         return any(Path(each).is_relative_to(directory) for each in self.paths)
 
 
 class Action(NamedTuple):
-    """What becomes of a call."""
+    """What happens at a call."""
 
     signal: int = 0
-    """The program gets it."""
+    """The signal that the program gets."""
     error: int = 0
-    """The call is not made, and fails with this number."""
+    """The error number with which the call fails, without being made."""
     short: bool = False
     """Half of the bytes are written."""
 
@@ -137,7 +137,7 @@ SHORT = Action(short=True)
 
 @dataclass(slots=True)
 class TracedRun:
-    """What came of it."""
+    """The result of a traced program."""
 
     exit_code: int = 0
     """Negative when a signal ended the program."""
@@ -150,7 +150,7 @@ class TracedRun:
 _TRACEME, _CONT, _GETREGS, _SETREGS, _SETOPTIONS = 0, 7, 12, 13, 0x4200
 _EVENT_SECCOMP = 7
 _OPTIONS = 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000
-"""Forks, vforks, clones, execs, seccomp's stops; and the program ends with us."""
+"""Forks, vforks, clones, execs, seccomp's stops; and the program is killed when the tracer ends."""
 _WALL = 0x40000000
 _REGISTERS = 27
 _RAX, _RDX, _ORIG_RAX = 10, 12, 15
@@ -162,7 +162,7 @@ _NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
 
 
 def _filter() -> bytes:
-    """Write the program that stops at our calls and at no other."""
+    """Return the seccomp program that stops at the traced calls and at no other."""
     numbers = sorted(_NAMES)
     steps = [(_LOAD, 0, 0, 4), (_EQUAL, 0, len(numbers) + 1, _ARCH_X86_64), (_LOAD, 0, 0, 0)]
     for position, number in enumerate(numbers):
@@ -188,7 +188,7 @@ class _Libc:
         if self._libc.ptrace(request, thread, None, data) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(request))
 
-    def stop_at_our_calls(self) -> None:
+    def stop_at_calls(self) -> None:
         code = _filter()
         text = ctypes.create_string_buffer(code, len(code))
         program = struct.pack("<HxxxxxxQ", len(code) // 8, ctypes.addressof(text))
@@ -201,15 +201,15 @@ class _Libc:
 
 
 def _launch(command: list[str]) -> None:
-    """Become the program, once the follower has said what it wants to see."""
+    """Execute the program, after the tracer has set its options."""
     libc = _Libc()
     libc.ptrace(_TRACEME, 0)
     os.kill(os.getpid(), signal.SIGSTOP)
-    libc.stop_at_our_calls()
+    libc.stop_at_calls()
     os.execvp(command[0], command)
 
 
-# --- the follower's side ---
+# --- the tracer's side ---
 
 
 def trace(
@@ -239,9 +239,9 @@ def trace(
             start_new_session=True,
         )
         traced = TracedRun()
-        follower = _Follower(process.pid, tuple(map(os.fspath, within)), decide, traced)
+        tracer = _Tracer(process.pid, tuple(map(os.fspath, within)), decide, traced)
         try:
-            process.returncode = traced.exit_code = follower.run()
+            process.returncode = traced.exit_code = tracer.run()
         except BaseException:
             process.kill()
             raise
@@ -251,7 +251,7 @@ def trace(
 
 
 @dataclass(slots=True)
-class _Follower:
+class _Tracer:
     pid: int
     within: tuple[str, ...]
     decide: Callable[[Call], Action]
@@ -259,10 +259,10 @@ class _Follower:
     libc: _Libc = field(default_factory=_Libc)
 
     def run(self) -> int:
-        """Follow the program and its threads; give its exit code."""
+        """Trace the program and its threads; return its exit code."""
         os.waitpid(self.pid, _WALL | os.WUNTRACED)
         self.libc.ptrace(_SETOPTIONS, self.pid, _OPTIONS)
-        self._go_on(self.pid)
+        self._continue(self.pid)
         while True:
             thread, status = os.waitpid(-self.pid, _WALL)
             if os.WIFSTOPPED(status):
@@ -273,19 +273,19 @@ class _Follower:
     def _stopped(self, thread: int, status: int) -> None:
         number, event = os.WSTOPSIG(status), status >> 16
         if event == _EVENT_SECCOMP:
-            self._at_a_call(thread)
+            self._at_call(thread)
         elif event or number in (signal.SIGTRAP, signal.SIGSTOP):
-            self._go_on(thread)
+            self._continue(thread)
         else:
-            self._go_on(thread, number)
+            self._continue(thread, number)
 
-    def _go_on(self, thread: int, number: int = 0) -> None:
+    def _continue(self, thread: int, number: int = 0) -> None:
         try:
             self.libc.ptrace(_CONT, thread, number)
         except ProcessLookupError:
-            return  # it was killed meanwhile, which the next wait tells
+            return  # it was killed, as the next wait reports
 
-    def _at_a_call(self, thread: int) -> None:
+    def _at_call(self, thread: int) -> None:
         registers = (ctypes.c_ulonglong * _REGISTERS)()
         try:
             self.libc.ptrace(_GETREGS, thread, registers)
@@ -298,15 +298,15 @@ class _Follower:
             call = Call(len(self.traced.calls) + 1, name, paths)
             self.traced.calls.append(call)
             self._do(thread, registers, self.decide(call))
-        self._go_on(thread)
+        self._continue(thread)
 
     def _counts(self, name: str, arguments: Sequence[int], paths: Sequence[str]) -> bool:
         if name in _FLAGS and not arguments[_FLAGS[name]] & _CHANGING:
             return False
         return any(
-            path == place or path.startswith(f"{place}/")
+            path == directory or path.startswith(f"{directory}/")
             for path in paths
-            for place in self.within
+            for directory in self.within
         )
 
     def _do(
@@ -353,7 +353,7 @@ def _text(thread: int, address: int) -> str:
 
 
 def fail_with(name: str) -> Action:
-    """Have a call fail with an error: `ENOSPC`, `EIO`."""
+    """Return the action of a call that fails with an error: `ENOSPC`, `EIO`."""
     return Action(error=getattr(errno, name))
 
 

@@ -49,7 +49,7 @@ def problems(
 ) -> tuple[str, ...]:
     with pytest.raises(MapError) as caught:
         check(directory, root, homes, state)
-    assert caught.value.place == f'mapping "m": "{directory}"'
+    assert caught.value.subject == f'mapping "m": "{directory}"'
     return caught.value.problems
 
 

@@ -457,7 +457,7 @@ def test_a_broken_file_fails_alone(name: str, data: bytes, problem: str) -> None
 
     assert [mapping.name for mapping in actual.mappings] == ["a"]
     assert problems(actual) == {"": (problem,)}
-    assert actual.failures[0].error.place == name
+    assert actual.failures[0].error.subject == name
 
 
 def test_no_files_no_mappings() -> None:
@@ -472,7 +472,7 @@ def test_the_name_of_a_file_cannot_write_to_the_terminal() -> None:
     """The key of a map file is escaped in messages."""
     actual = read_maps([MapFile("\x1b.json", b"{}"), MapFile("\n.json", b"[1]")], SLAVE)
 
-    assert [failure.error.place for failure in actual.failures] == [
+    assert [failure.error.subject for failure in actual.failures] == [
         "\\x1b.json",
         "\\x0a.json: mapping 1",
     ]

@@ -1,4 +1,4 @@
-"""What a report is taken for, whoever wrote it, and how the fleet is shown."""
+"""How a report is read, whoever wrote it, and how the fleet is shown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_report_is_one_line() -> None:
     ]
 
 
-def test_no_servers_are_told() -> None:
+def test_an_empty_fleet_is_shown() -> None:
     """An empty prefix is not an error, and is seen."""
     lines = fleet_text(Fleet(PLACE, NOW, ())).splitlines()
 

@@ -34,7 +34,7 @@ def test_a_bucket_alone_takes_reports() -> None:
 
 
 def test_an_agent_is_known_by_its_machine_and_its_state(tmp_path: Path) -> None:
-    """Another machine, and another instance on it, are others; the machine's id itself is not told."""
+    """Another machine, and another instance on it, are others; the machine's id itself does not show."""
     one, other = tmp_path / "one", tmp_path / "other"
     one.write_text("0123456789abcdef0123456789abcdef\n")
     other.write_text("f" * 32)

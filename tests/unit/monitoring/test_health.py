@@ -129,7 +129,7 @@ def test_nothing_is_measured_of_no_run() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(sorted(a_document())) | st.text(), JSON))
-def test_whatever_a_document_holds_gives_one_sound_line(document: dict[str, Any]) -> None:
+def test_whatever_a_document_holds_gives_one_line_of_nagios(document: dict[str, Any]) -> None:
     """No value of any field breaks the verdict, the line, or its performance data."""
     run = LastRun.from_json(document)
     line = nagios_line(run, judge(run, NOW, LIMITS), LIMITS)

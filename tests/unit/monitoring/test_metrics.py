@@ -147,7 +147,7 @@ def expressions() -> Iterator[str]:
 
 
 def test_alerts_and_dashboard_use_metrics_that_exist() -> None:
-    """An alert on a metric that nobody writes would never fire."""
+    """An alert on a metric that does not exist would never fire."""
     used = {name for each in expressions() for name in re.findall(r"s32s_agent_(\w+)", each)}
     variables = json.loads(DASHBOARD.read_text())["templating"]["list"]
     queried = {

@@ -60,7 +60,7 @@ def test_a_server_that_fails_is_asked_twice_and_named(behaviour: str, expected: 
 
 
 @pytest.mark.parametrize("behaviour", ["hang", "trickle"])
-def test_a_server_that_hangs_holds_nobody_up(behaviour: str) -> None:
+def test_a_server_that_hangs_delays_no_run(behaviour: str) -> None:
     """The time is that of the whole try, however often a byte comes."""
     with PingServer(behaviour) as server:
         message = failure(server.url, seconds=0.5)
@@ -71,7 +71,7 @@ def test_a_server_that_hangs_holds_nobody_up(behaviour: str) -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate for this computer that nobody else has signed, with its key."""
+    """A self-signed certificate for this computer, with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -92,7 +92,7 @@ def certificate(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_secret_goes_to_nobody_without_a_certificate(certificate: Path) -> None:
+def test_the_secret_is_not_sent_to_a_server_without_a_certificate(certificate: Path) -> None:
     """A server that cannot prove its name learns nothing of the URL."""
     with PingServer(certificate=certificate) as server:
         message = failure(server.url)
@@ -101,7 +101,7 @@ def test_the_secret_goes_to_nobody_without_a_certificate(certificate: Path) -> N
     assert "certificate verification failed: self-signed certificate" in message
 
 
-def test_a_server_that_proves_its_name_is_told(
+def test_a_server_with_a_valid_certificate_is_pinged(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """https works, with the certificates that the system, or SSL_CERT_FILE, trusts."""
@@ -112,8 +112,8 @@ def test_a_server_that_proves_its_name_is_told(
     assert server.events() == ["0"]
 
 
-def test_a_server_that_is_away() -> None:
-    """A refused connection is told."""
+def test_a_refused_connection_is_an_error() -> None:
+    """The message names it."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
 

@@ -26,17 +26,19 @@ def fail(error: BaseException) -> None:
         ),
     ],
 )
-def test_a_listener_that_fails_is_words(error: Exception, problem: dict[str, str]) -> None:
-    """An error of ours says what to do; of a bug only its kind is told, since its text may hold anything."""
+def test_a_service_that_fails_is_fields_of_a_log_event(
+    error: Exception, problem: dict[str, str]
+) -> None:
+    """An error of ours says what to do; of a bug only the class is named, since its text may hold anything."""
     assert _problem_of(60, lambda: fail(error)) == problem
 
 
-def test_a_listener_that_takes_it_is_silent() -> None:
+def test_a_service_that_answers_leaves_nothing_to_log() -> None:
     """There is nothing to log."""
     assert _problem_of(60, lambda: None) is None
 
 
-def test_a_listener_that_never_returns_holds_nobody_up() -> None:
+def test_a_service_that_never_answers_delays_no_run() -> None:
     """It is left behind when its time is up."""
     never = threading.Event()
     try:

@@ -19,7 +19,7 @@ def render(**changes: Any) -> str:
     return status_text(a_run(**changes).following(before), NOW)
 
 
-def test_success_is_told_in_few_lines() -> None:
+def test_success_takes_few_lines() -> None:
     """When, how long ago, the result, the totals, and one line a mapping."""
     assert render() == (
         "last run:     2026-11-22 20:55:00 UTC (5 minutes ago), slave, took 12.3 s\n"
@@ -29,7 +29,7 @@ def test_success_is_told_in_few_lines() -> None:
     )
 
 
-def test_failure_is_told_with_what_to_do() -> None:
+def test_failure_comes_with_what_to_do() -> None:
     """The cause, the history, the errors, and a remedy for each cause, once."""
     denied: dict[str, Any] = {"exit_code": 77, "cause": "noperm", "error": "denied"}
     text = render(
@@ -64,7 +64,7 @@ def test_failure_is_told_with_what_to_do() -> None:
     )
 
 
-def test_the_first_errors_are_told_and_the_others_counted() -> None:
+def test_the_first_errors_are_shown_and_the_others_counted() -> None:
     """A long list does not fill the screen."""
     text = render(**FAILED, errors=tuple(RunError("web", f"k{n}", "bad") for n in range(13)))
 
@@ -74,14 +74,14 @@ def test_the_first_errors_are_told_and_the_others_counted() -> None:
 
 
 def test_an_unknown_cause_has_no_remedy() -> None:
-    """A cause from a newer version is told as it is."""
+    """A cause from a newer version is shown as it is."""
     text = render(exit_code=99, cause="novel")
 
     assert "novel (exit status 99)" in text
     assert "what to do" not in text
 
 
-def test_no_run_is_told() -> None:
+def test_before_the_first_run_that_is_said() -> None:
     """Before the first run, that is said."""
     assert status_text(None, NOW) == "no run has ended yet\n"
 
@@ -93,7 +93,9 @@ def test_no_run_is_told() -> None:
         ({}, ""),
     ],
 )
-def test_a_skip_is_told(holder: dict[str, object], more: str) -> None:
+def test_a_skipped_run_is_shown_with_the_holder_of_the_lock(
+    holder: dict[str, object], more: str
+) -> None:
     """When the lock was found held, and by whom where that is known."""
     assert status_text(LastRun(last_skipped=Skipped(SKIPPED_AT, holder)), NOW) == (
         "no run has ended yet\n"
@@ -120,7 +122,7 @@ def test_an_escape_sequence_in_the_status_never_reaches_the_terminal() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", [], [1], {"a": 1}])
-def test_a_document_of_another_shape_is_told_as_far_as_it_goes(value: Any) -> None:
+def test_a_document_of_another_shape_is_shown_as_far_as_possible(value: Any) -> None:
     """No value of any field breaks the rendering."""
     names = ("exit_code", "role", "finished", "seconds", "totals", "mappings", "errors")
     document = dict.fromkeys(
@@ -143,7 +145,7 @@ def test_a_document_of_another_shape_is_told_as_far_as_it_goes(value: Any) -> No
     ],
 )
 def test_ages(age: timedelta, expected: str) -> None:
-    """How long ago is told in the largest whole unit."""
+    """Ages are written in the largest whole unit."""
     assert f"({expected})" in render(finished=NOW - age)
 
 

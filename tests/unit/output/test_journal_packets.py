@@ -96,7 +96,7 @@ def test_a_field_is_cut_between_characters() -> None:
     assert len(fields["S32S_KEY"].encode()) < journal.MAX_FIELD + 50
 
 
-def test_what_no_datagram_holds_comes_as_a_file_that_nobody_changes(
+def test_an_event_larger_than_a_datagram_comes_as_a_sealed_file(
     listener: socket.socket,
 ) -> None:
     """The descriptor comes alone, holds all of the event, and is sealed, which journald asks for."""
@@ -115,7 +115,7 @@ def test_what_no_datagram_holds_comes_as_a_file_that_nobody_changes(
 
 
 def test_an_event_that_the_journal_does_not_take_is_a_line() -> None:
-    """When journald goes away in the middle of a pass, the log goes on where it went before."""
+    """When journald ends in the middle of a run, the log continues on the stream."""
     stream = io.StringIO()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(b"\0s32s-agent-test-journal")
@@ -131,7 +131,7 @@ def test_an_event_that_the_journal_does_not_take_is_a_line() -> None:
 
 
 def test_a_stream_is_the_journal_only_by_device_and_inode(tmp_path: Path) -> None:
-    """A variable that was inherited by somebody with another standard error proves nothing."""
+    """The variable proves nothing for a process that has inherited it with another standard error."""
     with (tmp_path / "log").open("w") as stream:
         about = (tmp_path / "log").stat()
         right = {"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"}

@@ -169,7 +169,7 @@ def test_readable_text_stays_readable() -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "journal", "logfmt", "console"])
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_poor_locale_never_stops_a_pass(encoding: str, log_format: str) -> None:
+def test_a_poor_locale_never_stops_a_run(encoding: str, log_format: str) -> None:
     """What the stream's encoding lacks is escaped."""
     line = logged_bytes(encoding, log_format, key="größe-日本").decode(encoding)
 
@@ -403,13 +403,13 @@ def test_unknown_settings_are_bugs(level: str, log_format: str) -> None:
 @pytest.mark.parametrize(
     "error", [BrokenPipeError(32, "gone"), OSError(28, "full"), ValueError("closed")]
 )
-def test_a_broken_stream_never_stops_a_pass(error: Exception) -> None:
+def test_a_broken_stream_never_stops_a_run(error: Exception) -> None:
     """An event that cannot be written is dropped."""
     logged("json", Broken(error), key="a")
 
 
 @pytest.mark.parametrize("log_format", logs.FORMATS)
-def test_a_closed_stream_never_stops_a_pass(log_format: str) -> None:
+def test_a_closed_stream_never_stops_a_run(log_format: str) -> None:
     """Events for a stream that is closed, or was never there, are dropped."""
     stream = io.TextIOWrapper(io.BytesIO())
     stream.close()
@@ -461,7 +461,7 @@ def test_a_full_disk_under_the_log_never_changes_the_exit_status() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
-def test_a_pass_without_stderr_runs() -> None:
+def test_a_run_without_stderr_runs() -> None:
     """With stderr closed from the start the process ends with its own status."""
     code = run("sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, CHILD)
 
@@ -481,7 +481,7 @@ def test_a_stream_that_takes_pieces_gets_the_whole_line() -> None:
 
 
 def test_the_hook_runs_before_each_line_that_is_written() -> None:
-    """A progress bar is told in time, and only when there is a line."""
+    """A progress bar is erased before each line, and only then."""
     stream = io.StringIO()
     seen: list[int] = []
     logs.configure(
@@ -500,7 +500,7 @@ def test_the_hook_runs_before_each_line_that_is_written() -> None:
 
 
 def test_ten_thousand_events_cost_well_under_a_second() -> None:
-    """Logging does not slow a pass down (about 0.13 s; the limit allows for a busy computer)."""
+    """Logging does not slow a run down (about 0.13 s; the limit allows for a busy computer)."""
     with Path(os.devnull).open("w", encoding="utf-8") as stream:
         logs.configure("info", "json", quiet=False, stream=stream)
         log = logs.bind("r1")

@@ -265,7 +265,7 @@ def test_no_color_is_honoured(
     assert ("\x1b[32m" in terminal.getvalue()) == coloured
 
 
-def test_a_terminal_that_went_away_never_stops_a_pass(clock: Clock) -> None:
+def test_a_terminal_that_went_away_never_stops_a_run(clock: Clock) -> None:
     """A failed write ends the showing, and only that."""
     progress = drawn(Gone(), clock)
     clock.seconds += 2
@@ -273,7 +273,7 @@ def test_a_terminal_that_went_away_never_stops_a_pass(clock: Clock) -> None:
     progress.finish()
 
 
-def test_a_poor_locale_never_stops_a_pass(clock: Clock) -> None:
+def test_a_poor_locale_never_stops_a_run(clock: Clock) -> None:
     """What the terminal's encoding lacks becomes a question mark."""
     terminal = Poor()
     drawn(terminal, clock, "größe")

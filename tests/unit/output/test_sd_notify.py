@@ -1,4 +1,4 @@
-"""What systemd is told of a pass, on a real socket as systemd has it."""
+"""What systemd gets to know of a run, on a real socket like its own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Systemd:
         self.socket.setblocking(False)
 
     def heard(self) -> list[list[str]]:
-        """Give the lines of every message since the last call."""
+        """Return the lines of every message since the last call."""
         messages = []
         while True:
             try:
@@ -45,14 +45,14 @@ def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Systemd]
     found.socket.close()
 
 
-def test_the_progress_is_told_and_more_time_asked_for(systemd: Systemd) -> None:
-    """A message says what a person wants to see, and that the pass gets on."""
+def test_a_message_has_the_progress_and_asks_for_more_time(systemd: Systemd) -> None:
+    """People see how far the run is, and systemd that it makes progress."""
     Notifier(systemd.address, Clock()).notify(replace(BEGUN, entries=5, bytes=500))
 
     assert systemd.heard() == [["STATUS=site  5/10  500 B/1.0 kB  0:00 left", MORE_TIME]]
 
 
-def test_a_pass_that_hangs_is_not_given_more_time_for_ever(systemd: Systemd) -> None:
+def test_a_run_that_hangs_is_not_given_more_time_for_ever(systemd: Systemd) -> None:
     """Time that only goes by is no progress, whatever the screen shows."""
     clock = Clock()
     notifier = Notifier(systemd.address, clock)
@@ -70,7 +70,7 @@ def test_a_pass_that_hangs_is_not_given_more_time_for_ever(systemd: Systemd) -> 
     [replace(BEGUN, entries=1), replace(BEGUN, bytes=1), replace(BEGUN, beats=1)],
 )
 def test_everything_that_comes_is_progress(systemd: Systemd, later: ProgressState) -> None:
-    """An entry, a byte, and an answer of S3 each show that the pass is alive."""
+    """An entry, a byte, and a beat each show that the run is alive."""
     clock = Clock()
     notifier = Notifier(systemd.address, clock)
     notifier.notify(BEGUN)
@@ -82,7 +82,7 @@ def test_everything_that_comes_is_progress(systemd: Systemd, later: ProgressStat
 
 
 def test_systemd_is_not_flooded(systemd: Systemd) -> None:
-    """Messages of one piece of work keep a distance; a new piece of work is told at once."""
+    """Messages of one piece of work keep a distance; a new piece of work is shown at once."""
     notifier = Notifier(systemd.address, Clock())
     for entries in range(10):
         notifier.notify(replace(BEGUN, entries=entries))
@@ -103,8 +103,8 @@ def test_a_name_cannot_forge_a_message(systemd: Systemd) -> None:
     assert more_time == MORE_TIME
 
 
-def test_systemd_that_is_gone_costs_nothing(tmp_path: Path) -> None:
-    """Nobody at the socket, or a queue that is full, ends no pass."""
+def test_a_dead_or_busy_systemd_ends_no_run(tmp_path: Path) -> None:
+    """Neither a closed socket nor a full queue ends the run."""
     Notifier(str(tmp_path / "nobody"), Clock()).notify(BEGUN)
     full = Systemd(str(tmp_path / "full"))
     clock = Clock()
@@ -118,13 +118,13 @@ def test_systemd_that_is_gone_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", [None, "", "vsock:2:1234", "relative"])
-def test_nobody_is_told_where_systemd_does_not_listen(address: str | None) -> None:
+def test_there_is_no_listener_where_systemd_does_not_listen(address: str | None) -> None:
     """Without a socket that can be spoken to there is no listener at all."""
     assert listener({} if address is None else {"NOTIFY_SOCKET": address}) is None
 
 
 def test_waiting_on_purpose_is_no_stall(systemd: Systemd) -> None:
-    """A long splay or a wait for the lock asks for more time as it goes on."""
+    """A long splay or a wait for the lock keeps asking for more time."""
     clock = Clock()
     progress = Progress(
         None, enabled=True, clock=clock, listener=Notifier(systemd.address, clock).notify
@@ -137,7 +137,7 @@ def test_waiting_on_purpose_is_no_stall(systemd: Systemd) -> None:
     assert systemd.heard() == [["STATUS=waiting", MORE_TIME]] * 4
 
 
-def test_a_pass_without_a_terminal_tells_systemd(systemd: Systemd) -> None:
+def test_a_run_without_a_terminal_notifies_systemd(systemd: Systemd) -> None:
     """Begin, work, and answers reach systemd although there is nothing to draw on."""
     clock = Clock()
     notify = Notifier(systemd.address, clock).notify

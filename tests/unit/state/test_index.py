@@ -1,4 +1,4 @@
-"""The index: whatever becomes of its file, no pass decides wrongly because of it."""
+"""The index: whatever becomes of its file, no run decides wrongly because of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def rows_of(path: Path, identity: str = "m", *, read_only: bool = False) -> list
 
 
 def test_it_remembers_over_passes(path: Path) -> None:
-    """What one pass remembers, with every nanosecond, the next one reads."""
+    """What one run remembers, with every nanosecond, the next one reads."""
     fill(path)
 
     assert rows_of(path) == ROWS
@@ -60,7 +60,7 @@ def test_remembering_again_replaces(path: Path) -> None:
 
 
 def test_forgetting(path: Path) -> None:
-    """Forgotten keys are gone, unknown ones are no error."""
+    """Forgotten keys are not there any more, and unknown keys are no error."""
     fill(path)
     with opened(path) as index:
         index.of_mapping("m").forget(["a", "unknown"])
@@ -101,14 +101,14 @@ def test_a_mapping_that_moved_knows_nothing_of_its_old_place(path: Path) -> None
     assert rows_of(path, "https://s3\nbucket/q\n/srv/a") == []
 
 
-def test_a_lost_index_begins_anew(path: Path) -> None:
+def test_a_lost_index_is_replaced_by_a_new_one(path: Path) -> None:
     """A missing file is an empty index, and nothing is wrong with it."""
     with opened(path) as index:
         assert list(index.of_mapping("m").rows()) == []
         assert index.damaged == ""
 
 
-def test_an_empty_file_begins_anew(path: Path) -> None:
+def test_an_empty_file_becomes_an_index(path: Path) -> None:
     """A file that was only created, as a crash leaves it, is an empty index."""
     path.touch()
     fill(path)
@@ -150,7 +150,7 @@ DAMAGE: list[Damage] = [garbage, torn, flipped, of_somebody_else, of_another_ver
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_index_costs_time_and_never_a_file(damage: Damage, path: Path) -> None:
-    """What is no sound index of this version is put aside, said, and begun anew."""
+    """A file that is no index of this version is renamed and reported, and a new index begins."""
     damage(path)
     before = path.read_bytes()
     with opened(path) as index:
@@ -176,7 +176,7 @@ def test_a_dry_run_repairs_nothing(damage: Damage, path: Path) -> None:
 
 
 def test_a_dry_run_writes_nothing(path: Path) -> None:
-    """Read only, the index answers, and takes what it is told without keeping it."""
+    """Read only, the index answers, and does not keep what it is given."""
     fill(path)
     before = path.read_bytes()
     with opened(path, read_only=True) as index:
@@ -205,7 +205,7 @@ def test_a_dry_run_without_an_index_makes_none(path: Path) -> None:
 
 
 def test_a_store_without_order_is_remembered(path: Path) -> None:
-    """That a store lists without order is known to the next pass, for that mapping alone."""
+    """That a store lists without order is known to the next run, for that mapping alone."""
     with opened(path) as index:
         assert not index.of_mapping("m").unordered
         index.of_mapping("m").note_unordered()
@@ -216,7 +216,7 @@ def test_a_store_without_order_is_remembered(path: Path) -> None:
 
 
 def test_boundaries_and_mounts_are_remembered_unless_they_are_damaged(path: Path) -> None:
-    """Each for its mapping; what somebody spoilt is none, and no error."""
+    """Each mapping has its own; a damaged value counts as none, and is no error."""
     with opened(path) as index:
         assert (index.of_mapping("m").boundaries, index.of_mapping("m").mounts) == ((), ())
         index.of_mapping("m").note_boundaries(["a", "é/"])
@@ -253,7 +253,7 @@ def test_all_rows_or_none(path: Path) -> None:
 
 
 def test_a_batch_whose_rows_cannot_be_made_leaves_no_transaction_open(path: Path) -> None:
-    """An exception of the caller's own passes through, and the index goes on."""
+    """An exception of the caller's own is raised, and the index can still be used."""
 
     def failing() -> Iterator[IndexRow]:
         yield ROWS[0]
@@ -320,7 +320,7 @@ def test_a_full_disk_is_no_damage(small_disk: Path) -> None:
 
 
 def test_a_read_only_disk_is_no_damage(small_disk: Path) -> None:
-    """An index that cannot be written is an error with status 73, not a reason to begin anew."""
+    """An index that cannot be written is an error with status 73, not a reason to begin a new index."""
     path = small_disk / "index.db"
     fill(path)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
@@ -348,7 +348,7 @@ def fill_up(disk: Path) -> None:
             stream.write(bytes(4096))
 
 
-def test_a_dry_run_keeps_no_real_pass_waiting(tmp_path: Path) -> None:
+def test_a_dry_run_keeps_no_real_run_waiting(tmp_path: Path) -> None:
     """Somebody who reads the index holds no lock while he walks its rows."""
     path = tmp_path / "index.db"
     with contextlib.closing(Index(path)) as index:

@@ -1,4 +1,4 @@
-"""One pass at a time, with real processes."""
+"""One run at a time, with real processes."""
 
 from __future__ import annotations
 
@@ -59,19 +59,18 @@ def take(path: str, wait_seconds: float = 0) -> None:
 
 
 def test_two_passes_never_run_at_once(path: str) -> None:
-    """While a process holds the lock another one is told who holds it."""
+    """While a process holds the lock, the error of another one names it."""
     with held_by_child(path) as child, pytest.raises(LockHeld) as caught:
         take(path)
 
     assert str(caught.value) == (
-        f'"{path}": held by another pass (pid {child.pid}, since 2026-11-22T20:54:00Z, run_id child), '
-        "expected no other pass"
+        f'"{path}": locked by another run (pid {child.pid}, since 2026-11-22T20:54:00Z, run_id child)'
     )
     assert "--lock-wait" in caught.value.remedy
     assert caught.value.exit_status == 75
 
 
-def test_a_killed_pass_leaves_no_stale_lock(path: str) -> None:
+def test_a_killed_run_leaves_no_stale_lock(path: str) -> None:
     """After SIGKILL the file is still there and names the dead, and the lock is free."""
     with held_by_child(path) as child:
         child.kill()
@@ -83,7 +82,7 @@ def test_a_killed_pass_leaves_no_stale_lock(path: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="starts sleep")
 def test_a_hook_left_running_never_keeps_the_lock(path: str) -> None:
-    """A grandchild that outlives the pass does not inherit the lock."""
+    """A grandchild that outlives the run does not inherit the lock."""
     with held_by_child(path, "2") as child:
         child.kill()
         child.wait()
@@ -103,7 +102,7 @@ def test_the_lock_is_free_after_the_block(path: str) -> None:
 
 
 def test_the_holder_is_written_into_the_file(path: str) -> None:
-    """Who holds the lock stands in the file as JSON, with the process id, for nobody else to read."""
+    """The file names the holder as JSON, with the process id, and other users may not read it."""
     with lock.hold(path, wait_seconds=0, holder=HOLDER):
         written = json.loads(Path(path).read_bytes())
         mode = stat.S_IMODE(Path(path).stat().st_mode)
@@ -113,7 +112,7 @@ def test_the_holder_is_written_into_the_file(path: str) -> None:
 
 
 def test_a_shorter_holder_leaves_nothing_of_a_longer_one(path: str) -> None:
-    """The old text is gone before the new one is written."""
+    """The old text is removed before the new one is written."""
     Path(path).write_text("x" * 1000, encoding="utf-8")
     with lock.hold(path, wait_seconds=0, holder=HOLDER):
         written = json.loads(Path(path).read_bytes())
@@ -133,7 +132,7 @@ def test_a_garbage_holder_never_breaks_the_message(path: str, content: bytes) ->
         with pytest.raises(LockHeld) as caught:
             take(path)
 
-    assert "held by another pass (it has not said which)" in str(caught.value)
+    assert "locked by another run (holder unknown)" in str(caught.value)
 
 
 def test_an_escape_sequence_in_the_holder_never_reaches_the_terminal(path: str) -> None:
@@ -227,7 +226,7 @@ def test_a_symbolic_link_is_never_followed_to_the_lock(tmp_path: Path, path: str
 def test_a_file_system_without_locks_is_named(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the kernel cannot lock there, the pass is refused and not run without a lock."""
+    """When the kernel cannot lock there, the run is refused and not run without a lock."""
 
     def refuse(_descriptor: int) -> bool:
         raise OSError(37, "No locks available")
@@ -240,7 +239,7 @@ def test_a_file_system_without_locks_is_named(
 
 
 def test_a_full_disk_never_costs_the_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the holder cannot be written, the pass still runs, alone."""
+    """When the holder cannot be written, the run still runs, alone."""
 
     def refuse(_descriptor: int, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
@@ -248,19 +247,19 @@ def test_a_full_disk_never_costs_the_lock(path: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "write", refuse)
     with (
         lock.hold(path, wait_seconds=0, holder=HOLDER),
-        pytest.raises(LockHeld, match="it has not said which"),
+        pytest.raises(LockHeld, match="holder unknown"),
     ):
         take(path)
 
 
-def test_the_holder_of_no_lock_is_nobody(path: str) -> None:
-    """Without a file there is nobody to name, and asking makes no file."""
+def test_a_missing_lock_file_has_no_holder(path: str) -> None:
+    """Without a file no holder is known, and reading creates no file."""
     assert lock.read_holder(path) == {}
     assert not Path(path).exists()
 
 
-def test_whoever_waits_can_say_so(tmp_path: Path) -> None:
-    """While another pass holds the lock, the caller hears some times a second that it is still waiting."""
+def test_a_run_that_waits_shows_that_it_is_alive(tmp_path: Path) -> None:
+    """While another run holds the lock, the caller is called back some times a second."""
     path = str(tmp_path / "run.lock")
     heard: list[float] = []
     with (

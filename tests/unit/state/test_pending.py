@@ -34,7 +34,7 @@ def test_what_is_kept_is_found(pending: Pending, name: str) -> None:
 
 
 def test_mappings_are_apart(pending: Pending) -> None:
-    """Each has its own; they come by name, and what is heard of one leaves the other."""
+    """Each has its own; they come by name, and removing one leaves the other."""
     pending.keep("b", [b"/1"])
     pending.keep("a", [b"/2"])
     pending.keep("c", [b"/3"])
@@ -43,7 +43,7 @@ def test_mappings_are_apart(pending: Pending) -> None:
     assert [change.mapping for change in pending.changes()] == ["a", "b"]
 
 
-def test_nobody_else_reads_it(pending: Pending) -> None:
+def test_no_other_user_may_read_it(pending: Pending) -> None:
     """The names of files may be secrets."""
     pending.keep("a", [b"/2"])
     with pending.shown([b"/1", b"/2"]) as file:
@@ -55,7 +55,7 @@ def test_nobody_else_reads_it(pending: Pending) -> None:
 
 
 def test_a_half_written_file_is_never_read(pending: Pending, tmp_path: Path) -> None:
-    """A pass that was killed while it wrote leaves what was pending before, and nothing else counts."""
+    """A run that was killed while it wrote leaves what was pending before, and nothing else counts."""
     pending.keep("a", [b"/1"])
     (tmp_path / "pending" / ".s32s-tmp.x").write_bytes(b"a\0/half")
     (tmp_path / "pending" / "paths").write_bytes(b"/old\0")

@@ -13,7 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 from support.broken_listings import BROKEN, HONEST, broken
 from support.buckets import open_client
-from support.scripted import Reply, Request, ScriptedS3, error, is_get, is_list, multipart_etag
+from support.s3_messages import Reply, Request, error, is_get, is_list, multipart_etag
+from support.scripted import ScriptedS3
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -1,4 +1,4 @@
-"""Which handlers of the package may catch a cancellation, found in its source: a new one is a decision, no accident."""
+"""Where the package may catch a cancellation or start a thread, found in its source: a new place is a decision."""
 
 from __future__ import annotations
 
@@ -104,3 +104,19 @@ def test_every_exception_of_ours_is_a_failure_or_a_cancellation() -> None:
     for each in raised:
         assert issubclass(each, Exception) == issubclass(each, AgentError)
         assert issubclass(each, AgentError) + issubclass(each, Cancelled) <= 1
+
+
+def test_a_thread_of_somebody_else_that_hangs_and_keeps_a_cancelled_process_alive() -> None:
+    """Threads are started in two places, both of them as daemons: a call in the background, and a hook's reader."""
+    starting = ("Thread(", "ThreadPoolExecutor", "start_new_thread", "Timer(")
+    found: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if any(each in line for each in starting):
+                found.setdefault(path.relative_to(PACKAGE).as_posix(), []).append(line)
+
+    assert {name: len(lines) for name, lines in found.items()} == {
+        "workers.py": 1,
+        "run/child_process.py": 1,
+    }
+    assert all("daemon=True" in line for lines in found.values() for line in lines)

@@ -1,4 +1,4 @@
-"""Hooks of a whole pass: when they run, what they learn, and what no crash can take from them. On a real server."""
+"""Hooks of a whole run: when they run, what they learn, and what no crash can take from them. On a real server."""
 
 from __future__ import annotations
 
@@ -81,15 +81,15 @@ def recorder(tmp_path: Path) -> Recorder:
 def test_maps_and_hooks_are_work_for_which_systemd_gives_time(
     slave: Slave, tmp_path: Path
 ) -> None:
-    """Systemd would end every pass whose hook, or whose many maps, take longer than a start may take."""
+    """Systemd would end every run whose hook, or whose many maps, take longer than a start may take."""
     slave.publish(FILES)
     slave.configure(hooks={name: ["/bin/true"] for name in ("before", "on_change", "after")})
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(address)
         systemd.settimeout(0.1)
-        told = {}
-        # While the pass runs, since a socket that nobody reads holds ten messages.
+        seen = {}
+        # During the run, since a socket that is not read holds ten messages.
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(slave.agent.run, "--once", env={"NOTIFY_SOCKET": address})
             is_over = False
@@ -98,11 +98,11 @@ def test_maps_and_hooks_are_work_for_which_systemd_gives_time(
                 with suppress(TimeoutError):
                     while True:
                         status, *fields = systemd.recv(4096).decode().split("\n")
-                        told[status.removeprefix("STATUS=")] = fields
+                        seen[status.removeprefix("STATUS=")] = fields
 
     assert running.result().exit_code == 0
     asked = [
-        name for name, fields in told.items() if fields and fields[0].startswith("EXTEND")
+        name for name, fields in seen.items() if fields and fields[0].startswith("EXTEND")
     ]
     wanted = ["waiting", "hook before", "maps", "hook on_change", "hook after"]
     assert [name for name in asked if name in wanted] == wanted
@@ -118,8 +118,8 @@ def every_hook(recorder: Recorder) -> dict[str, list[str]]:
     return {name: list(recorder.command) for name in names}
 
 
-def test_the_hooks_of_a_pass_run_in_their_order(slave: Slave, recorder: Recorder) -> None:
-    """before, on_change and after run around a pass that changes something, and know what it did."""
+def test_the_hooks_of_a_run_run_in_their_order(slave: Slave, recorder: Recorder) -> None:
+    """before, on_change and after run around a run that changes something, and know what it did."""
     slave.publish(FILES)
     slave.configure(hooks=every_hook(recorder))
 
@@ -129,10 +129,10 @@ def test_the_hooks_of_a_pass_run_in_their_order(slave: Slave, recorder: Recorder
     assert recorder.hooks == ["before", "on_change", "after"]
     changed = recorder.calls[1]
     assert changed.paths == under(slave, "a", "sub/b")
-    told = {
+    seen = {
         name: changed.variables[f"S32S_{name}"] for name in ("CHANGED_COUNT", "ROLE", "COPIED")
     }
-    assert told == {"CHANGED_COUNT": "2", "ROLE": "slave", "COPIED": "2"}
+    assert seen == {"CHANGED_COUNT": "2", "ROLE": "slave", "COPIED": "2"}
     assert recorder.calls[2].variables["S32S_EXIT_CODE"] == "0"
     assert {call.variables["S32S_RUN_ID"] for call in recorder.calls} == {
         run.finished["run_id"]
@@ -141,7 +141,7 @@ def test_the_hooks_of_a_pass_run_in_their_order(slave: Slave, recorder: Recorder
 
 
 def test_the_readme_names_what_a_hook_learns(slave: Slave, recorder: Recorder) -> None:
-    """Its table has every variable that the hooks of a pass find, and none that is gone."""
+    """Its table has every variable that the hooks of a run find, and none that is gone."""
     slave.publish(FILES)
     slave.configure(
         hooks={
@@ -172,8 +172,8 @@ def test_no_credential_reaches_a_hook(slave: Slave) -> None:
     assert [line for line in printed if "AWS_" in line] == []
 
 
-def test_a_pass_without_changes_runs_no_on_change(slave: Slave, recorder: Recorder) -> None:
-    """A second pass over the same objects only runs what runs always."""
+def test_a_run_without_changes_runs_no_on_change(slave: Slave, recorder: Recorder) -> None:
+    """A second run over the same objects only runs what runs always."""
     slave.publish(FILES)
     slave.once()
     slave.configure(hooks={"on_change": recorder.command, "after": recorder.command})
@@ -183,7 +183,7 @@ def test_a_pass_without_changes_runs_no_on_change(slave: Slave, recorder: Record
 
 
 def test_a_deletion_is_a_change(slave: Slave, bucket: Bucket, recorder: Recorder) -> None:
-    """What a pass removes is in the file of changed paths."""
+    """What a run removes is in the file of changed paths."""
     slave.publish(FILES)
     slave.once()
     slave.configure(hooks={"on_change": recorder.command})
@@ -210,7 +210,7 @@ def test_each_mapping_may_have_its_own_hook(slave: Slave, recorder: Recorder) ->
 
 
 def test_one_hook_for_all_mappings_runs_once(slave: Slave, recorder: Recorder) -> None:
-    """A plain list runs once a pass, with the paths of every mapping."""
+    """A plain list runs once a run, with the paths of every mapping."""
     slave.publish_map(slave.mapping("one", s3="one"), slave.mapping("two", s3="two"))
     slave.publish({"x": b"x"}, "one")
     slave.publish({"y": b"y"}, "two")
@@ -223,7 +223,7 @@ def test_one_hook_for_all_mappings_runs_once(slave: Slave, recorder: Recorder) -
 
 
 def test_when_before_fails_nothing_is_touched(slave: Slave, recorder: Recorder) -> None:
-    """A failed before ends the pass with exit status 1 before S3 is asked; after and on_failure run."""
+    """A failed before ends the run with exit status 1 before S3 is asked; after and on_failure run."""
     slave.publish(FILES)
     slave.once()
     slave.publish({"a": b"omega"})
@@ -240,7 +240,7 @@ def test_when_before_fails_nothing_is_touched(slave: Slave, recorder: Recorder) 
 
 
 def test_a_failed_reload_is_not_forgotten(slave: Slave, recorder: Recorder) -> None:
-    """A failed on_change makes the pass fail, and runs again with all that has changed since, until it succeeds."""
+    """A failed on_change makes the run fail, and runs again with all that has changed since, until it succeeds."""
     slave.publish(FILES)
     slave.configure(hooks={"on_change": recorder.command})
     recorder.then("exit 5")
@@ -262,7 +262,7 @@ def test_a_failed_reload_is_not_forgotten(slave: Slave, recorder: Recorder) -> N
 
 
 def test_a_pending_reload_needs_no_s3(slave: Slave, recorder: Recorder) -> None:
-    """What has changed here is told also when S3 cannot be reached by now."""
+    """Changes that are pending reach the hook also when S3 cannot be reached any more."""
     slave.publish(FILES)
     slave.configure(hooks={"on_change": recorder.command})
     recorder.then("exit 5")
@@ -278,8 +278,8 @@ def test_a_pending_reload_needs_no_s3(slave: Slave, recorder: Recorder) -> None:
     assert len(recorder.calls) == 2
 
 
-def test_a_pass_killed_in_its_reload_runs_it_again(slave: Slave, recorder: Recorder) -> None:
-    """SIGKILL while on_change runs: the next pass has nothing to copy, and still runs it with all paths."""
+def test_a_run_killed_in_its_reload_runs_it_again(slave: Slave, recorder: Recorder) -> None:
+    """SIGKILL while on_change runs: the next run has nothing to copy, and still runs it with all paths."""
     slave.publish(FILES)
     slave.configure(hooks={"on_change": recorder.command})
     recorder.then("kill -9 $PPID")
@@ -295,10 +295,10 @@ def test_a_pass_killed_in_its_reload_runs_it_again(slave: Slave, recorder: Recor
     assert len(recorder.calls) == 2
 
 
-def test_a_pass_killed_between_change_and_reload_loses_no_reload(
+def test_a_run_killed_between_change_and_reload_loses_no_reload(
     slave: Slave, recorder: Recorder, seaweedfs_server: S3Server, tmp_path: Path
 ) -> None:
-    """SIGKILL in the second mapping: the change of the first one, long done, is told by the next pass."""
+    """SIGKILL in the second mapping: the change of the first one, long done, reaches the hook in the next run."""
     slave.publish_map(slave.mapping("one", s3="one"), slave.mapping("two", s3="two"))
     slave.publish(FILES, "one")
     slave.publish({str(number): b"x" * 99 for number in range(50)}, "two")
@@ -324,10 +324,10 @@ def test_a_pass_killed_between_change_and_reload_loses_no_reload(
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)]
 )
-def test_a_pass_ended_in_the_middle_of_a_mapping_forgets_no_path(
+def test_a_run_ended_in_the_middle_of_a_mapping_forgets_no_path(
     slave: Slave, recorder: Recorder, tmp_path: Path, number: int, exit_code: int
 ) -> None:
-    """Some files are new and some are not: that pass runs no reload, the next one copies the rest and tells of all."""
+    """Some files are new and some are not: that run calls no reload, the next one copies the rest and names all."""
     names = [f"{number:02}" for number in range(40)]
     slave.publish(dict.fromkeys(names, b"x" * 10000))
     slave.configure(hooks={"on_change": recorder.command}, sync={"max_bandwidth": "50kB"})
@@ -368,7 +368,7 @@ def test_without_a_place_to_remember_nothing_is_changed(
 def test_a_signal_ends_the_hook_and_leaves_it_pending(
     slave: Slave, recorder: Recorder, tmp_path: Path
 ) -> None:
-    """SIGTERM during on_change: exit status 143, on_failure runs, and the next pass runs on_change again."""
+    """SIGTERM during on_change: exit status 143, on_failure runs, and the next run runs on_change again."""
     slave.publish(FILES)
     failures = Recorder(tmp_path / "failures")
     failures.directory.mkdir()
@@ -402,8 +402,8 @@ def test_a_hook_that_is_stopped_by_run_timeout_is_pending(
     assert len(recorder.calls) == 2
 
 
-def test_a_failed_after_fails_the_pass(slave: Slave, recorder: Recorder) -> None:
-    """after runs last, and what goes wrong in it is neither green nor unheard."""
+def test_a_failed_after_fails_the_run(slave: Slave, recorder: Recorder) -> None:
+    """after runs last, and its failure is a failure of the run."""
     slave.publish(FILES)
     slave.configure(hooks={"after": ["/bin/false"], "on_failure": recorder.command})
 
@@ -445,8 +445,8 @@ def test_a_run_that_is_stopped_in_on_failure_counts_once(
     assert (last["last_success"], last["consecutive_failures"]) == (success, 1)
 
 
-def test_on_failure_may_read_what_the_pass_did(slave: Slave, tmp_path: Path) -> None:
-    """last_run.json is that of this pass when on_failure runs."""
+def test_on_failure_may_read_what_the_run_did(slave: Slave, tmp_path: Path) -> None:
+    """last_run.json is that of this run when on_failure runs."""
     slave.publish_map({"name": "x"})
     copy = tmp_path / "copy.json"
     source = slave.agent.state_dir / "last_run.json"
@@ -456,6 +456,19 @@ def test_on_failure_may_read_what_the_pass_did(slave: Slave, tmp_path: Path) -> 
 
     last = json.loads(copy.read_text(encoding="utf-8"))
     assert (last["exit_code"], last["run_id"]) == (65, run.finished["run_id"])
+
+
+def test_a_failure_that_is_written_twice_counts_once(slave: Slave, recorder: Recorder) -> None:
+    """SIGTERM during on_failure changes the exit status, so the record is written again, with the same history."""
+    slave.publish_map({"name": "x"})
+    slave.configure(hooks={"on_failure": recorder.command})
+    recorder.then("kill -TERM $PPID; sleep 600")
+
+    run = slave.once()
+
+    last = json.loads((slave.agent.state_dir / "last_run.json").read_text(encoding="utf-8"))
+    assert (run.exit_code, last["exit_code"]) == (143, 143)
+    assert last["consecutive_failures"] == 1
 
 
 @pytest.mark.parametrize("arguments", [("--once", "--dry-run"), ("--check",)])
@@ -471,10 +484,8 @@ def test_looking_runs_no_hook(
     assert canary(slave.root.parent) == before
 
 
-def test_a_pass_that_finds_the_lock_held_runs_no_hook(
-    slave: Slave, recorder: Recorder
-) -> None:
-    """A hook that starts another pass gets 75 from it, and that one runs no hooks of its own."""
+def test_a_run_that_finds_the_lock_held_runs_no_hook(slave: Slave, recorder: Recorder) -> None:
+    """A hook that starts another run gets 75 from it, and that one runs no hooks of its own."""
     slave.publish(FILES)
     slave.configure(hooks={"after": recorder.command, "on_failure": recorder.command})
     command = [*slave.agent.command("--once")]
@@ -489,7 +500,7 @@ def test_a_pass_that_finds_the_lock_held_runs_no_hook(
 
 
 def test_check_names_a_hook_that_cannot_run(slave: Slave) -> None:
-    """A program that is not there, and a mapping that nobody has, show before the first pass does."""
+    """A missing program and an unknown mapping show before the first run does."""
     slave.configure(
         hooks={"before": ["/nowhere/x"], "after": ["sh"], "on_change": {"stie": ["/bin/true"]}}
     )
@@ -503,7 +514,7 @@ def test_check_names_a_hook_that_cannot_run(slave: Slave) -> None:
 
 
 def test_a_master_has_hooks_too(master: Master, recorder: Recorder) -> None:
-    """A master tells the local paths of what it pushed."""
+    """The hook of a master gets the local paths of what it pushed."""
     (master.source / "x").write_bytes(b"x")
     master.configure(hooks={"on_change": recorder.command})
 

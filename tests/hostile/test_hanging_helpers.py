@@ -1,4 +1,4 @@
-"""Nothing that a pass itself waits for can keep it: neither who hands out credentials, nor who ends an upload."""
+"""Nothing that a run itself waits for can keep it: neither who hands out credentials, nor who ends an upload."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ABORT = b"DELETE /bucket/data/begun?uploadId"
 
 @pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
-    """The environment of a pass that is to ask a program for credentials which never ends."""
+    """The environment of a run that is to ask a program for credentials which never ends."""
     note, config = tmp_path / "pid", tmp_path / "aws-config"
     command = f"sh -c 'echo $$ > {note}; exec sleep 600'"
     config.touch(mode=0o600)
@@ -39,7 +39,7 @@ def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
 def test_a_deadline_holds_while_credentials_are_looked_for(
     scripted_slave: Slave, scripted: ScriptedS3, hanging: dict[str, str | None]
 ) -> None:
-    """`run_timeout` ends a pass whose `credential_process` hangs."""
+    """`run_timeout` ends a run whose `credential_process` hangs."""
     s3 = {"endpoint_url": scripted.endpoint_url}
     scripted_slave.configure("maps/site.json", s3=s3, sync={"run_timeout": "2s"})
     started = time.monotonic()
@@ -65,7 +65,7 @@ def test_credentials_that_never_come_end_the_pass(
 
 @pytest.fixture
 def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
-    """A master with a file to send, whose killed pass left an upload that cannot be aborted: answers trickle."""
+    """A master with a file to send, whose killed run left an upload that cannot be aborted: answers trickle."""
     master = scripted_master
     master.write({"x": b"data"})
     scripted.uploads["left"] = "data/begun", {1: b"part"}
@@ -79,7 +79,7 @@ def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
 
 
 def test_a_deadline_holds_while_an_upload_is_aborted(leaving: Master, forks: Forks) -> None:
-    """`run_timeout` ends a pass that waits for an abort which never comes to its end."""
+    """`run_timeout` ends a run that waits for an abort which never comes to its end."""
     config = leaving.agent.config_file
     config.write_text(config.read_text() + "sync: {run_timeout: 2s}\n")
     started = time.monotonic()
@@ -94,7 +94,7 @@ def test_a_deadline_holds_while_an_upload_is_aborted(leaving: Master, forks: For
 def test_an_abort_that_hangs_keeps_nothing_back(
     leaving: Master, forks: Forks, scripted: ScriptedS3
 ) -> None:
-    """It is left to a later pass, and told: what is to be sent goes all the same."""
+    """It is left to a later run, and told: what is to be sent goes all the same."""
     run = forks.once(leaving.agent, timeouts={"request_seconds": 2})
 
     assert (run.exit_code, scripted.objects["data/x"].data) == (UNAVAILABLE, b"data")

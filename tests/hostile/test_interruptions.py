@@ -1,4 +1,4 @@
-"""A signal at the very moment when a pass is written down, and readers that go away: nothing is lost or crashes."""
+"""A signal at the very moment when a run is written down, and readers that go away: nothing is lost or crashes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 def pass_in(slave: Slave, program: str) -> AgentRun:
-    """Make a pass in a program that strikes at it."""
+    """Do a run in a program that strikes at it."""
     slave.agent.begin()
     done = subprocess.run(
         [sys.executable, "-c", program, *slave.agent.command("--once")[3:]],
@@ -100,7 +100,7 @@ def test_a_signal_while_a_thread_starts_is_no_bug(slave: Slave, number: int) -> 
 
 
 def deaf(slave: Slave, stream: str, *arguments: str) -> AgentRun:
-    """Make a pass of which nobody reads one stream."""
+    """Do a run of which nobody reads one stream."""
     slave.agent.begin()
     reader, writer = os.pipe()
     os.close(reader)
@@ -118,7 +118,7 @@ def deaf(slave: Slave, stream: str, *arguments: str) -> AgentRun:
 
 
 def test_nobody_reads_the_log(slave: Slave) -> None:
-    """A pass goes on without: what it does is not for the log's sake."""
+    """A run continues without: what it does is not for the log's sake."""
     slave.publish(FILES)
 
     run = deaf(slave, "stderr")

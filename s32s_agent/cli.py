@@ -14,7 +14,7 @@ from s32s_agent.errors import AgentError, Cancelled, ConfigError
 from s32s_agent.text import printable
 
 if TYPE_CHECKING:
-    from s32s_agent.stores.s3.clients import Timeouts
+    from s32s_agent.stores.s3.timeouts import Timeouts
 
 
 def main(words: Sequence[str] | None = None, timeouts: Timeouts | None = None) -> int:

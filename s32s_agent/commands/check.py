@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -23,6 +24,8 @@ from s32s_agent.run.report import one_code
 from s32s_agent.run.state_directory import require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import decoded_keys
+from s32s_agent.stores.s3.objects import ObjectName
+from s32s_agent.stores.s3.ranges import Range
 from s32s_agent.text import printable
 
 _NOT_VERSIONED = (
@@ -90,9 +93,10 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
     yield from _try_hooks(settings.hooks)
     yield from _try_metrics_file(settings.monitoring.metrics_file)
     require_trusted_state(settings.state_dir)
-    connection = Connection(settings.s3, settings.sync.workers)
+    connection = Connection(settings.s3)
     loaded = load_mappings(settings, config, connection, MapCache(None))
     found = (_several(loaded.files, "file"), _several(len(loaded.mappings), "mapping"))
+    yield Finding("s3", connection.route())
     yield Finding("maps", ", ".join(found))
     for failure in loaded.failures:
         yield Finding(_subject(failure.mapping), error=failure.error)
@@ -118,7 +122,7 @@ def _try_mapping(
         return
     try:
         _try_local_side(Path(loaded.directories[mapping.name]), role)
-        listed = _try_listing(connection, mapping)
+        listed = _try_listing(connection, mapping, role)
     except AgentError as error:
         sandbox.advise(error, mapping.directory)
         yield Finding(subject, error=error)
@@ -236,10 +240,21 @@ def _try_directory(directory: Path, needed: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _try_listing(connection: Connection, mapping: Mapping) -> str:
-    prefix = f"{mapping.location.prefix}/" if mapping.location.prefix else ""
-    page, *_ = connection.page(mapping.location.bucket, Prefix=prefix, MaxKeys=2)
-    return "can be listed" if page.contents else "can be listed, and is empty"
+def _try_listing(connection: Connection, mapping: Mapping, role: Role) -> str:
+    """List the beginning of the prefix; a slave also reads the first byte of an object there."""
+    bucket, prefix = mapping.location.bucket, mapping.location.prefix
+    page, *_ = connection.page(bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=2)
+    if not page.contents:
+        return "can be listed, and is empty"
+    sizes = (each.size for each in page.contents)
+    filled = [key for key, size in zip(decoded_keys(page), sizes, strict=True) if size != "0"]
+    if role is Role.MASTER or not filled:
+        return "can be listed"
+    name = ObjectName(bucket, filled[0], f'"{bucket}/{filled[0]}"')
+    with contextlib.closing(connection.get_range(name, None, Range(0, 1))) as body:
+        for _ in body.chunks():
+            pass
+    return "can be listed and read"
 
 
 def _try_patterns(

@@ -15,8 +15,6 @@ from s32s_agent.model import Location
 from s32s_agent.monitoring.fleet import fleet_document, fleet_text, read_fleet
 from s32s_agent.stores.s3.connection import Connection
 
-_CONNECTIONS = 16
-
 
 def show_fleet(arguments: Arguments) -> int:
     """Show what all servers report, and return the exit status.
@@ -25,7 +23,7 @@ def show_fleet(arguments: Arguments) -> int:
         AgentError: the reports cannot be listed, or the page cannot be written.
     """
     s3, location = _reports(arguments)
-    connection = Connection(s3, _CONNECTIONS)
+    connection = Connection(s3)
     fleet = read_fleet(connection, location, datetime.now(UTC), arguments.limits)
     if arguments.html is not None:
         from s32s_agent.monitoring.fleet_page import write_page  # noqa: PLC0415 (only where wanted)

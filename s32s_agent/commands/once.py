@@ -23,7 +23,7 @@ from s32s_agent.run.context import RunOptions
 from s32s_agent.run.run import Run, new_run_id
 from s32s_agent.run.state_directory import locked_state, require_trusted_state
 from s32s_agent.signals import Signals
-from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Timeouts
+from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 
 def run_once(

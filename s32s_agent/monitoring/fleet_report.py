@@ -14,7 +14,7 @@ from s32s_agent.model import Location
 from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.monitoring.untrusted import as_object, as_text
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.objects import ObjectName
+from s32s_agent.stores.s3.objects import ObjectHeaders, ObjectName
 from s32s_agent.stores.s3.write_requests import WriteRequests
 from s32s_agent.text import shortened
 
@@ -62,10 +62,11 @@ def send_report(settings: Settings, location: Location, run: LastRun) -> list[st
     if len(data) > MAX_REPORT_BYTES:
         data = json.dumps({**report, "mappings": []}).encode()
     key = report_key(location, run.hostname)
-    connection = Connection(settings.s3, 1)
+    connection = Connection(settings.s3)
     replaced_id = _read_agent_id(connection, location.bucket, key) if own_id else ""
     name = ObjectName(location.bucket, key, f'"{location.bucket}/{key}"')
-    WriteRequests(connection).put_small(name, data, "application/json")
+    headers = ObjectHeaders("application/json")
+    WriteRequests(connection).put(name, data, headers)
     return [key] if replaced_id not in ("", own_id) else []
 
 

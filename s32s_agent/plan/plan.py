@@ -17,7 +17,7 @@ Nothing of the mapping is changed:
 | the hook `before` fails | the hook | run/hooks.py: Hooks.before |
 | the mapping is wrong, or overlaps another one | the map file | run/mappings.py: load_mappings |
 | a master's directory cannot be opened | mounting it | run/sides.py: _source_directory |
-| S3 refuses to list, or does not answer | access, network | stores/s3/translate.py: translate_errors |
+| S3 refuses to list, or does not answer | access, network | stores/s3/answers.py: meaning_of |
 | the answer is no listing | a correct answer | stores/s3/listing.py: parse_page |
 | the listing is incomplete or contradicts itself | a correct listing | stores/s3/listing.py: Listing |
 | pages requested ahead may leave out keys | page after page | stores/s3/prefix.py: S3Prefix._page |

@@ -36,8 +36,8 @@ from s32s_agent.run.state_directory import INDEX, MAPS
 from s32s_agent.signals import deadline, unmasked
 from s32s_agent.state.index import Index
 from s32s_agent.state.pending import PENDING, Pending
-from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Timeouts
 from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 
 def new_run_id(now: datetime) -> str:
@@ -210,7 +210,6 @@ class Run:
         settings = self.settings
         connection = Connection(
             settings.s3,
-            settings.sync.workers,
             self.cancel_token,
             self.timeouts,
             self.progress.beat,

@@ -135,7 +135,7 @@ class Rig:
 def connection(server: Server) -> Connection:
     """One connection for each server: it takes half a second."""
     url = server.endpoint_url
-    return Connection(S3Settings(endpoint_url=url, addressing_style="path"), 8)
+    return Connection(S3Settings(endpoint_url=url, addressing_style="path"))
 
 
 @pytest.fixture
@@ -148,9 +148,10 @@ def rig(
         uploads, {".x": "a/short", ".tar.x": "a/long"}, "max-age=60", "STANDARD_IA"
     )
     bucket = f"b{hashlib.md5(request.node.name.encode()).hexdigest()[:20]}"
-    connection.client.create_bucket(Bucket=bucket)
+    client = connection.access.boto3("")
+    client.create_bucket(Bucket=bucket)
     target = S3Target(connection, Location(bucket, "data"), options)
-    return Rig(server, target, connection.client, uploads, bucket)
+    return Rig(server, target, client, uploads, bucket)
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB + 1, 8 * MIB, 8 * MIB + 1, 20 * MIB])

@@ -5,7 +5,6 @@ A store joins with one line in `SOURCES` or `TARGETS`.
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -204,17 +203,7 @@ def s3_read_only(makers: Makers) -> Rig:
     return rig
 
 
-def s3_by_boto3(makers: Makers) -> Rig:
-    """List by boto3, as where a direct request does not do."""
-    rig, connection = s3_read_only(makers), makers.connection()
-    _ = connection.client  # made once, for both
-    other = copy.copy(connection)
-    other._direct = None
-    rig.store = S3Source(other, Location(makers.bucket().name, PREFIX))
-    return rig
-
-
-SOURCES = [memory, local_source, s3_read_only, s3_by_boto3]
+SOURCES = [memory, local_source, s3_read_only]
 READABLE = [*SOURCES, local]
 """What can be scanned and opened: a local target, too, so that its files can be hashed."""
 TARGETS = [memory, local, s3]
@@ -230,7 +219,7 @@ def s3_connection(seaweedfs_server: S3Server) -> Iterator[Connection]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", seaweedfs_server.access_key)
         patch.setenv("AWS_SECRET_ACCESS_KEY", seaweedfs_server.secret_key)
-        yield Connection(settings, 8)
+        yield Connection(settings)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What stands in the way of an object goes only when the object is here, whole and proven."""
+"""What blocks an object is removed only when the object is staged, complete and proven."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CASES = {
 
 @pytest.fixture
 def trashless(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
-    """A slave that keeps no trash: what goes is gone."""
+    """A slave that keeps no trash: what it removes is lost."""
     scripted_slave.publish_map(scripted_slave.mapping())
     s3 = {"endpoint_url": scripted.endpoint_url}
     scripted_slave.configure("maps/site.json", s3=s3, sync={"trash_days": 0})
@@ -42,10 +42,10 @@ def trashless(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("case", CASES)
-def test_what_stands_in_the_way_outlives_an_object_that_never_comes(
+def test_what_blocks_an_object_stays_when_the_object_cannot_be_fetched(
     trashless: Slave, scripted: ScriptedS3, case: str, answer: str
 ) -> None:
-    """Whatever answers in the object's place, all that was here stays, to the last byte; later it gives way."""
+    """Whatever the server answers, every file stays as it is; it is removed when the object can be fetched."""
     slave, (objects, files) = trashless, CASES[case]
     slave.publish(objects)
     write(slave.target, files)
@@ -69,10 +69,10 @@ def test_what_stands_in_the_way_outlives_an_object_that_never_comes(
     assert slave.temporaries() == []
 
 
-def test_what_stands_in_the_way_outlives_another_object_that_never_comes(
+def test_what_blocks_an_object_stays_when_another_object_cannot_be_fetched(
     trashless: Slave, scripted: ScriptedS3
 ) -> None:
-    """One object that fails is enough, wherever it was to go: the pass says of the others why they wait."""
+    """One failed object is enough, wherever it is: the run reports why the others were not copied."""
     slave = trashless
     slave.publish({"place": NEW, "zz": NEW})
     write(slave.target, {"place/in": b"precious"})

@@ -1,4 +1,4 @@
-"""Answers to GET that are not the object: the old file stays whole, and nothing temporary stays."""
+"""Answers to GET that are not the object: the old file stays complete, and no temporary file stays."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def good(data: bytes = NEW) -> Reply:
 
 @pytest.fixture
 def mirrored(scripted_slave: Slave) -> Slave:
-    """A slave that has the old version, of which the server now lists a new one, and lists an extra no more."""
+    """A slave with the old version; the server lists a new one, and no longer lists an extra."""
     scripted_slave.publish({"page.html": OLD, "other": b"other", "extra": b"extra"})
     assert scripted_slave.once().exit_code == 0
     scripted_slave.publish({"page.html": NEW})
     return scripted_slave
 
 
-def test_a_failed_copy_holds_deletes_back(mirrored: Slave, scripted: ScriptedS3) -> None:
-    """Who cannot read the source completely does not delete by it."""
+def test_a_failed_copy_withholds_deletes(mirrored: Slave, scripted: ScriptedS3) -> None:
+    """A run that cannot read the whole source deletes nothing."""
     scripted.on(is_get(KEY), good(NEW[:-1]))
     del scripted.objects["data/extra"]
 
@@ -49,7 +49,7 @@ def test_a_failed_copy_holds_deletes_back(mirrored: Slave, scripted: ScriptedS3)
 
 
 def test_an_archived_object_is_skipped(mirrored: Slave, scripted: ScriptedS3) -> None:
-    """It is there but cannot be read: its copy here stays, and deletions elsewhere go on."""
+    """It exists but cannot be read: the local copy stays, and other files are deleted."""
     scripted.on(is_get(KEY), error(403, "InvalidObjectState"))
     del scripted.objects["data/extra"]
 
@@ -69,8 +69,10 @@ def test_an_archived_object_is_skipped(mirrored: Slave, scripted: ScriptedS3) ->
         good(NEW[:-1]),
     ],
 )
-def test_a_hiccup_is_no_failure(mirrored: Slave, scripted: ScriptedS3, reply: Reply) -> None:
-    """Wrong twice, then right: the new version is installed, whole, and the status is 0."""
+def test_a_temporary_error_is_no_failure(
+    mirrored: Slave, scripted: ScriptedS3, reply: Reply
+) -> None:
+    """Wrong twice, then right: the complete new version is installed, and the status is 0."""
     scripted.on(is_get(KEY), reply, times=2)
 
     run = mirrored.once()
@@ -79,10 +81,10 @@ def test_a_hiccup_is_no_failure(mirrored: Slave, scripted: ScriptedS3, reply: Re
     assert mirrored.temporaries() == []
 
 
-def test_a_version_that_appears_meanwhile_is_taken(
+def test_a_version_that_appears_during_the_run_is_copied(
     mirrored: Slave, scripted: ScriptedS3
 ) -> None:
-    """Changed between LIST and GET: the 412 leads to the version that is there now, never to a mixture."""
+    """Changed between LIST and GET: after the 412 the current version is copied, never a mixture."""
     newest = b"the newest version"
 
     def overtaken(_request: Request) -> Reply | None:
@@ -97,10 +99,10 @@ def test_a_version_that_appears_meanwhile_is_taken(
     assert (mirrored.tree()["page.html"], runs[1].finished["copied"]) == (newest, 0)
 
 
-def test_an_object_that_vanishes_meanwhile_leaves_the_copy(
+def test_an_object_that_vanishes_during_the_run_leaves_the_local_copy(
     mirrored: Slave, scripted: ScriptedS3
 ) -> None:
-    """Deleted between LIST and GET: the old file stays until a listing lacks it too."""
+    """Deleted between LIST and GET: the old file stays until a listing lacks it as well."""
 
     def vanish(_request: Request) -> Reply | None:
         scripted.objects.pop(KEY, None)
@@ -114,10 +116,10 @@ def test_an_object_that_vanishes_meanwhile_leaves_the_copy(
     assert mirrored.tree() == {"other": b"other", "extra": b"extra"}
 
 
-def test_a_digest_that_cannot_be_an_md5_is_no_corruption(
+def test_an_etag_that_only_looks_like_an_md5_is_no_corruption(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """An ETag that looks like an MD5 but is of encrypted bytes is believed by length, once the store says so."""
+    """The ETag of encrypted bytes proves nothing: the length is checked, once the store reports the encryption."""
     etag = '"0cc175b9c0f1b6a831c399e269772661"'
     scripted_slave.agent.checker = None  # it takes what looks like an MD5 for one
     encrypted = {"x_amz_server_side_encryption": "aws:kms"}
@@ -135,7 +137,7 @@ PART = 5 << 20
 
 
 def put_large(server: ScriptedS3, etag: str | None = None) -> None:
-    """Put an object that was uploaded in parts."""
+    """Store an object that was uploaded in parts."""
     pieces = [LARGE[start : start + PART] for start in range(0, len(LARGE), PART)]
     server.put("data/large", LARGE, etag=etag or multipart_etag(pieces))
 
@@ -152,7 +154,7 @@ def of_large(data: bytes, server: ScriptedS3) -> Reply:
 def test_a_damaged_object_of_many_parts_is_not_installed(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """One turned bit does not give the ETag of the parts: the bytes are fetched again."""
+    """One inverted bit does not give the ETag of the parts: the bytes are fetched again."""
     put_large(scripted)
     scripted.on(is_get("data/large"), of_large(damage(LARGE), scripted), times=1)
 
@@ -162,10 +164,10 @@ def test_a_damaged_object_of_many_parts_is_not_installed(
     assert [each["verified"] for each in run.named("entry.copied")] == ["multipart"]
 
 
-def test_an_etag_of_parts_that_proves_nothing_is_settled_by_a_second_look(
+def test_an_unprovable_etag_of_parts_needs_the_same_bytes_twice(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """Where no part size gives the ETag, bytes that come twice alike are believed, and damaged ones are not."""
+    """Where no part size gives the ETag, bytes that are received twice are accepted, and damaged ones are not."""
     put_large(scripted, etag=f'"{"0" * 32}-3"')
     scripted.on(is_get("data/large"), of_large(damage(LARGE), scripted), times=1)
 
@@ -176,10 +178,10 @@ def test_an_etag_of_parts_that_proves_nothing_is_settled_by_a_second_look(
     assert scripted.asked("GET").count("data/large") == 3
 
 
-def test_an_answer_that_goes_on_with_another_version_is_no_mixture(
+def test_an_answer_that_continues_with_another_version_is_no_mixture(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """The connection is cut in the middle, and what the rest is asked of holds another version, or sends all of it."""
+    """The connection breaks, and the server answers the rest from another version, or sends all of it."""
     put_large(scripted)
     cut = replace(of_large(LARGE, scripted), close_early=6 << 20)
     scripted.on(is_get("data/large"), cut, times=1)
@@ -197,7 +199,7 @@ OTHER = LARGE[::-1]
 
 
 def of_other(start: int, status: int, **headers: str) -> Reply:
-    """Answer with another version of the same length, from a byte on."""
+    """Answer with another version of the same length, from a position on."""
     whole = f"bytes {start}-{len(OTHER) - 1}/{len(OTHER)}"
     named = {"last-modified": HTTP_WHEN, **headers}
     if status == 206:
@@ -218,7 +220,7 @@ RESUMED: dict[str, Callable[[int], Reply]] = {
 def test_where_no_digest_helps_two_versions_are_not_mixed(
     scripted_slave: Slave, scripted: ScriptedS3, name: str, etag: str
 ) -> None:
-    """An encrypted object is cut in the middle, and a store that keeps no condition goes on with another version."""
+    """The transfer of an encrypted object breaks, and a store that ignores If-Match continues with another version."""
     encrypted = {"x_amz_server_side_encryption": "aws:kms"}
     scripted.put("data/large", LARGE, etag=etag, **encrypted)
     cut = replace(of_large(LARGE, scripted), close_early=6 << 20)
@@ -239,7 +241,7 @@ def test_where_no_digest_helps_two_versions_are_not_mixed(
 def test_equal_files_do_not_fill_the_trash(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """`--verify` cannot know bytes by an ETag that is no digest, and fetches them; what was equal is not kept twice."""
+    """`--verify` fetches bytes whose ETag is no digest; a file that was equal is not kept in the trash."""
     encrypted = {"x_amz_server_side_encryption": "aws:kms"}
     for name in ("same", "edited"):
         scripted.put(f"data/{name}", b"plain text", etag=f'"opaque-{name}"', **encrypted)
@@ -253,7 +255,7 @@ def test_equal_files_do_not_fill_the_trash(
 
 
 def damage_map(data: bytes) -> bytes:
-    """Turn a bit so that the map stays one, of another directory."""
+    """Invert a bit so that the map stays valid but names another directory."""
     return data.replace(b"/site", b"/siue")
 
 
@@ -272,7 +274,7 @@ MAP_LIES: dict[str, Callable[[bytes], Reply]] = {
 def test_a_wrong_map_changes_nothing(
     mirrored: Slave, scripted: ScriptedS3, name: str, exit_code: int
 ) -> None:
-    """A map that is cut or no map at all runs no mapping; a 304 stands for the map that was fetched before."""
+    """With an incomplete or invalid map no mapping runs; a 304 stands for the map that was fetched before."""
     data = scripted.objects["maps/site.json"].data
     scripted.on(is_get("maps/site.json"), MAP_LIES[name](data))
 

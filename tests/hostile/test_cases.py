@@ -1,6 +1,6 @@
-"""Every case of the table of hostile servers, through the agent as a process with its real network stack.
+"""Every case of the table of hostile servers, with the agent as a process and its real network stack.
 
-All cases share one server and one agent, with a mapping each, so that the passes before and after serve all of them.
+All cases share one server and one agent, with one mapping each, so that the runs before and after serve all of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MIRRORED = {"dir": None, **AFTER}
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What all cases play on."""
+    """The agent and server of all cases."""
 
     slave: Slave
     server: ScriptedS3
@@ -69,7 +69,7 @@ def _name(case: Case) -> str:
 def stage(
     tmp_path_factory: pytest.TempPathFactory, seaweedfs_server: S3Server
 ) -> Iterator[Stage]:
-    """A slave that has mirrored what there was before; since then every prefix has changed."""
+    """A slave that has mirrored the old files; since then every prefix has changed."""
     directory = tmp_path_factory.mktemp("cases")
     agent, root = Agent(directory / "agent", seaweedfs_server), directory / "srv"
     for each in (agent.directory, root):
@@ -91,7 +91,7 @@ def stage(
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_hostile_server_loses_nothing(stage: Stage, case: Case) -> None:
-    """Files stay whole, nothing goes that should stay, nothing is written elsewhere, and status and message tell."""
+    """Files stay complete, none is wrongly deleted or written elsewhere, and status and message show the problem."""
     mirrored, target = stage.mirrored(case), stage.target(case)
     case.arrange(mirrored)
     neighbours = set(stage.slave.root.iterdir())
@@ -106,13 +106,13 @@ def test_a_hostile_server_loses_nothing(stage: Stage, case: Case) -> None:
     assert run.exit_code == case.status, run.stderr
     assert set(stage.slave.root.iterdir()) == neighbours
     assert case.deletes or tree.get("dir/extra.txt") == b"extra"
-    assert case.status == 0 or _tells(run, case.says), run.stderr
+    assert case.status == 0 or _reports(run, case.says), run.stderr
     files = {name: data for name, data in tree.items() if data is not None}
     assert check_status(run, files, published) == []
 
 
-def test_after_all_of_that_one_pass_puts_everything_right(stage: Stage) -> None:
-    """Without the faults one pass mirrors everything, a second does nothing, and nothing temporary is left."""
+def test_one_run_after_all_cases_repairs_everything(stage: Stage) -> None:
+    """Without the faults one run mirrors everything, a second does nothing, and no temporary file stays."""
     wanted: dict[str, bytes | None] = {"outside": None, "outside/precious": b"precious"}
     for case in CASES:
         stage.mirrored(case).change()
@@ -125,8 +125,8 @@ def test_after_all_of_that_one_pass_puts_everything_right(stage: Stage) -> None:
     assert stage.server.asked("PUT") + stage.server.asked("DELETE") == []
 
 
-def _tells(run: AgentRun, words: str) -> bool:
-    """Some event has these words in its cause or its remedy; what is skipped or withheld has no remedy of its own."""
+def _reports(run: AgentRun, words: str) -> bool:
+    """Return whether an event has these words in its error, reason or remedy."""
     failed = [each for each in run.events if each.get("error") or each.get("reason")]
     texts = [
         f"{each.get('error') or each.get('reason')} {each.get('remedy', '')}"

@@ -1,4 +1,4 @@
-"""A computer whose clock is wrong: the store refuses it, and the message says so."""
+"""A computer whose clock is wrong: the store refuses its requests, and the message names the clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DENIED = 77
 def test_a_clock_that_is_wrong_by_days_deletes_nothing(
     slave: Slave, tmp_path: Path, wrong: str
 ) -> None:
-    """Every signature is too old, or not valid yet: the tree stays as it is, and the remedy names the clock."""
+    """Every signature is expired, or not valid yet: the tree stays as it is, and the remedy names the clock."""
     library = find_faketime()
     if library is None:
         pytest.skip("libfaketime is not installed")

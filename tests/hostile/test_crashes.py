@@ -1,6 +1,6 @@
-"""A pass that is killed, or whose file-system calls fail, at any of them: nothing is lost, and the next one mends it.
+"""A run that is killed at any file-system call, or whose calls fail: nothing is lost, and the next run recovers.
 
-Here a sample; `python -m tools.crashes` tries every call. What may never happen is in `support.fault_rigs`.
+This is a sample; `python -m tools.crashes` tries every call. What must never happen is in `support.fault_rigs`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ pytestmark = [
 
 SEED = 32
 MET = 0.7
-"""The share of the points that must be met, few as they are: a pass may take another way than the counted one."""
+"""The share of the points that must be reached: a run may make other calls than the one that was counted."""
 KILLS, FAILURES = 3, 4
 """So many points of each scenario, and of each fault."""
 
 
 def trials(scenario: str, faults: list[str], count: int, directory: Path) -> list[str]:
-    """Try some points; give what was wrong."""
+    """Try some crash points; return the problems."""
     points = sample(points_of(scenario, faults, directory, forked_once), count, SEED)
     tried = [attempt(point, directory, forked_once) for point in points]
     assert sum(bool(trial.call) for trial in tried) >= MET * len(tried)
@@ -51,16 +51,16 @@ def trials(scenario: str, faults: list[str], count: int, directory: Path) -> lis
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_pass_that_is_killed_anywhere_loses_nothing(scenario: str, tmp_path: Path) -> None:
-    """SIGKILL before a call: files are old or new, the index claims no more than there is, two passes put all right."""
+def test_a_run_that_is_killed_at_any_call_loses_nothing(scenario: str, tmp_path: Path) -> None:
+    """SIGKILL before a call: files are old or new, the index vouches for no other bytes, and two runs recover."""
 
     assert trials(scenario, ["SIGKILL"], KILLS, tmp_path / "rig") == []
 
 
-def test_a_pass_that_is_asked_to_end_before_it_begins_says_so_in_the_log(
+def test_a_run_that_is_terminated_at_its_first_call_logs_it(
     tmp_path: Path,
 ) -> None:
-    """At its very first call there is a log already, and whoever reads it gets an event."""
+    """Logging works before the first call."""
     trial = attempt(Point("first", "SIGTERM", 1), tmp_path / "rig", forked_once)
 
     assert (trial.exit_code, trial.problems) == (128 + signal.SIGTERM, ())
@@ -71,15 +71,15 @@ def _renamed(calls: list[Call]) -> bool:
 
 
 MOMENTS: dict[str, tuple[str, Callable[[Call, list[Call]], bool]]] = {
-    "the index is made": (
+    "the index is created": (
         "first",
         lambda call, _: call.name == "pwrite64" and call.paths[0].endswith("/index.db"),
     ),
-    "a map is kept": (
+    "a map is cached": (
         "first",
         lambda call, _: call.name == "write" and "/maps/.s32s-tmp." in call.paths[0],
     ),
-    "files were replaced and the index does not know": (
+    "files were replaced and their rows are not written": (
         "moving",
         lambda call, before: "index.db" in call.paths[0] and _renamed(before),
     ),
@@ -91,8 +91,10 @@ MOMENTS: dict[str, tuple[str, Callable[[Call, list[Call]], bool]]] = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_kill_at_a_bad_moment_leaves_nothing_behind(moment: str, tmp_path: Path) -> None:
-    """No temporary file, no index put aside, and none of the agent's own versions in the trash."""
+def test_a_kill_at_a_critical_moment_leaves_nothing_behind(
+    moment: str, tmp_path: Path
+) -> None:
+    """No temporary file, no index that was set aside, and no version of the agent in the trash."""
     scenario, is_now = MOMENTS[moment]
     calls: list[Call] = []
 
@@ -108,32 +110,34 @@ def test_a_kill_at_a_bad_moment_leaves_nothing_behind(moment: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("scenario", ["change", "ranged", "master"])
-def test_a_pass_that_is_asked_to_end_anywhere_ends_whole(
+def test_a_run_that_is_terminated_at_any_call_loses_nothing(
     scenario: str, tmp_path: Path
 ) -> None:
-    """SIGTERM before a call: as after SIGKILL, and it is told as what it is, not as a bug."""
+    """SIGTERM before a call: as after SIGKILL, and the log reports the signal, not a bug."""
 
     assert trials(scenario, ["SIGTERM"], KILLS, tmp_path / "rig") == []
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"SIGKILL", "SIGTERM"}))
-def test_a_disk_that_fails_anywhere_costs_no_file(fault: str, tmp_path: Path) -> None:
-    """Full, over quota, broken, forbidden, read-only from then on, taking half: said with the remedy, and mended."""
+def test_a_disk_that_fails_at_any_call_costs_no_file(fault: str, tmp_path: Path) -> None:
+    """Full, over quota, broken, forbidden, read-only, short writes: reported with the remedy, and recovered."""
 
     assert trials("change", [fault], FAILURES, tmp_path / "rig") == []
 
 
-def test_a_master_s_state_that_fails_anywhere_costs_no_object(tmp_path: Path) -> None:
-    """What S3 shows is whole, whatever happens to the state directory of the master."""
+def test_a_state_directory_that_fails_at_any_call_costs_a_master_no_object(
+    tmp_path: Path,
+) -> None:
+    """The objects in S3 stay complete, whatever happens to the state directory."""
 
     assert trials("master", ["ENOSPC", "EIO", "EROFS"], 6, tmp_path / "rig") == []
 
 
-# --- the checks can fail ---
+# --- the checks find problems ---
 
 
-def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None:
-    """A torn file, a lost edit, a row that vouches for other bytes, a left temporary file: each is told."""
+def test_the_checks_after_a_kill_find_what_is_lost(tmp_path: Path) -> None:
+    """A torn file, a lost edit, and a row that vouches for other bytes are each reported."""
 
     def tear(rig: FaultRig) -> None:
         (rig.local / "changed").write_bytes(b"ne")
@@ -143,16 +147,16 @@ def test_what_is_checked_after_a_kill_finds_what_is_lost(tmp_path: Path) -> None
 
     found = {
         action.__name__: _found_after("change", action, tmp_path)
-        for action in (tear, lose, _lie)
+        for action in (tear, lose, _falsify_row)
     }
 
     assert "'changed' holds bytes that were never published" in found["tear"]
     assert "of which this was the only copy, is lost" in found["lose"]
-    assert "vouches for 'same'" in found["_lie"]
+    assert "vouches for 'same'" in found["_falsify_row"]
 
 
-def test_what_is_checked_after_a_kill_of_a_master_finds_what_is_lost(tmp_path: Path) -> None:
-    """An object that is cut, one that is gone and should not be, a row that vouches for other bytes: each is told."""
+def test_the_checks_after_a_kill_of_a_master_find_what_is_lost(tmp_path: Path) -> None:
+    """An incomplete object, a lost one, and a row that vouches for other bytes are each reported."""
 
     def tear(rig: FaultRig) -> None:
         rig.server.put("data/large", b"new")
@@ -162,16 +166,18 @@ def test_what_is_checked_after_a_kill_of_a_master_finds_what_is_lost(tmp_path: P
 
     found = {
         action.__name__: _found_after("master", action, tmp_path)
-        for action in (tear, lose, _lie)
+        for action in (tear, lose, _falsify_row)
     }
 
     assert "'large' holds bytes that were never published" in found["tear"]
     assert "'same' was removed, though the source has it" in found["lose"]
-    assert "vouches for 'same'" in found["_lie"]
+    assert "vouches for 'same'" in found["_falsify_row"]
 
 
-def test_an_object_that_a_failed_pass_of_a_master_deletes_is_found(tmp_path: Path) -> None:
-    """After an upload that failed nothing may be deleted in S3."""
+def test_the_checks_find_an_object_that_a_failed_run_of_a_master_deletes(
+    tmp_path: Path,
+) -> None:
+    """After a failed upload no object may be deleted."""
     with new_rig(SCENARIOS["master"], tmp_path / "rig", forked_once) as rig:
         rig.server.on(is_put("data/many/3"), error(403, "AccessDenied"))
         rig.begin()
@@ -185,15 +191,15 @@ def test_an_object_that_a_failed_pass_of_a_master_deletes_is_found(tmp_path: Pat
 
 
 def _found_after(scenario: str, action: Callable[[FaultRig], None], directory: Path) -> str:
-    """Kill a pass, do something bad, and give what is found wrong."""
+    """Kill a run, damage something, and return the problems that the checks find."""
     with new_rig(SCENARIOS[scenario], directory / action.__name__, forked_once) as rig:
         rig.trace(lambda call: KILL if call.number == 10 else PROCEED)
         action(rig)
         return " ".join(rig.problems_now(None))
 
 
-def _lie(rig: FaultRig) -> None:
-    """Change a file behind the back of the index, and have the index vouch for it."""
+def _falsify_row(rig: FaultRig) -> None:
+    """Change a file, and update its row so that the index vouches for it."""
     path = rig.local / "same"
     path.write_bytes(b"SAME")
     status = path.stat()
@@ -240,10 +246,10 @@ EVERY = ["openat", "write", "fsync", "openat", "write", "fsync", "rename"]
         (2, SHORT, 0, {"a": 8, "c": 8}),
     ],
 )
-def test_a_deed_meets_the_call_that_it_is_meant_for(
+def test_an_action_applies_to_the_call_with_its_number(
     tmp_path: Path, number: int, action: Action, code: int, files: dict[str, int]
 ) -> None:
-    """Calls are counted over all threads, in their order, and only below the directory; a killed call is not made."""
+    """Calls are counted over all threads, in order, and only below the directory; a killed call is not made."""
 
     def decide(call: Call) -> Action:
         return action if call.number == number else PROCEED
@@ -263,8 +269,8 @@ def test_a_deed_meets_the_call_that_it_is_meant_for(
         assert traced.stderr == f"{action.error}\n"
 
 
-def test_points_are_spread_over_what_there_is() -> None:
-    """A sample takes from every scenario and fault in turn, and the same points for the same seed."""
+def test_points_are_spread_over_scenarios_and_faults() -> None:
+    """A sample contains every scenario and fault in turn, and the same points for the same seed."""
     points = [Point(name, fault, each) for name in "ab" for fault in "xy" for each in range(9)]
 
     drawn = sample(points, 8, SEED)

@@ -1,4 +1,4 @@
-"""A server whose answer never ends: it costs a bounded amount of memory, and deletes nothing."""
+"""A server whose answer never ends costs a bounded amount of memory, and causes no delete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.s3_messages import HTTP_WHEN, Reply, Request
 from support.scripted import ScriptedS3
 from support.slaves import TEMPORARY, Slave
 
-from s32s_agent.stores.s3.response_limits import MAX_ANSWER
+from s32s_agent.stores.s3.client import MAX_ANSWER
 
 pytestmark = pytest.mark.hostile
 
@@ -35,9 +35,9 @@ LISTING = b"<ListBucketResult><Name>bucket</Name>" + b"<!-- and so on -->" * 400
 
 @contextlib.contextmanager
 def endless(status: bytes) -> Iterator[tuple[str, list[int]]]:
-    """Answer every request with the beginning of a listing, and go on as long as anybody reads.
+    """Answer every request with the beginning of a listing, and continue as long as the client reads.
 
-    Gives the URL, and how much of each answer's body was taken.
+    Yields the URL, and how much of each answer's body was read.
     """
     taken: list[int] = []
 
@@ -90,7 +90,7 @@ ERRORS = {
 
 
 class Pour:
-    """Answers every GET of an object with a good head, or one that seems so, and a body without end."""
+    """Answers every GET of an object with a valid head, or one that looks valid, and a body without end."""
 
     def __init__(self, head: str) -> None:
         self._status, self._fields = {**HEADS, **ERRORS}[head]
@@ -128,7 +128,7 @@ class Pour:
 def test_an_endless_object_fills_neither_memory_nor_disk(
     scripted_slave: Slave, scripted: ScriptedS3, forks: Forks, head: str
 ) -> None:
-    """Of no answer more is taken than was listed, and what is on its way; nothing of it is installed."""
+    """Of an answer no more is read than was listed, and what is in buffers; nothing of it is installed."""
     scripted_slave.publish({"kept": b"kept"})
     assert scripted_slave.once().exit_code == 0
     del scripted.objects["data/kept"]
@@ -143,7 +143,7 @@ def test_an_endless_object_fills_neither_memory_nor_disk(
     tree = scripted_slave.tree()
     begun = [len(tree.pop(key) or b"") for key in list(tree) if key.startswith(TEMPORARY)]
     assert tree == {"kept": b"kept"}
-    assert sum(begun) <= SIZES["large"]  # a later pass goes on with it
+    assert sum(begun) <= SIZES["large"]  # a later run resumes it
     assert pour.sent.keys() == SIZES.keys()
     assert len(run.named("entry.failed")) == len(SIZES)
     for key, counts in pour.sent.items():
@@ -151,10 +151,10 @@ def test_an_endless_object_fills_neither_memory_nor_disk(
 
 
 @pytest.mark.parametrize("head", ERRORS)
-def test_an_endless_error_for_an_odd_key_is_given_up(
+def test_an_endless_error_for_an_unusual_key_is_cut(
     scripted_slave: Slave, scripted: ScriptedS3, forks: Forks, head: str
 ) -> None:
-    """What boto3 asks for has a bound for errors too."""
+    """Requests of boto3 have a limit for errors as well."""
     scripted.put("data/odd\nname", b"odd")
     pour = Pour(head)
     scripted.on(lambda request: request.method == "GET", pour)
@@ -171,7 +171,7 @@ def test_an_endless_error_for_an_odd_key_is_given_up(
 def test_an_endless_answer_does_not_fill_the_memory(
     slave: Slave, status: bytes, maps: str
 ) -> None:
-    """It is given up when it is longer than any that S3 gives: status 69, and the files that are there stay."""
+    """It is cut when it is longer than any of S3: status 69, and the local files stay."""
     slave.publish({"a": b"alpha"})
     assert slave.once().exit_code == 0
     with endless(status) as (url, taken):

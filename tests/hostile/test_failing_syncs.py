@@ -1,6 +1,6 @@
-"""A disk that takes what is written and fails when asked to keep it: the cache shows what a reboot would not.
+"""A disk that accepts writes and fails at the sync: the cache shows what a reboot would lose.
 
-Both ways of syncing are tried: a few files are synced one by one, many with their whole file system.
+Both kinds of syncs are tested: few files are synced one by one, many with the file system.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Syncs:
         return self._error
 
 
-def _pass_that_fails(rig: FaultRig, sync: str, *, of_names: bool) -> TracedRun:
-    """Make a pass whose syncs fail, which were to be of one kind; every copy has to be told as failed."""
+def _run_with_failing_syncs(rig: FaultRig, sync: str, *, of_names: bool) -> TracedRun:
+    """Run the agent with failing syncs of one kind; every copy must be reported as failed."""
     syncs = Syncs(rig, "EIO", of_names=of_names)
     traced = rig.trace(syncs)
     run = ended(traced)
@@ -81,24 +81,24 @@ def _pass_that_fails(rig: FaultRig, sync: str, *, of_names: bool) -> TracedRun:
 
 
 @BOTH
-def test_bytes_that_are_not_on_the_disk_never_show(
+def test_bytes_that_are_not_on_the_disk_are_not_published(
     scenario: Scenario, sync: str, tmp_path: Path
 ) -> None:
-    """The old version stays, every copy is told as failed, and the index knows of none."""
+    """The old version stays, every copy is reported as failed, and the index has no row of it."""
     with new_rig(scenario, tmp_path / "rig", forked_once) as rig:
-        traced = _pass_that_fails(rig, sync, of_names=False)
+        traced = _run_with_failing_syncs(rig, sync, of_names=False)
 
         assert set(rig.tree().values()) == {OLD}
         assert rig.problems(traced) == []
 
 
 @BOTH
-def test_the_index_never_vouches_for_names_that_a_power_cut_takes(
+def test_the_index_never_vouches_for_names_that_a_power_cut_would_lose(
     scenario: Scenario, sync: str, tmp_path: Path
 ) -> None:
-    """The files show, whole, but may be gone after a reboot: the next pass has to look at them."""
+    """The files show but may vanish with a reboot: the next run must check them."""
     with new_rig(scenario, tmp_path / "rig", forked_once) as rig:
-        traced = _pass_that_fails(rig, sync, of_names=True)
+        traced = _run_with_failing_syncs(rig, sync, of_names=True)
 
         rows = index_rows(rig.agent.state_dir / "index.db", rig.local)
         stamps = {(rig.local / key).stat().st_ino for key in rig.shown()}
@@ -110,7 +110,7 @@ def test_the_index_never_vouches_for_names_that_a_power_cut_takes(
 def test_a_file_system_that_cannot_sync_a_directory_is_no_failure(
     error: str, tmp_path: Path
 ) -> None:
-    """Some have no such thing; a mirror on one of them would never be finished."""
+    """Some do not support it; a mirror on one of them would never succeed."""
     with new_rig(FEW, tmp_path / "rig", forked_once) as rig:
         syncs = Syncs(rig, error, of_names=True)
         traced = rig.trace(syncs)

@@ -1,6 +1,6 @@
-"""Disks that are full, for bytes or for files, or read-only: the old content stays, and the message helps.
+"""Disks that are full, for bytes or for files, or read-only: the old content stays, and the remedy helps.
 
-Real small disks; `test_crashes.py` has the failures of single calls.
+These are real small disks; the failures of single calls are in `test_crashes.py`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def remount(place: Path, options: str) -> None:
 
 
 def fill(place: Path) -> Path:
-    """Take all the room that is left."""
+    """Fill the remaining space."""
     filler = place / "filler"
     with filler.open("wb", 0) as stream:
         for size in (64 * KIB, KIB):
@@ -80,7 +80,7 @@ def disk(scripted_slave: Slave) -> Iterator[Path]:
 
 @pytest.fixture
 def mirrored(scripted_slave: Slave, scripted: ScriptedS3, disk: Path) -> Slave:
-    """A slave in sync on its small disk, and a bucket that has changed since."""
+    """A slave in sync on its small disk; the bucket has changed since."""
     assert disk.is_mount()
     scripted_slave.publish(OLD)
     assert forked_once(scripted_slave.agent).exit_code == 0
@@ -90,7 +90,7 @@ def mirrored(scripted_slave: Slave, scripted: ScriptedS3, disk: Path) -> Slave:
 
 
 def test_a_full_disk_keeps_the_old_files(mirrored: Slave) -> None:
-    """No room and no trash: status 73, the old versions whole, nothing deleted, and the remedy is said."""
+    """No space and no trash: status 73, the old versions stay, nothing is deleted, and the remedy is logged."""
     filler = fill(mirrored.root)
     before = state_before_run(mirrored.target, mirrored.agent.state_dir)
 
@@ -104,8 +104,8 @@ def test_a_full_disk_keeps_the_old_files(mirrored: Slave) -> None:
     assert converges(mirrored, NEW) == []
 
 
-def test_the_trash_is_given_up_before_a_copy_fails(mirrored: Slave) -> None:
-    """What was kept goes when the disk is short, and every copy is made."""
+def test_the_trash_is_emptied_before_a_copy_fails(mirrored: Slave) -> None:
+    """The trash is removed when the disk is full, and every copy succeeds."""
     write(mirrored.target, {".s32s/trash/20260101T000000Z-abcdef/old": bytes(400 * KIB)})
     now = mirrored.target / ".s32s/trash/20990101T000000Z-abcdef"
     (mirrored.target / ".s32s/trash/20260101T000000Z-abcdef").rename(now)
@@ -117,8 +117,8 @@ def test_the_trash_is_given_up_before_a_copy_fails(mirrored: Slave) -> None:
     assert converges(mirrored, NEW) == []
 
 
-def test_a_disk_without_room_for_another_file(mirrored: Slave) -> None:
-    """No inode left, though there is room for bytes: the same status, the same remedy, the old files whole."""
+def test_a_disk_without_free_inodes_keeps_the_old_files(mirrored: Slave) -> None:
+    """No inode is left, though there is space for bytes: the same status and remedy."""
     mirrored.publish({f"many/{number}": b"x" for number in range(100)})
     many = NEW | {f"many/{number}": b"x" for number in range(100)}
     before = state_before_run(mirrored.target, mirrored.agent.state_dir)
@@ -133,8 +133,8 @@ def test_a_disk_without_room_for_another_file(mirrored: Slave) -> None:
     assert converges(mirrored, many) == []
 
 
-def test_a_disk_that_was_mounted_read_only(mirrored: Slave) -> None:
-    """Nothing can be written: status 73, and the remedy for it, not that for a full disk."""
+def test_a_read_only_disk_keeps_the_old_files(mirrored: Slave) -> None:
+    """Status 73, with the remedy of a read-only disk and not that of a full one."""
     remount(mirrored.root, "ro")
 
     run = forked_once(mirrored.agent)
@@ -145,10 +145,10 @@ def test_a_disk_that_was_mounted_read_only(mirrored: Slave) -> None:
     assert converges(mirrored, NEW) == []
 
 
-def test_a_file_that_may_not_grow_so_large(
+def test_a_file_that_exceeds_the_size_limit_fails_alone(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """A limit of the process, or of the file system: that copy fails with the remedy, and nothing is deleted."""
+    """The limit of the process or of the file system: that copy fails with the remedy, and nothing is deleted."""
     slave = scripted_slave
     slave.publish(OLD)
     assert forked_once(slave.agent).exit_code == 0
@@ -192,7 +192,7 @@ def test_a_full_state_directory_costs_no_file(
     tmp_path: Path,
     first: bool,  # noqa: FBT001
 ) -> None:
-    """Index, maps and last_run.json cannot be written: status 73, said with the remedy; the old ones stay readable."""
+    """Index, maps and last_run.json cannot be written: status 73 with the remedy; the old ones stay readable."""
     slave = scripted_slave
     slave.publish(OLD)
     if not first:
@@ -215,10 +215,10 @@ def test_a_full_state_directory_costs_no_file(
     assert converges(slave, NEW | many) == []
 
 
-def test_a_read_only_state_directory_touches_nothing(
+def test_a_read_only_state_directory_changes_nothing(
     scripted_slave: Slave, state: Path
 ) -> None:
-    """Without its lock no pass begins: status 73, and the remedy."""
+    """Without its lock no run begins: status 73, with the remedy."""
     scripted_slave.publish(OLD)
     remount(state, "ro")
 

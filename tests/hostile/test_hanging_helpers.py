@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Nothing that a run itself waits for can keep it: neither who hands out credentials, nor who ends an upload."""
+=======
+"""No run waits for ever: neither for the program that issues credentials, nor for the abort of an upload."""
+>>>>>>> main
 
 from __future__ import annotations
 
@@ -26,7 +30,11 @@ ABORT = b"DELETE /bucket/data/begun?uploadId"
 
 @pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
+<<<<<<< HEAD
     """The environment of a run that is to ask a program for credentials which never ends."""
+=======
+    """The environment of a run whose `credential_process` never ends."""
+>>>>>>> main
     note, config = tmp_path / "pid", tmp_path / "aws-config"
     command = f"sh -c 'echo $$ > {note}; exec sleep 600'"
     config.touch(mode=0o600)
@@ -36,10 +44,14 @@ def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
     os.kill(int(note.read_text()), signal.SIGKILL)
 
 
-def test_a_deadline_holds_while_credentials_are_looked_for(
+def test_run_timeout_ends_the_wait_for_credentials(
     scripted_slave: Slave, scripted: ScriptedS3, hanging: dict[str, str | None]
 ) -> None:
+<<<<<<< HEAD
     """`run_timeout` ends a run whose `credential_process` hangs."""
+=======
+    """The `credential_process` hangs."""
+>>>>>>> main
     s3 = {"endpoint_url": scripted.endpoint_url}
     scripted_slave.configure("maps/site.json", s3=s3, sync={"run_timeout": "2s"})
     started = time.monotonic()
@@ -51,21 +63,25 @@ def test_a_deadline_holds_while_credentials_are_looked_for(
     assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]
 
 
-def test_credentials_that_never_come_end_the_pass(
+def test_credentials_that_never_arrive_end_the_run(
     scripted_slave: Slave, forks: Forks, hanging: dict[str, str | None]
 ) -> None:
-    """Without a deadline, too, the wait has an end, and the message says who hangs."""
+    """Without `run_timeout` the wait ends as well, and the message names the program."""
     run = forks.once(scripted_slave.agent, env=hanging, timeouts={"request_seconds": 2})
 
     (failed,) = run.named("run.failed")
     assert run.exit_code == UNAVAILABLE
-    assert failed["error"] == "the credentials: nothing came within 2 seconds"
+    assert failed["error"] == "no credentials within 2 s"
     assert "credential_process" in failed["remedy"]
 
 
 @pytest.fixture
 def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
+<<<<<<< HEAD
     """A master with a file to send, whose killed run left an upload that cannot be aborted: answers trickle."""
+=======
+    """A master with a file to send and an unfinished upload of a killed run, whose abort is answered byte by byte."""
+>>>>>>> main
     master = scripted_master
     master.write({"x": b"data"})
     scripted.uploads["left"] = "data/begun", {1: b"part"}
@@ -78,8 +94,13 @@ def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
         yield master
 
 
+<<<<<<< HEAD
 def test_a_deadline_holds_while_an_upload_is_aborted(leaving: Master, forks: Forks) -> None:
     """`run_timeout` ends a run that waits for an abort which never comes to its end."""
+=======
+def test_run_timeout_ends_the_wait_for_an_abort(leaving: Master, forks: Forks) -> None:
+    """The answer to the abort never ends."""
+>>>>>>> main
     config = leaving.agent.config_file
     config.write_text(config.read_text() + "sync: {run_timeout: 2s}\n")
     started = time.monotonic()
@@ -91,10 +112,14 @@ def test_a_deadline_holds_while_an_upload_is_aborted(leaving: Master, forks: For
     assert [each["cause"] for each in run.named("run.failed")] == ["timeout"]
 
 
-def test_an_abort_that_hangs_keeps_nothing_back(
+def test_an_abort_that_hangs_delays_no_copy(
     leaving: Master, forks: Forks, scripted: ScriptedS3
 ) -> None:
+<<<<<<< HEAD
     """It is left to a later run, and told: what is to be sent goes all the same."""
+=======
+    """It is left to a later run and reported; the files are sent."""
+>>>>>>> main
     run = forks.once(leaving.agent, timeouts={"request_seconds": 2})
 
     assert (run.exit_code, scripted.objects["data/x"].data) == (UNAVAILABLE, b"data")

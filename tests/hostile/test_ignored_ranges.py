@@ -1,4 +1,4 @@
-"""Servers that answer ranges wrongly, through the agent as a process: what a large file holds is whole or the old."""
+"""Servers that answer ranges wrongly, with the agent as a process: a large file is complete or the old one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LIES: dict[str, Callable[[Request, bytes], Reply]] = {
 
 @pytest.fixture
 def mirrored(scripted_slave: Slave) -> Slave:
-    """A slave to which this object is a large one, and which has its old version."""
+    """A slave with the old version of an object that it fetches in ranges."""
     scripted_slave.agent.small_ranges = True
     scripted_slave.publish({"large": OLD})
     assert scripted_slave.once().exit_code == 0
@@ -55,7 +55,7 @@ def mirrored(scripted_slave: Slave) -> Slave:
 def test_a_store_that_answers_ranges_wrongly_corrupts_no_file(
     mirrored: Slave, scripted: ScriptedS3, forks: Forks, lie: str
 ) -> None:
-    """The object is asked for whole: bytes that are damaged leave the old file and are told, right ones come."""
+    """The whole object is requested: damaged bytes are reported and leave the old file, right ones are installed."""
     scripted.on(GET, lambda request: LIES[lie](request, DAMAGED))
 
     run = forks.once(mirrored.agent, timeouts=IMPATIENT)

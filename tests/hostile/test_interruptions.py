@@ -1,4 +1,4 @@
-"""A signal at the very moment when a run is written down, and readers that go away: nothing is lost or crashes."""
+"""A signal while the record of the run is written, and readers that vanish: nothing is lost, nothing crashes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-def pass_in(slave: Slave, program: str) -> AgentRun:
-    """Do a run in a program that strikes at it."""
+def run_in(slave: Slave, program: str) -> AgentRun:
+    """Run the agent in a program that interrupts it."""
     slave.agent.begin()
     done = subprocess.run(
         [sys.executable, "-c", program, *slave.agent.command("--once")[3:]],
@@ -46,14 +46,14 @@ def pass_in(slave: Slave, program: str) -> AgentRun:
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("maps", ["maps/site.json", "maps/none.json"], ids=["whole", "failed"])
-def test_a_signal_while_a_pass_is_written_down_is_told(
+def test_a_signal_while_the_record_of_a_run_is_written_is_reported(
     slave: Slave, signal: str, maps: str
 ) -> None:
-    """The work is done and stays; log, status and `last_run.json` say how it ended, and what had failed before."""
+    """The copies stay; log, status and `last_run.json` show the signal, and earlier failures."""
     slave.publish(FILES)
     slave.configure(maps)
 
-    run = pass_in(slave, INTERRUPTED.format(signal=signal))
+    run = run_in(slave, INTERRUPTED.format(signal=signal))
 
     failed = [each["cause"] for each in run.named("run.failed")]
     earlier = [] if maps == "maps/site.json" else ["dataerr"]
@@ -88,19 +88,19 @@ sys.exit(cli.main(sys.argv[1:]))
 
 @pytest.mark.parametrize("number", range(1, 7))
 def test_a_signal_while_a_thread_starts_is_no_bug(slave: Slave, number: int) -> None:
-    """Python makes KeyError of it, which is still the signal's doing."""
+    """Python raises KeyError then; the cause is the signal."""
     slave.publish(FILES)
     slave.configure(hooks={"before": ["/bin/true"]})
 
-    run = pass_in(slave, STRUCK.format(number=number))
+    run = run_in(slave, STRUCK.format(number=number))
 
     assert run.exit_code == 143, run.stderr
     assert {each.get("cause") for each in run.events} == {None, "stopped"}, run.stderr
     assert "KeyError" not in run.stderr
 
 
-def deaf(slave: Slave, stream: str, *arguments: str) -> AgentRun:
-    """Do a run of which nobody reads one stream."""
+def run_unread(slave: Slave, stream: str, *arguments: str) -> AgentRun:
+    """Run the agent with one stream that is not read."""
     slave.agent.begin()
     reader, writer = os.pipe()
     os.close(reader)
@@ -117,22 +117,22 @@ def deaf(slave: Slave, stream: str, *arguments: str) -> AgentRun:
     return slave.agent.ended((), done.returncode, done.stdout or b"", done.stderr or b"")
 
 
-def test_nobody_reads_the_log(slave: Slave) -> None:
-    """A run continues without: what it does is not for the log's sake."""
+def test_a_log_that_is_not_read_stops_no_run(slave: Slave) -> None:
+    """The run continues without its log."""
     slave.publish(FILES)
 
-    run = deaf(slave, "stderr")
+    run = run_unread(slave, "stderr")
 
     assert (run.exit_code, run.stdout) == (0, "")
     assert slave.tree() == {"d": None, **FILES}
 
 
-def test_nobody_reads_the_plan(slave: Slave) -> None:
-    """A reader that has seen enough, as `head`, is no bug of ours, and ends the other mappings too."""
+def test_a_plan_that_is_not_read_is_no_crash(slave: Slave) -> None:
+    """A reader that closes the pipe, as `head` does, ends the other mappings too."""
     slave.publish(FILES)
     slave.publish_map(slave.mapping(), slave.mapping("other", "other"))
 
-    run = deaf(slave, "stdout", "--dry-run")
+    run = run_unread(slave, "stdout", "--dry-run")
 
     assert run.named("run.crashed") == [], run.stderr
     assert len(run.named("mapping.planned")) == 1

@@ -1,4 +1,4 @@
-"""Ranges that are not what was asked for, and leftovers that are not what they seem: never a wrong byte in a file."""
+"""Ranges that were not requested, and leftovers with other bytes: a file never contains a wrong byte."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GET = is_get(f"data/{KEY}")
 
 
 class Sleepless(CancelToken):
-    """Does not wait between attempts."""
+    """A cancel token that does not wait between attempts."""
 
     def sleep(self, seconds: float, _heartbeat: Heartbeat | None = None) -> None:
         del seconds
@@ -50,7 +50,7 @@ class Sleepless(CancelToken):
 
 @dataclass
 class Slave:
-    """A pass without the process around it."""
+    """A run without a separate process."""
 
     server: ScriptedS3
     connection: Connection
@@ -58,7 +58,7 @@ class Slave:
     directory: Path
 
     def run(self, copy: Copy) -> list[Outcome]:
-        """Scan what is there, and carry out a plan of one copy."""
+        """Scan the target, and carry out a plan of one copy."""
         store = LocalTarget(
             Tree(str(self.root)), Rows(), LocalOptions("20261122T204012Z-ab", durable=False)
         )
@@ -81,7 +81,7 @@ class Slave:
             return [each for each in found if isinstance(each, Outcome)]
 
     def tree(self) -> dict[str, str]:
-        """Give what is there, by key, temporary files too; contents as MD5s."""
+        """Return the files by key, with temporary ones; contents as MD5s."""
         return {
             str(path.relative_to(self.root)): md5(path.read_bytes())
             for path in self.root.rglob("*")
@@ -89,14 +89,14 @@ class Slave:
         }
 
     def ranges(self) -> list[int]:
-        """Give the numbers of the ranges that were asked for, sorted."""
+        """Return the numbers of the requested ranges, sorted."""
         asked = [
             each.headers["range"] for each in self.server.requests if "range" in each.headers
         ]
         return sorted(int(each[6:].partition("-")[0]) // RANGE for each in asked)
 
     def leave(self, copy: Copy, data: bytes) -> Path:
-        """Leave what an interrupted download of a version leaves."""
+        """Create what an interrupted download of a version leaves."""
         path = self.root / "d" / name_of(copy.entry)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
@@ -106,7 +106,7 @@ class Slave:
 
 @pytest.fixture
 def slave(scripted: ScriptedS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Slave:
-    """A slave of the scripted server, whose object is NEW."""
+    """A slave of the scripted server, whose object has the bytes NEW."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -116,7 +116,7 @@ def slave(scripted: ScriptedS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     root = tmp_path / "root"
     root.mkdir()
     scripted.put(f"data/{KEY}", NEW)
-    return Slave(scripted, Connection(settings, 8), root, tmp_path)
+    return Slave(scripted, Connection(settings), root, tmp_path)
 
 
 WANTED = copy_of(KEY, NEW)
@@ -127,7 +127,7 @@ WHOLE = {KEY: md5(NEW)}
 def answer(
     change: Callable[[Reply, int], Reply], *, first: int = 0
 ) -> Callable[[Request], Reply | None]:
-    """Make a replier that changes good answers to ranges, from one on; the second argument is the range's start."""
+    """Return a replier that changes correct answers to ranges, from one on; it gets the start of the range."""
 
     def reply(request: Request) -> Reply | None:
         asked = request.headers.get("range", "")
@@ -180,10 +180,10 @@ LIES: dict[str, Callable[[Reply, int], Reply]] = {
 
 
 @pytest.mark.parametrize("name", LIES)
-def test_a_store_that_answers_ranges_wrongly_is_asked_for_the_whole(
+def test_a_store_that_answers_ranges_wrongly_is_asked_for_the_whole_object(
     slave: Slave, scripted: ScriptedS3, name: str
 ) -> None:
-    """Whatever comes in place of a range, the file is whole and right in the same pass, and nothing else stays."""
+    """Whatever the answer to a range is, the file is right after the same run, and no temporary file stays."""
     scripted.on(GET, answer(LIES[name], first=1))
 
     (outcome,) = slave.run(WANTED)
@@ -196,7 +196,7 @@ def test_a_store_that_answers_ranges_wrongly_is_asked_for_the_whole(
 def test_a_store_that_ignores_conditions_never_mixes_two_versions(
     slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """A range of a version with another ETag, from a server that does not look at If-Match, ends the download."""
+    """A range with another ETag, from a server that ignores If-Match, ends the download."""
     lie = f'"{md5(OLD)}"'
     scripted.on(
         GET,
@@ -217,7 +217,7 @@ def test_a_store_that_ignores_conditions_never_mixes_two_versions(
 def test_an_object_replaced_while_it_is_fetched_never_mixes_two_versions(
     slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """Replaced between two ranges: the 412 leads to the new version, whole, and nothing of the old one stays."""
+    """Replaced between two ranges: after the 412 the complete new version is fetched, and no old byte stays."""
     scripted.put(f"data/{KEY}", OLD)
 
     def replace_it(request: Request) -> Reply | None:
@@ -233,10 +233,10 @@ def test_an_object_replaced_while_it_is_fetched_never_mixes_two_versions(
     assert slave.tree() == WHOLE
 
 
-def test_a_broken_connection_repeats_that_range_only(
+def test_a_broken_connection_repeats_only_the_missing_bytes_of_a_range(
     slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """What came of the range stays; the rest of it is asked for again, of the same version, and no other range."""
+    """The received bytes stay; the rest of the range is requested again, of the same version."""
     broken = answer(lambda reply, _: replace(reply, close_early=RANGE // 2), first=2)
     scripted.on(GET, broken, times=1)
 
@@ -251,8 +251,8 @@ def test_a_broken_connection_repeats_that_range_only(
     assert pinned == {f'"{md5(NEW)}"'}
 
 
-def test_a_copy_that_is_tried_again_goes_on(slave: Slave, scripted: ScriptedS3) -> None:
-    """A range that cannot be had at all ends the attempt, and the next one in the same pass asks for the rest."""
+def test_a_copy_that_is_retried_resumes(slave: Slave, scripted: ScriptedS3) -> None:
+    """A range that always fails ends the attempt; the next attempt of the same run requests the rest."""
 
     def refuse(request: Request) -> Reply | None:
         last = f"bytes={(RANGES - 1) * RANGE}-" in request.headers.get("range", "")
@@ -271,7 +271,7 @@ def test_a_copy_that_is_tried_again_goes_on(slave: Slave, scripted: ScriptedS3) 
 
 @pytest.fixture(params=[5 << 20, RANGE, 15 << 20], ids=["less", "a range", "more"])
 def in_parts(request: pytest.FixtureRequest, scripted: ScriptedS3) -> Copy:
-    """The object as one that was uploaded in parts of a length."""
+    """Store the object as one that was uploaded in parts of a length."""
     size: int = request.param
     pieces = [NEW[start : start + size] for start in range(0, SIZE, size)]
     etag = multipart_etag(pieces)
@@ -282,7 +282,7 @@ def in_parts(request: pytest.FixtureRequest, scripted: ScriptedS3) -> Copy:
 def test_a_damaged_part_of_a_large_object_is_not_installed(
     slave: Slave, scripted: ScriptedS3, in_parts: Copy
 ) -> None:
-    """One range with bytes of another version under this one's ETag: the parts tell, and all of it comes again."""
+    """A range has the ETag and bytes of another version: the parts do not match, and all bytes are fetched again."""
 
     def lie(reply: Reply, start: int) -> Reply:
         other = OLD[start : start + len(reply.body)]
@@ -296,10 +296,10 @@ def test_a_damaged_part_of_a_large_object_is_not_installed(
     assert slave.tree() == WHOLE
 
 
-def test_parts_are_hashed_while_they_come(
+def test_parts_are_hashed_while_they_are_received(
     slave: Slave, scripted: ScriptedS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each range holds whole parts, so nothing is read back from the disk to be hashed."""
+    """Each range holds complete parts, so no byte is read back from the disk to be hashed."""
     part = 5 << 20
     etag = multipart_etag([NEW[start : start + part] for start in range(0, SIZE, part)])
     scripted.put(f"data/{KEY}", NEW, etag=etag)
@@ -313,10 +313,10 @@ def test_parts_are_hashed_while_they_come(
 
 
 @pytest.mark.parametrize("flipped", [0, 17 << 20])
-def test_a_corrupt_leftover_of_parts_is_fetched_anew(
+def test_a_corrupt_leftover_of_parts_is_fetched_again(
     slave: Slave, in_parts: Copy, flipped: int
 ) -> None:
-    """Whatever part the flipped bit is in, of those that are kept and of those that come again."""
+    """Whichever part the inverted bit is in, of those that are kept and those that are fetched again."""
     left = NEW[:flipped] + bytes([NEW[flipped] ^ 1]) + NEW[flipped + 1 :]
     slave.leave(in_parts, left)
 
@@ -329,8 +329,8 @@ def test_a_corrupt_leftover_of_parts_is_fetched_anew(
 # --- what is left of an interrupted download ---
 
 
-def test_a_leftover_is_gone_on_with(slave: Slave, scripted: ScriptedS3) -> None:
-    """Only what is not surely there is asked for; the rest is proven with it, and mode and time are the object's."""
+def test_a_leftover_is_resumed(slave: Slave, scripted: ScriptedS3) -> None:
+    """Only bytes that may be missing are requested; all are proven together, and mode and time are the object's."""
     scripted.put(f"data/{KEY}", NEW, x_amz_meta_mode="0640", x_amz_meta_mtime="1700000000.5")
     slave.leave(WANTED, NEW[: (AHEAD + 1) * RANGE])
 
@@ -351,8 +351,8 @@ def test_a_leftover_is_gone_on_with(slave: Slave, scripted: ScriptedS3) -> None:
         ("longer than the object", NEW[1:] + bytes(RANGE)),
     ],
 )
-def test_a_corrupt_leftover_is_fetched_anew(slave: Slave, name: str, data: bytes) -> None:
-    """The proof of the whole tells: what was kept is thrown away, and all of it comes in the same pass, in ranges."""
+def test_a_corrupt_leftover_is_fetched_again(slave: Slave, name: str, data: bytes) -> None:
+    """The proof fails: the kept bytes are dropped, and the object is fetched in the same run, in ranges."""
     slave.leave(WANTED, data)
 
     (outcome,) = slave.run(WANTED)
@@ -363,7 +363,7 @@ def test_a_corrupt_leftover_is_fetched_anew(slave: Slave, name: str, data: bytes
 
 
 def test_a_leftover_of_the_version_before_never_mixes_two_versions(slave: Slave) -> None:
-    """An object replaced between two passes is fetched from its beginning, and the old part goes."""
+    """An object that was replaced between two runs is fetched from its beginning, and the old part is removed."""
     slave.leave(copy_of(KEY, OLD), OLD[:-1])
 
     (outcome,) = slave.run(WANTED)
@@ -372,10 +372,10 @@ def test_a_leftover_of_the_version_before_never_mixes_two_versions(slave: Slave)
     assert slave.ranges() == list(range(RANGES))
 
 
-def test_a_leftover_of_a_version_that_goes_meanwhile_does_not_stay(
+def test_a_leftover_of_a_version_that_is_replaced_during_the_run_is_removed(
     slave: Slave,
 ) -> None:
-    """Planned to be gone on with, then replaced in S3: the new version is there alone."""
+    """The plan would resume it, then the object is replaced: only the new version stays."""
     slave.leave(copy_of(KEY, OLD), OLD[:-1])
 
     (outcome,) = slave.run(copy_of(KEY, OLD))
@@ -383,10 +383,10 @@ def test_a_leftover_of_a_version_that_goes_meanwhile_does_not_stay(
     assert (outcome.status, slave.tree()) == (Status.COPIED, WHOLE)
 
 
-def test_a_leftover_is_not_gone_on_with_when_no_etag_can_prove_it(
+def test_a_leftover_is_not_resumed_when_no_etag_can_prove_it(
     slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """With SSE-KMS an ETag looks like an MD5 and is none: all of it is fetched, and its length is what is checked."""
+    """With SSE-KMS an ETag looks like an MD5 and is none: the whole object is fetched, and its length checked."""
     etag = hashlib.md5(b"ciphertext").hexdigest()
     scripted.put(f"data/{KEY}", NEW, etag=f'"{etag}"', x_amz_server_side_encryption="aws:kms")
     copy = WANTED._replace(entry=WANTED.entry._replace(etag=etag))
@@ -399,8 +399,8 @@ def test_a_leftover_is_not_gone_on_with_when_no_etag_can_prove_it(
     assert slave.ranges() == list(range(RANGES))
 
 
-def test_a_store_that_is_down_keeps_what_came(slave: Slave, scripted: ScriptedS3) -> None:
-    """The network goes in the middle and stays away: what came is kept out of sight, and is the next pass's start."""
+def test_bytes_received_before_an_outage_are_kept(slave: Slave, scripted: ScriptedS3) -> None:
+    """The network fails during the download: the received bytes are kept, and the next run resumes them."""
     gone = error(404, "NoSuchBucket")
     scripted.on(
         GET,

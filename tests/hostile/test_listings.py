@@ -1,4 +1,4 @@
-"""Listings that must not be believed: whatever the server answers, three good local files stay where they are."""
+"""Listings that must not be trusted: whatever the server answers, three good local files stay."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CAUSES = {REFUSED: "refused", UNAVAILABLE: "unavailable", DENIED: "noperm"}
 
 @pytest.fixture
 def mirrored(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
-    """A slave after an honest pass, with every guard lifted: only the rules of completeness are left."""
+    """A slave after a normal run, with every guard lifted: only the rules of completeness are left."""
     scripted_slave.configure(
         "maps/site.json",
         s3={"endpoint_url": scripted.endpoint_url},
@@ -52,10 +52,10 @@ def mirrored(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
 @pytest.mark.parametrize(
     "name", ["empty body", "html", "truncated without token", "keys outside the prefix"]
 )
-def test_a_broken_listing_at_the_first_pass_removes_nothing_that_was_there(
+def test_a_broken_listing_at_the_first_run_removes_no_existing_file(
     scripted_slave: Slave, scripted: ScriptedS3, name: str
 ) -> None:
-    """A directory that the agent has never seen keeps its files as well."""
+    """A directory that the agent has never mirrored keeps its files."""
     scripted_slave.target.mkdir()
     (scripted_slave.target / "mine").write_bytes(b"mine")
     scripted_slave.publish(FILES)
@@ -67,10 +67,10 @@ def test_a_broken_listing_at_the_first_pass_removes_nothing_that_was_there(
 
 
 @pytest.mark.parametrize("name", ["html", "IsTruncated absent", "AccessDenied"])
-def test_a_broken_listing_of_maps_stops_the_pass(
+def test_a_broken_listing_of_maps_stops_the_run(
     mirrored: Slave, scripted: ScriptedS3, name: str
 ) -> None:
-    """No map is believed to be gone: no mapping runs, and nothing changes."""
+    """No map counts as deleted: no mapping runs, and nothing changes."""
     mirrored.configure(s3={"endpoint_url": scripted.endpoint_url})
     scripted.on(is_list, broken(scripted, name))
 
@@ -80,10 +80,10 @@ def test_a_broken_listing_of_maps_stops_the_pass(
     assert run.named("run.failed")[0]["cause"] == CAUSES[STATUS[name]]
 
 
-def test_a_listing_that_breaks_on_its_last_page_wipes_nothing(
+def test_a_listing_that_breaks_on_its_last_page_deletes_nothing(
     mirrored: Slave, scripted: ScriptedS3
 ) -> None:
-    """Good pages before a bad one change nothing: nothing acts before the listing has ended."""
+    """Good pages before a bad one change nothing: no action begins before the listing has ended."""
     scripted.page_size = 1
     scripted.put("data/0-new", b"new")
 
@@ -98,10 +98,10 @@ def test_a_listing_that_breaks_on_its_last_page_wipes_nothing(
     assert (run.exit_code, mirrored.tree()) == (69, TREE)
 
 
-def test_a_page_that_comes_torn_once_is_asked_for_again(
+def test_a_page_that_is_incomplete_once_is_requested_again(
     mirrored: Slave, scripted: ScriptedS3
 ) -> None:
-    """A hiccup is no failure."""
+    """A temporary error is no failure."""
     scripted.put("data/new.txt", b"new")
     scripted.on(is_list, broken(scripted, "cut short"), times=1)
 
@@ -110,10 +110,10 @@ def test_a_page_that_comes_torn_once_is_asked_for_again(
     assert (run.exit_code, mirrored.tree()) == (0, {**TREE, "new.txt": b"new"})
 
 
-def test_a_really_empty_listing_wipes_nothing_unasked(
+def test_an_empty_listing_deletes_nothing_without_permission(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """A valid listing of nothing is refused by the guard, and believed once that is permitted."""
+    """A valid empty listing is refused by the guard, and accepted once that is permitted."""
     scripted_slave.publish(FILES)
     scripted_slave.once()
     scripted.on(is_list, broken(scripted, "really empty"))
@@ -133,10 +133,10 @@ def test_a_really_empty_listing_wipes_nothing_unasked(
     assert (scripted_slave.tree(), scripted_slave.trash()) == ({}, FILES)
 
 
-def test_an_honest_store_without_order_is_sorted(
+def test_a_store_that_lists_without_order_is_sorted(
     mirrored: Slave, scripted: ScriptedS3
 ) -> None:
-    """Disorder alone is no lie: changes and deletions come through, pass after pass."""
+    """Disorder alone is no error: changes and deletions are made, run after run."""
     scripted.on(is_list, broken(scripted, "disorder"))
     mirrored.publish({"d.txt": b"DELTA", "0": b"first"})
     del scripted.objects["data/a.txt"]
@@ -155,7 +155,7 @@ def test_an_honest_store_without_order_is_sorted(
 def test_a_key_that_the_listing_lacks_is_not_deleted(
     mirrored: Slave, scripted: ScriptedS3
 ) -> None:
-    """The store forgets a key in its listing but still has it: HEAD says so, and no delete is made."""
+    """The store does not list a key but still has it: HEAD finds it, and it is not deleted."""
     stored = {key: scripted.objects.pop(f"data/{key}") for key in ("a.txt", "d.txt")}
     scripted.on(is_head("data/d.txt"), Reply(headers={"etag": stored["d.txt"].etag}))
     mirrored.publish({"new.txt": b"new"})
@@ -168,7 +168,7 @@ def test_a_key_that_the_listing_lacks_is_not_deleted(
 
 
 @pytest.mark.parametrize(("status", "exit_code"), [(403, 77), (500, 69)])
-def test_a_head_that_does_not_say_absent_deletes_nothing(
+def test_a_head_without_404_deletes_nothing(
     mirrored: Slave, scripted: ScriptedS3, status: int, exit_code: int
 ) -> None:
     """Only a plain 404 is proof of absence."""
@@ -180,15 +180,15 @@ def test_a_head_that_does_not_say_absent_deletes_nothing(
     assert (run.exit_code, mirrored.tree()) == (exit_code, TREE)
 
 
-def spoilt(page: bytes) -> Iterator[bytes]:
-    """Turn over each bit of a page, and each byte."""
+def corrupted(page: bytes) -> Iterator[bytes]:
+    """Yield a page with each bit, and each byte, inverted."""
     for number, byte in enumerate(page):
         for mask in (0xFF, *(1 << bit for bit in range(8))):
             yield page[:number] + bytes([byte ^ mask]) + page[number + 1 :]
 
 
-def believed(page: bytes) -> list[Entry | Problem] | None:
-    """Read the one page of a listing as the agent does; None when it is refused."""
+def read_page(page: bytes) -> list[Entry | Problem] | None:
+    """Read the only page of a listing as the agent does; None when it is refused."""
     listing = Listing("bucket", "data/", strictly_ordered=False)
     try:
         parsed = parse_page(page)
@@ -199,18 +199,18 @@ def believed(page: bytes) -> list[Entry | Problem] | None:
     return None if more else found
 
 
-def test_a_bit_turned_over_in_a_listing_deletes_nothing_and_makes_no_file(
+def test_a_corrupted_listing_deletes_nothing_and_creates_no_file(
     mirrored: Slave, scripted: ScriptedS3
 ) -> None:
-    """Plain HTTP has no checksum of a page: keys, sizes and ETags that are another's are believed, and do no harm."""
+    """http:// has no checksum of a page: wrong keys, sizes and ETags are accepted, and do no harm."""
     asked = Request(
         "GET", "/bucket", {"list-type": "2", "prefix": "data/", "encoding-type": "url"}, {}
     )
     honest = scripted.page(asked).reply()
-    true = believed(honest.body)
-    pages = [page for page in spoilt(honest.body) if believed(page) not in (None, true)]
+    true = read_page(honest.body)
+    pages = [page for page in corrupted(honest.body) if read_page(page) not in (None, true)]
     lacking = [
-        page for page in pages if {each.key for each in believed(page) or ()} != set(FILES)
+        page for page in pages if {each.key for each in read_page(page) or ()} != set(FILES)
     ]
     others = [page for page in pages if page not in set(lacking)]
     assert (bool(lacking), bool(others)) == (True, True)

@@ -1,4 +1,4 @@
-"""A master changes in S3 what differs from its own, and nothing because of a listing or key that cannot be believed."""
+"""A master changes in S3 what differs from its source, and nothing because of a broken listing or a hostile key."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def master(scripted_master: Master) -> Master:
 
 
 @pytest.mark.parametrize("case", LISTINGS, ids=lambda case: case.name)
-def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
+def test_no_broken_listing_makes_a_master_write_or_delete(
     master: Master, scripted: ScriptedS3, forks: Forks, case: Case
 ) -> None:
-    """What a slave does not believe, a master does not either: no object goes, none comes, and no file here is touched.
+    """What a slave does not trust, a master does not trust: no object is deleted or written, and no local file changes.
 
     A listing in which only a name is odd is believed: what changed here is sent, and nothing else again, and the object
     goes that is gone here; none goes that is not.
@@ -60,7 +60,7 @@ def test_no_listing_that_is_broken_writes_or_deletes_in_s3(
 def test_no_key_makes_a_master_delete_another_object(
     master: Master, scripted: ScriptedS3, forks: Forks
 ) -> None:
-    """Extras go under exactly their names; whatever a proxy or a store may read as another name stays, and is told."""
+    """Extras are deleted by exactly their names; a name that a proxy or store may change stays, and is reported."""
     MirroredPrefix(scripted).publish(AFTER)
     extras = {*HOSTILE_KEYS, *MORE_KEYS}
     for key in extras:

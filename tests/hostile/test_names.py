@@ -1,6 +1,6 @@
-"""Keys that would lead out, collide, or name nothing: none is asked for, none is written, and the rest is mirrored.
+"""Keys that would lead out, collide, or name no file: none is requested or written, and the rest is mirrored.
 
-The scripted server holds any key, and says what was asked of it.
+The scripted server can hold any key, and records the requests.
 """
 
 from __future__ import annotations
@@ -111,20 +111,20 @@ HARMLESS = (
 
 
 def asked_for(scripted: ScriptedS3) -> set[str]:
-    """Give the keys that any request named, below the prefix or anywhere; none is "", as of a listing."""
+    """Return the keys of all requests, below the prefix or anywhere; "" for a listing."""
     assert {request.bucket for request in scripted.requests} == {scripted.bucket}
     return {request.key for request in scripted.requests}
 
 
 def every_file(directory: Path) -> dict[str, bytes | None]:
-    """Read all files, those whose names look like the agent's own too."""
+    """Read all files, also those with names of the agent's own files."""
     files = (Path(top, name) for top, _, names in os.walk(directory) for name in names)
     return {str(each.relative_to(directory)): each.read_bytes() for each in files}
 
 
 @pytest.fixture
 def outside(scripted_slave: Slave, tmp_path: Path) -> list[Path]:
-    """Files and trees that names may lead to."""
+    """Files and trees to which names could lead."""
     tree, root = scripted_slave.root / "site-evil", scripted_slave.root
     write(tree, {"x": b"precious", "abs": b"precious"})
     # Files, since one that is to be written in the place of a directory would only fail.
@@ -134,10 +134,10 @@ def outside(scripted_slave: Slave, tmp_path: Path) -> list[Path]:
     return [tree, *files]
 
 
-def test_no_name_leads_out_and_none_is_asked_for(
+def test_no_invalid_name_is_requested_or_leads_out(
     scripted_slave: Slave, scripted: ScriptedS3, outside: list[Path]
 ) -> None:
-    """Every name that no file can have is reported, each once; all others are files of exactly their names."""
+    """Every name that no file can have is reported once; all others become files of exactly their names."""
     slave, good = scripted_slave, {key: key.encode() for key in HARMLESS}
     slave.publish(good)
     slave.publish(dict.fromkeys(HOSTILE, b"evil"))
@@ -169,10 +169,10 @@ def files_of(slave: Slave) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("key", UNREADABLE)
-def test_a_mangled_name_deletes_nothing_that_it_may_stand_for(
+def test_a_name_with_a_replacement_character_deletes_no_similar_file(
     scripted_slave: Slave, scripted: ScriptedS3, key: str
 ) -> None:
-    """A name that came as U+FFFD may be any beside it: what is there stays, with status 3."""
+    """A name that was listed with U+FFFD may be that of any file beside it: all stay, with status 3."""
     slave = scripted_slave
     slave.publish({"d/kept": b"kept", "kept": b"kept", "same": b"same"})
     assert slave.once().exit_code == 0
@@ -187,8 +187,8 @@ def test_a_mangled_name_deletes_nothing_that_it_may_stand_for(
     assert len(run.named("deletes.withheld")) == 1
 
 
-def test_names_in_the_log_move_no_terminal(scripted_slave: Slave) -> None:
-    """Control characters, ESC and bidirectional overrides are escaped in every format, skipped names too."""
+def test_names_in_the_log_cannot_control_a_terminal(scripted_slave: Slave) -> None:
+    """Control characters, ESC and bidirectional overrides are escaped in every format, also of skipped names."""
     slave = scripted_slave
     evil = "\x1b]0;owned\x07\x9b\u202e\r"
     slave.publish({f"good{evil}": b"good", f"../bad{evil}": b"bad", "x": b"x"})
@@ -204,10 +204,10 @@ def test_names_in_the_log_move_no_terminal(scripted_slave: Slave) -> None:
         assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r"} & set(text)
 
 
-def test_two_sides_of_one_name_keep_what_is_here(
+def test_a_name_that_is_file_and_directory_keeps_the_local_files(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """`a` and `a/b`, however deep, are both skipped in either order of arrival, and nothing here is deleted."""
+    """`a` and `a/b`, however deep, are both skipped in either order, and no local file is deleted."""
     slave = scripted_slave
     slave.publish({"a": b"file", "c/d/e": b"deep", "z": b"z"})
     assert slave.once().exit_code == 0
@@ -224,10 +224,10 @@ def test_two_sides_of_one_name_keep_what_is_here(
     assert check_recovery(slave.once, lambda: files_of(slave), wanted) == []
 
 
-def test_a_path_that_no_call_can_take_at_once(
+def test_a_path_longer_than_path_max_is_mirrored(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """Keys of 1,024 bytes below a directory whose own path is long: together beyond PATH_MAX, and mirrored."""
+    """Keys of 1,024 bytes below a directory with a long path."""
     slave = scripted_slave
     room = 1024 - len(f"{PREFIX}/")
     longest = "/".join(["d" * 254] * 4)[:room].rstrip("/")
@@ -253,7 +253,7 @@ def test_a_path_that_no_call_can_take_at_once(
 
 
 def put_link_far_down(top: Path, parts: Sequence[str], leads_to: Path) -> None:
-    """Make directories in each other, and in the last one `link`, though no call takes so long a path."""
+    """Create nested directories, and `link` in the last one, though no single call accepts so long a path."""
     fd = os.open(top, os.O_RDONLY)
     for part in parts:
         os.mkdir(part, dir_fd=fd)
@@ -268,10 +268,10 @@ def put_link_far_down(top: Path, parts: Sequence[str], leads_to: Path) -> None:
     [("link/{far}/sub", DATAERR), ("{far}/link/sub", CANNOT_CREATE)],
     ids=["link near the top", "link far down"],
 )
-def test_a_map_whose_path_no_call_can_take_leads_nowhere(
+def test_a_map_with_a_path_longer_than_path_max_leads_nowhere(
     scripted_slave: Slave, tmp_path: Path, place: str, code: int
 ) -> None:
-    """A directory of a map beyond PATH_MAX, through a link that leads out: the mapping fails, nothing is touched."""
+    """The directory of a map is longer than PATH_MAX, through a link that leads out: the mapping fails."""
     slave, outside, parts = scripted_slave, tmp_path / "outside", ["d" * 250] * 17
     write(outside, {"precious": b"precious", "sub/precious": b"precious"})
     (slave.root / "link").symlink_to(outside)
@@ -290,8 +290,8 @@ def test_a_map_whose_path_no_call_can_take_leads_nowhere(
     assert (canary(outside), files_of(slave)) == (before, {"x": b"x"})
 
 
-def test_a_key_that_is_too_long_is_none_of_s3(scripted_slave: Slave) -> None:
-    """A listing with a key of more than 1,024 bytes is reported, and the rest is mirrored."""
+def test_a_key_longer_than_s3_allows_is_reported(scripted_slave: Slave) -> None:
+    """A key of more than 1,024 bytes is skipped, and the rest is mirrored."""
     slave = scripted_slave
     slave.publish({"d/" * 600 + "x": b"x", "good": b"good"})
 
@@ -301,7 +301,7 @@ def test_a_key_that_is_too_long_is_none_of_s3(scripted_slave: Slave) -> None:
 
 
 def test_a_marker_with_bytes_is_no_file(scripted_slave: Slave) -> None:
-    """An object `d/` that holds bytes is reported, not written under some other name; empty ones are directories."""
+    """An object `d/` with bytes is reported, not written under another name; empty ones are directories."""
     slave = scripted_slave
     slave.publish({"full/": b"bytes", "empty/": b"", "x": b"x"})
 
@@ -338,10 +338,10 @@ PLACES = {
 }
 
 
-def test_a_map_that_aims_elsewhere_hits_nothing(
+def test_a_map_that_names_a_forbidden_directory_changes_nothing(
     scripted_slave: Slave, scripted: ScriptedS3, tmp_path: Path
 ) -> None:
-    """Every place that a map must not name is refused, alone and with a reason; nothing is made or touched there."""
+    """Every directory that a map must not name is refused alone, with a reason; nothing is created or changed."""
     slave, outside = scripted_slave, tmp_path / "outside"
     write(outside, {"precious": b"precious", "sub/precious": b"precious"})
     (slave.root / "link").symlink_to(outside)

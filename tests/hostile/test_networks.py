@@ -1,6 +1,6 @@
-"""What networks do to connections, for every kind of request and both roles: no byte is lost, and no pass hangs.
+"""Bad networks, for every kind of request and both roles: no byte is lost, and no run hangs.
 
-The agents of one test run side by side, since most of the time they wait.
+The agents of one test run at the same time, since they mostly wait.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Line:
 
     @property
     def begins(self) -> bytes:
-        """What the head of the request in question holds."""
+        """The bytes by which the tested request is recognised."""
         return REQUESTS[self.name]
 
     @property
@@ -104,11 +104,11 @@ class Line:
         return dict(server_contents(self.server)())
 
     def target(self) -> Tree:
-        """Give what the pass was to change: a directory, or a prefix."""
+        """Return the content of the target: a directory, or a prefix."""
         return self.user.tree() if isinstance(self.user, Slave) else self.published()
 
     def left(self) -> list[str]:
-        """List what a pass leaves. An upload whose beginning was not answered is known to nobody, and holds nothing."""
+        """List temporary files and unfinished uploads, without empty ones: the agent may not know those."""
         unfinished = [key for key, parts in self.server.uploads.values() if parts]
         return unfinished + (self.user.temporaries() if isinstance(self.user, Slave) else [])
 
@@ -118,14 +118,14 @@ class Line:
 
 
 def _of_interest(name: str, files: dict[str, bytes]) -> dict[str, bytes]:
-    """Leave the large file out where no request for it is in question."""
+    """Leave out the large file where no request for it is tested."""
     needed = b"large" in REQUESTS[name] or "part" in name
     return {key: data for key, data in files.items() if needed or key != "large"}
 
 
 @pytest.fixture
 def lines(tmp_path: Path, seaweedfs_server: S3Server) -> Iterator[list[Line]]:
-    """An agent for each kind of request; what it is to mirror has changed since its last pass."""
+    """An agent for each kind of request; its source has changed since its last run."""
     with ExitStack() as stack:
         yield [
             _line(tmp_path / str(number), name, stack, seaweedfs_server)
@@ -163,14 +163,14 @@ def _line(directory: Path, name: str, stack: ExitStack, keys: S3Server) -> Line:
     return line
 
 
-def passes(lines: list[Line], forks: Forks, timeouts: Mapping[str, float]) -> list[AgentRun]:
-    """Make a pass of every agent at once."""
+def run_all(lines: list[Line], forks: Forks, timeouts: Mapping[str, float]) -> list[AgentRun]:
+    """Run every agent once, all at the same time."""
     running = [forks.start(line.agent, timeouts=timeouts) for line in lines]
     return [each.wait() for each in running]
 
 
 def problems(line: Line, run: AgentRun) -> list[str]:
-    """Give what the pass did that it must not do; the target holds whole versions, and only a whole pass deletes."""
+    """List what the run did that no run may do: the target holds complete versions, and only a complete run deletes."""
     versions = versions_of(OLD, NEW)
     # What ends without an answer to a DELETE may have deleted: that is no error before it.
     before_it = None if "DELETE" in line.name else run
@@ -180,13 +180,11 @@ def problems(line: Line, run: AgentRun) -> list[str]:
     return [f"{line.name}: {each}" for each in found]
 
 
-def test_a_file_torn_or_gone_after_a_pass_is_a_problem(
-    lines: list[Line], forks: Forks
-) -> None:
-    """What all tests here rely on: the target is compared with what it held before the pass."""
+def test_the_checks_find_a_torn_or_missing_file(lines: list[Line], forks: Forks) -> None:
+    """All tests here rely on it: the target is compared with its content before the run."""
     slave, master = (each for each in lines if each.name in ("slave: LIST", "master: LIST"))
     assert isinstance(slave.user, Slave)
-    runs = passes([slave, master], forks, PATIENT)
+    runs = run_all([slave, master], forks, PATIENT)
     assert [problems(slave, runs[0]), problems(master, runs[1])] == [[], []]
 
     (slave.user.target / "small").write_bytes(b"new new to")
@@ -207,28 +205,26 @@ def recovery(line: Line, forks: Forks) -> list[str]:
     ]
 
 
-PASSING = {
+TEMPORARY_FAULTS = {
     "latency": (Fault(latency=0.2), 99),
     "a reset": (Fault(reset_after=0), 1),
     "a reset in the middle of the answer": (Fault(reset_after=300), 1),
     "an answer cut off": (Fault(end_after=300), 1),
     "silence": (Fault(silence_after=300), 1),
     "a black hole": (Fault(swallow=True), 1),
-    "a byte turned over in a body": (Fault(corrupt=-1), 1),
-    "a byte turned over in a head": (Fault(corrupt=5), 1),
+    "an inverted byte in a body": (Fault(corrupt=-1), 1),
+    "an inverted byte in a head": (Fault(corrupt=5), 1),
 }
 
 
-@pytest.mark.parametrize("name", PASSING)
-def test_trouble_that_passes_costs_time_only(
-    lines: list[Line], forks: Forks, name: str
-) -> None:
-    """Once is no failure, for any request: the pass ends with everything mirrored."""
-    fault, times = PASSING[name]
+@pytest.mark.parametrize("name", TEMPORARY_FAULTS)
+def test_a_temporary_fault_costs_only_time(lines: list[Line], forks: Forks, name: str) -> None:
+    """One fault at any request is no failure: the run ends with everything mirrored."""
+    fault, times = TEMPORARY_FAULTS[name]
     for line in lines:
         line.network.on(line.begins, fault, times)
 
-    runs = passes(lines, forks, PATIENT)
+    runs = run_all(lines, forks, PATIENT)
 
     for line, run in zip(lines, runs, strict=True):
         assert problems(line, run) == []
@@ -238,7 +234,7 @@ def test_trouble_that_passes_costs_time_only(
         assert line.network.matched[line.begins] >= 1
 
 
-LASTING = {
+LASTING_FAULTS = {
     "resets": Fault(reset_after=0),
     "answers cut off": Fault(end_after=40),
     "silence": Fault(silence_after=0),
@@ -247,13 +243,13 @@ LASTING = {
 }
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_trouble_that_stays_ends_the_pass(lines: list[Line], forks: Forks, name: str) -> None:
-    """No pass hangs: it says that S3 cannot be reached, keeps what is there, and the next one puts it right."""
+@pytest.mark.parametrize("name", LASTING_FAULTS)
+def test_a_lasting_fault_ends_the_run(lines: list[Line], forks: Forks, name: str) -> None:
+    """No run hangs: it reports that S3 cannot be reached, keeps the files, and the next run recovers."""
     for line in lines:
-        line.network.on(line.begins, LASTING[name])
+        line.network.on(line.begins, LASTING_FAULTS[name])
 
-    runs = passes(lines, forks, IMPATIENT)
+    runs = run_all(lines, forks, IMPATIENT)
 
     for line, run in zip(lines, runs, strict=True):
         assert problems(line, run) == []
@@ -262,8 +258,8 @@ def test_trouble_that_stays_ends_the_pass(lines: list[Line], forks: Forks, name:
     assert [each for line in lines for each in recovery(line, forks)] == []
 
 
-SETTLED = ("master: complete", "master: DELETE", "slave: HEAD")
-"""Of a completion whose answer got lost, HEAD tells that it happened; of others, the first line of the answer does."""
+SETTLED = ("master: PUT", "master: complete", "master: DELETE", "slave: HEAD")
+"""Where the answer got lost, HEAD shows that it happened; elsewhere the first line of the answer does."""
 
 
 def _statuses(line: Line) -> set[int]:
@@ -280,7 +276,7 @@ BROKEN_UPLOADS = {
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A request with a body that breaks off."""
+    """A request whose body breaks off."""
 
     key: str
     begins: bytes
@@ -289,7 +285,7 @@ class Upload:
     """How far it comes: past the head, and not to the end."""
 
     def arrived(self, line: Line) -> int:
-        """Count how often it came to the server whole."""
+        """Count how often the complete request reached the server."""
         sent = (each for each in line.server.requests if each.method == "PUT")
         part = self.begins.partition(b"partNumber=")[2].decode()
         return sum(
@@ -306,7 +302,7 @@ UPLOADS = {
 
 
 def break_uploads(lines: list[Line], name: str, times: float = float("inf")) -> list[Line]:
-    """Have bodies break off on their way; give the lines on which some are sent."""
+    """Let bodies break off during the transfer; return the lines on which some are sent."""
     senders = [line for line in lines if line.name in UPLOADS]
     for line in senders:
         upload = UPLOADS[line.name]
@@ -318,10 +314,10 @@ def break_uploads(lines: list[Line], name: str, times: float = float("inf")) -> 
 def test_a_body_that_breaks_off_once_is_sent_again(
     lines: list[Line], forks: Forks, name: str
 ) -> None:
-    """Half of a file, or of a part, is no object: the whole is sent anew, and the pass ends with it in S3."""
+    """Half of a file, or of a part, is no object: it is sent again, and the run ends with it in S3."""
     lines = break_uploads(lines, name, times=1)
 
-    runs = passes(lines, forks, PATIENT)
+    runs = run_all(lines, forks, PATIENT)
 
     for line, run in zip(lines, runs, strict=True):
         assert problems(line, run) == []
@@ -337,10 +333,10 @@ def test_a_body_that_breaks_off_once_is_sent_again(
 def test_bodies_that_always_break_off_leave_the_old_object(
     lines: list[Line], forks: Forks, name: str
 ) -> None:
-    """No pass hangs: it says that S3 cannot be reached; what was there stays whole, and nothing unfinished is left."""
+    """No run hangs: it reports that S3 cannot be reached; old objects stay, and no unfinished upload is left."""
     lines = break_uploads(lines, name)
 
-    runs = passes(lines, forks, IMPATIENT)
+    runs = run_all(lines, forks, IMPATIENT)
 
     for line, run in zip(lines, runs, strict=True):
         upload = UPLOADS[line.name]
@@ -353,28 +349,33 @@ def test_bodies_that_always_break_off_leave_the_old_object(
     assert [each for line in lines for each in recovery(line, forks)] == []
 
 
-def test_how_often_a_request_is_made(lines: list[Line], forks: Forks) -> None:
-    """What may pass is tried six times, the bytes of an entry fifteen times; nothing writes unasked but thrice."""
-    chosen = {"slave: map": 6, "slave: LIST": 6, "slave: GET small": 15, "master: PUT": 3}
+def test_the_number_of_attempts_of_each_request(lines: list[Line], forks: Forks) -> None:
+    """Five attempts for temporary errors, fifteen for the bytes of an entry, three for an upload.
+
+    And one more where a connection that was kept open is dead.
+    """
+    chosen = {"slave: map": 5, "slave: LIST": 6, "slave: GET small": 16, "master: PUT": 4}
     lines = [line for line in lines if line.name in chosen]
     for line in lines:
         line.network.on(line.begins, Fault(reset_after=0))
 
-    runs = passes(lines, forks, {"pause_seconds": 0.05})
+    runs = run_all(lines, forks, {"pause_seconds": 0.05})
 
     assert [run.exit_code for run in runs] == [UNAVAILABLE] * len(lines)
     assert {line.name: line.network.matched[line.begins] for line in lines} == chosen
 
 
 @pytest.mark.parametrize("fault", ["a black hole", "a trickle of the answer"])
-def test_a_deadline_holds_whatever_hangs(lines: list[Line], forks: Forks, fault: str) -> None:
-    """`run_timeout` ends a pass that waits for any request, long before the library would give up."""
+def test_run_timeout_ends_a_run_whichever_request_hangs(
+    lines: list[Line], forks: Forks, fault: str
+) -> None:
+    """Long before the library would end the request."""
     for line in lines:
         line.configure(run_timeout="3s")
-        line.network.on(line.begins, LASTING[fault])
+        line.network.on(line.begins, LASTING_FAULTS[fault])
 
     waits = ("connect_seconds", "read_seconds", "request_seconds", "stalled_seconds")
-    runs = passes(lines, forks, dict.fromkeys(waits, 600.0))
+    runs = run_all(lines, forks, dict.fromkeys(waits, 600.0))
 
     for line, run in zip(lines, runs, strict=True):
         assert (line.name, run.exit_code) == (line.name, PARTIAL), run.stderr
@@ -383,24 +384,24 @@ def test_a_deadline_holds_whatever_hangs(lines: list[Line], forks: Forks, fault:
         assert problems(line, run) == []
 
 
-def test_what_is_sent_slowly_arrives(lines: list[Line], forks: Forks) -> None:
-    """A line on which a part takes longer than a connection may need, is slow and not broken."""
+def test_a_slow_upload_arrives(lines: list[Line], forks: Forks) -> None:
+    """A part takes longer than the timeout of a connection, and still makes progress."""
     lines = [line for line in lines if line.name == "master: part"]
     for line in lines:
         line.network.on(b"PUT /bucket/data", Fault(upload_rate=MIB / 2))
 
     # The kernel takes what the line has not yet: the answer may be late by what all buffers on the way hold.
-    runs = passes(lines, forks, {**PATIENT, "connect_seconds": 4, "read_seconds": 60})
+    runs = run_all(lines, forks, {**PATIENT, "connect_seconds": 4, "read_seconds": 60})
 
     assert [(run.exit_code, run.named("entry.failed")) for run in runs] == [(0, [])]
     assert hashlib.md5(lines[0].published()["large"]).digest() == hashlib.md5(LARGE).digest()
 
 
 @pytest.mark.parametrize("request_of", ["small", "part"])
-def test_a_byte_turned_over_in_what_is_sent_is_never_called_mirrored(
+def test_a_corrupted_upload_is_never_reported_as_mirrored(
     master: Master, bucket: Bucket, forks: Forks, request_of: str
 ) -> None:
-    """A real store is sent damaged bytes: they are sent again, or the pass says so and the next one mends it."""
+    """A real store receives damaged bytes: they are sent again, or the run reports it and the next one recovers."""
     files = {"small": LARGE[:100_000], "large": LARGE}
     begins = {"small": b"data/small", "part": b"partNumber=2"}[request_of]
     master.write(files)

@@ -1,4 +1,4 @@
-"""ETags of parts that prove nothing, beside some that do: no damaged byte is believed for the others' sake."""
+"""Multipart ETags that prove nothing, beside some that do: no damaged byte is accepted because of the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGE = random.Random(8).randbytes(4 * RANGE + 100)
 
 @pytest.fixture
 def slave(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
-    """One that takes the objects in order, one after the other."""
+    """A slave that fetches one object after the other, in order."""
     s3 = {"endpoint_url": scripted.endpoint_url}
     scripted_slave.configure(sync={"workers": 1}, s3=s3)
     return scripted_slave
@@ -38,10 +38,10 @@ def damaged(server: ScriptedS3, key: str) -> Reply:
     return Reply(body=data, headers={"etag": stored.etag, "last-modified": HTTP_WHEN})
 
 
-def test_a_damaged_object_is_not_believed_because_another_one_proves_nothing(
+def test_a_damaged_object_is_refused_though_another_one_proves_nothing(
     slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """Where one object's parts gave its ETag, a mismatch is damage, whatever was found before."""
+    """Where the parts of one object gave its ETag, a mismatch is damage, whatever other objects showed before."""
     put_in_parts(scripted, "a-opaque", SMALL, OPAQUE)
     put_in_parts(scripted, "b-proven", SMALL[::-1])
     put_in_parts(scripted, "c-damaged", SMALL)
@@ -55,10 +55,10 @@ def test_a_damaged_object_is_not_believed_because_another_one_proves_nothing(
     assert proofs == {"a-opaque": "length", "b-proven": "multipart", "c-damaged": "multipart"}
 
 
-def test_objects_that_prove_nothing_still_come_in_ranges(
+def test_objects_that_prove_nothing_are_fetched_in_ranges(
     slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """The second look settles that the ranges were right, so the next object comes in ranges again."""
+    """The second download shows that the ranges were right, so the next object is fetched in ranges again."""
     put_in_parts(scripted, "a", LARGE, OPAQUE)
     put_in_parts(scripted, "b", LARGE[::-1], OPAQUE.replace("0", "1"))
 

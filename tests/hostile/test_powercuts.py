@@ -1,6 +1,6 @@
-"""The power fails at any moment of a pass: what the log called copied is there, and nothing is torn.
+"""The power fails at any moment of a run: what the log reported as copied is there, and no file is torn.
 
-Real file systems in files, mounted; the image is what the disk would have. Here a sample of the moments;
+Real file systems are mounted from images, which are what the disk would hold. This is a sample of the moments;
 `python -m tools.crashes --power-cut ext4` tries all.
 """
 
@@ -24,8 +24,10 @@ HARD = PowerCutOptions(commits=True, stride=9, recover_every=10)
 
 
 @pytest.mark.parametrize("disk", FILE_SYSTEMS)
-def test_a_power_cut_loses_nothing_that_was_promised(disk: str, tmp_path: Path) -> None:
-    """Every file is old or new, whole, and the index and the log claim nothing that the disk does not hold."""
+def test_a_power_cut_loses_nothing_that_was_reported_as_copied(
+    disk: str, tmp_path: Path
+) -> None:
+    """Every file is old or new, and index and log report nothing that the disk does not hold."""
     with or_skip():
         cuts = cut_power("change", disk, tmp_path, forked_once, HARD)
 
@@ -34,7 +36,7 @@ def test_a_power_cut_loses_nothing_that_was_promised(disk: str, tmp_path: Path) 
 
 
 def test_without_durability_a_power_cut_tears_files(tmp_path: Path) -> None:
-    """The same moments with `durable: false`: files are lost, so the test above has teeth."""
+    """The same moments with `durable: false`: files are lost, so the test above can fail."""
     with or_skip():
         disk = "ext4 noauto_da_alloc"
         cuts = cut_power("without durability", disk, tmp_path, forked_once, HARD)

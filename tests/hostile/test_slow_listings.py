@@ -1,4 +1,4 @@
-"""A store that lists slowly cannot keep a pass from ending when it is told to."""
+"""A slow listing delays neither a signal nor the timeout of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOON_SECONDS = 30
 
 @pytest.fixture
 def third_page(scripted_slave: Slave, scripted: ScriptedS3) -> threading.Event:
-    """Set when the third of very many slow pages is asked for."""
+    """Set when the third of very many slow pages is requested."""
     scripted_slave.publish_map(scripted_slave.mapping())
     scripted_slave.publish(FILES)
     scripted.page_size = 1
@@ -41,14 +41,14 @@ def third_page(scripted_slave: Slave, scripted: ScriptedS3) -> threading.Event:
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
-def test_a_signal_in_the_middle_of_a_listing_is_not_lost(
+def test_a_signal_during_a_listing_ends_the_run(
     scripted_slave: Slave,
     third_page: threading.Event,
     tmp_path: Path,
     number: int,
     exit_code: int,
 ) -> None:
-    """botocore takes the signal's exception for trouble of the network; the pass ends all the same."""
+    """Though botocore treats the signal's exception as a network error."""
     log, agent = tmp_path / "log", scripted_slave.agent
     with agent.started(log=log) as process:
         assert third_page.wait(SOON_SECONDS)
@@ -61,8 +61,10 @@ def test_a_signal_in_the_middle_of_a_listing_is_not_lost(
 
 
 @pytest.mark.usefixtures("third_page")
-def test_a_pass_ends_when_its_time_is_up(scripted_slave: Slave, scripted: ScriptedS3) -> None:
-    """`sync.run_timeout` holds while the listing is still coming, and is named as the cause."""
+def test_run_timeout_ends_a_run_during_a_listing(
+    scripted_slave: Slave, scripted: ScriptedS3
+) -> None:
+    """The timeout is the reported cause."""
     endpoint = {"endpoint_url": scripted.endpoint_url}
     scripted_slave.configure("maps/site.json", s3=endpoint, sync={"run_timeout": "3s"})
 

@@ -1,4 +1,4 @@
-"""What a master reads is swapped for links while it reads: nothing from outside its source ever gets to S3."""
+"""The files of a master are exchanged with links while it reads: no byte from outside its source reaches S3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = b"precious"
 """As long as every file of the source, so that no size gives it away."""
 EXTRA = f"{PREFIX}/extra"
 ROUNDS = 300
-"""At most so many passes while something is swapped."""
+"""The maximum of runs while names are exchanged."""
 HITS = 100
 """So many files that were listed, and swapped when they were to be read, are a test."""
 PATIENCE = {"pause_seconds": 0.05}
@@ -33,7 +33,7 @@ BUG = 70
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What is swapped for links."""
+    """The names that are exchanged with links."""
 
     names: tuple[str, ...]
     """In the source."""
@@ -49,7 +49,7 @@ PLACES = {
 
 @pytest.mark.parametrize("symlinks", ["skip", "follow"])
 @pytest.mark.parametrize("name", PLACES)
-def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
+def test_a_race_with_links_sends_nothing_from_outside(
     scripted_master: Master,
     scripted: ScriptedS3,
     forks: Forks,
@@ -57,12 +57,12 @@ def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
     name: str,
     symlinks: str,
 ) -> None:
-    """Whole passes while the source and a link change places: no byte that is outside is sent, and no object goes.
+    """Complete runs while source and links are exchanged: no byte from outside is sent, and no object is deleted.
 
-    But the one that was never here: so that deletions are tried, too.
+    Except one that never was in the source, so that deletions are tested too.
     """
     master, places, hits = scripted_master, PLACES[name], 0
-    master.agent.checker = None  # it cannot look at a source that changes under its eyes
+    master.agent.checker = None  # it cannot check a source that changes all the time
     endpoint = {"endpoint_url": scripted.endpoint_url}
     master.configure("maps/site.json", s3=endpoint, sync={"symlinks": symlinks})
     outside = master.root.parent / "outside"
@@ -103,12 +103,12 @@ def test_what_is_swapped_for_a_link_all_the_time_is_never_sent(
 
 
 def is_marker(key: str) -> bool:
-    """Tell whether an object only says that a directory is empty, as one is in which all are links."""
+    """Return whether an object marks an empty directory, as a directory of links is listed."""
     return key.endswith("/")
 
 
 def wrongly_sent(scripted: ScriptedS3) -> list[str]:
-    """List what was sent, whole or a part, that is not what the source holds under that name."""
+    """List complete objects and parts that were sent and are not what the source holds under that name."""
     sent = (request for request in scripted.requests if request.method == "PUT")
     return [f"{each.key}: {each.body!r}" for each in sent if each.body != held_at(each.key)]
 

@@ -1,4 +1,4 @@
-"""Roots that hold everything: a system directory and a person's home are refused all the same."""
+"""`roots: [/]`: system directories and home directories are refused."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ pytestmark = pytest.mark.hostile
 
 DATAERR = 65
 NAMED = "expected a directory that is neither a system directory nor a home"
-LED = "is a system directory or a home directory"
-"""What is said of a map that names such a place, and of one that names a link to it."""
+LINKED = "is a system directory or a home directory"
+"""The errors of a map that names such a directory, and of one that names a link to it."""
 WITH_PASSWD = 'mount --bind "$0" /etc/passwd && exec "$@"'
 PRIVATE = ("unshare", "--mount", "--propagation", "private")
 
 
-def test_roots_of_everything_make_no_system_directory_a_target(
+def test_roots_of_everything_do_not_make_a_system_directory_a_target(
     scripted_slave: Slave, scripted: ScriptedS3
 ) -> None:
-    """`roots: [/]` lets a map name much, but not what the computer lives on, by a link neither."""
+    """Neither directly nor through a link."""
     slave = scripted_slave
     (slave.root / "link").symlink_to("/etc")
     places = {"etc": "/etc", "top": "/", "root": "/root", "link": str(slave.root / "link")}
@@ -49,12 +49,12 @@ def test_roots_of_everything_make_no_system_directory_a_target(
             name,
             "dataerr",
         )
-        assert (LED if name == "link" else NAMED) in failed["error"]
+        assert (LINKED if name == "link" else NAMED) in failed["error"]
         assert [each["mapping"] for each in run.named("mapping.planned")] == ["site"]
 
 
 def with_passwd(slave: Slave, passwd: Path) -> AgentRun:
-    """Make a pass on a computer that has other people."""
+    """Run the agent on a computer with another user database."""
     done = subprocess.run(
         [*PRIVATE, "sh", "-c", WITH_PASSWD, passwd, *slave.agent.command("--once")],
         env=slave.agent.environment(),
@@ -65,11 +65,11 @@ def with_passwd(slave: Slave, passwd: Path) -> AgentRun:
     return slave.agent.ended((), done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can tell a pass of other people")
-def test_a_map_does_not_take_over_a_persons_home(
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can bind a file over /etc/passwd")
+def test_a_map_does_not_mirror_over_a_home_directory(
     scripted_slave: Slave, scripted: ScriptedS3, tmp_path: Path
 ) -> None:
-    """Wherever the user database says that it is: no pass empties it, what holds it, or what a link makes of it."""
+    """Whatever its path in the user database is: neither it nor what contains it is a target, nor through a link."""
     if subprocess.run([*PRIVATE, "true"], check=False, capture_output=True).returncode:
         pytest.skip("no mount namespace can be made here")
     slave, home = scripted_slave, tmp_path / "people/eve"
@@ -83,7 +83,7 @@ def test_a_map_does_not_take_over_a_persons_home(
         s3={"endpoint_url": scripted.endpoint_url},
     )
     slave.publish({"x": b"x"})
-    for place, refusal in ((home, NAMED), (home.parent, NAMED), (slave.root / "link", LED)):
+    for place, refusal in ((home, NAMED), (home.parent, NAMED), (slave.root / "link", LINKED)):
         slave.publish_map(slave.mapping(), slave.mapping("evil", slave=str(place)))
 
         run = with_passwd(slave, passwd)

@@ -1,4 +1,4 @@
-"""What is swapped for a link while a pass runs, again and again: nothing outside is ever touched."""
+"""Files and directories are exchanged with links again and again during a run: nothing outside is changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.trees import RESERVED, canary, write
 pytestmark = pytest.mark.hostile
 
 ROUNDS = 300
-"""At most so many passes while something is swapped."""
+"""The maximum of runs while names are exchanged."""
 
 
 def _failures(run: AgentRun, _slave: Slave) -> int:
@@ -31,21 +31,21 @@ def _refusals(run: AgentRun, _slave: Slave) -> int:
 
 
 def _links_replaced(run: AgentRun, slave: Slave) -> int:
-    """Count the links that this pass found in the places of files, since they are in its trash."""
+    """Count the links that this run replaced: they are in its trash."""
     trash = slave.target / ".s32s/trash" / run.events[0]["run_id"]
     return sum(path.is_symlink() for path in trash.rglob("*"))
 
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """What is swapped for links."""
+    """The names that are exchanged with links."""
 
     places: tuple[str, ...]
     """In the target."""
     leads_to: str
     """In the tree that nobody may touch."""
     hits: Callable[[AgentRun, Slave], int]
-    """Counts what of this a pass has met."""
+    """Counts the races that a run has met."""
     wanted: int
     """So many hits are a test."""
 
@@ -64,7 +64,7 @@ SWAPPED = {
 def files_wherever(
     slave: Slave, aside: Path, places: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Give the target's files by key, those too that were just swapped out of it; a link is none of them."""
+    """Return the target's files by key, with those that are exchanged at the moment, and without links."""
     yield from files_below("", slave.target)
     for path in aside.iterdir():
         place = places[int(path.name.partition(".")[0])]
@@ -81,19 +81,19 @@ def files_below(key: str, path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("name", SWAPPED)
-def test_what_is_swapped_for_a_link_all_the_time_leads_nowhere(
+def test_a_race_with_links_changes_nothing_outside(
     scripted_slave: Slave,
     scripted: ScriptedS3,
     tmp_path: Path,
     record_property: Callable[..., None],
     name: str,
 ) -> None:
-    """Whole passes, copies and deletions, while it and a link change places: nothing outside is ever touched.
+    """Complete runs, with copies and deletes, while names and links are exchanged: nothing outside is changed.
 
-    In the target every file is whole, wherever it is by then, and the index vouches for no other bytes.
+    Every file of the target is complete, wherever it is, and the index vouches for no other bytes.
     """
     slave, swapped, hits = scripted_slave, SWAPPED[name], 0
-    slave.agent.checker = None  # it cannot look at a target that changes under its eyes
+    slave.agent.checker = None  # it cannot check a target that changes all the time
     aside, outside = tmp_path / "aside", tmp_path / "outside"
     write(outside, dict.fromkeys((*INNER, "precious"), b"precious"))
     versions = {key: {b"before"} for key in (*NAMES, "always")}

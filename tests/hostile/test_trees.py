@@ -1,4 +1,4 @@
-"""Trees that lead out, cannot be written, or change while a pass runs: nothing outside is ever touched."""
+"""Trees that lead out, cannot be written, or change during a run: nothing outside is changed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARTIAL, CANNOT_CREATE = 1, 73
 OLD = {"a": b"old", "d/b": b"old", "d/d/c": b"old", "gone/x": b"gone", "same": b"same"}
 NEW = {"a": b"new", "d/b": b"new", "d/d/c": b"new", "new/n": b"new", "same": b"same"}
 ROUNDS = 300
-"""At most so many passes while something is swapped."""
+"""The maximum of runs while names are exchanged."""
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root may do this")
 
 
@@ -37,7 +37,7 @@ def files_of(slave: Slave) -> dict[str, bytes | None]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A tree with the names that the mapping has, and some more."""
+    """A tree outside with the names of the mapping, and some more."""
     place = tmp_path / "outside"
     write(place, {**dict.fromkeys(OLD, b"precious"), "precious": b"precious"})
     return place
@@ -45,7 +45,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def changed(scripted_slave: Slave, scripted: ScriptedS3) -> Slave:
-    """A slave that is in sync with an old state, and a bucket that has changed since."""
+    """A slave that is in sync with an old state; the bucket has changed since."""
     return change(scripted_slave, scripted)
 
 
@@ -58,8 +58,8 @@ def change(slave: Slave, scripted: ScriptedS3) -> Slave:
 
 
 @pytest.fixture
-def pass_over(outside: Path) -> Callable[[Slave], AgentRun]:
-    """Makes a pass, and sees that it did what a pass may do, and nothing outside."""
+def checked_run(outside: Path) -> Callable[[Slave], AgentRun]:
+    """Runs the agent once, and checks that it changed nothing outside and did nothing that no run may do."""
 
     def make(slave: Slave) -> AgentRun:
         before = state_before_run(slave.target, slave.agent.state_dir, [outside])
@@ -71,14 +71,14 @@ def pass_over(outside: Path) -> Callable[[Slave], AgentRun]:
 
 
 def converges(slave: Slave) -> list[str]:
-    """List what the next passes leave undone, once what stood in their way is gone."""
+    """List what the next runs leave undone, once nothing blocks them."""
     return check_recovery(
         lambda: forked_once(slave.agent), lambda: files_of(slave), dict(NEW), slave.temporaries
     )
 
 
 def put_link(place: Path, leads_to: str | Path) -> None:
-    """Put a symbolic link in the place of whatever is there."""
+    """Replace whatever has that name by a symbolic link."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     else:
@@ -86,10 +86,10 @@ def put_link(place: Path, leads_to: str | Path) -> None:
     place.symlink_to(leads_to)
 
 
-def test_links_at_every_place_lead_nowhere(
-    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun]
+def test_no_link_in_a_target_is_written_through(
+    changed: Slave, outside: Path, checked_run: Callable[[Slave], AgentRun]
 ) -> None:
-    """For a file, on the way to one, as an extra, dangling, in circles: nothing is written or deleted through it."""
+    """In place of a file or directory, as an extra, dangling, in circles: nothing is written or deleted through it."""
     target = changed.target
     put_link(target / "a", outside / "a")
     put_link(target / "d/b", "../../../outside/precious")
@@ -108,7 +108,7 @@ def test_links_at_every_place_lead_nowhere(
     for extra, leads_to in extras.items():
         put_link(target / extra, leads_to)
 
-    run = pass_over(changed)
+    run = checked_run(changed)
 
     assert run.exit_code == PARTIAL
     assert {each["key"] for each in run.named("entry.skipped")} == {"d/d/c", "new/n"}
@@ -126,15 +126,15 @@ def test_links_at_every_place_lead_nowhere(
 
 
 @pytest.mark.parametrize("place", [".s32s", ".s32s/trash"])
-def test_a_trash_that_leads_out_takes_nothing(
-    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun], place: str
+def test_a_trash_that_is_a_link_is_not_used(
+    changed: Slave, outside: Path, checked_run: Callable[[Slave], AgentRun], place: str
 ) -> None:
-    """A link in the place of the trash is not followed: what would go there stays, and the message says why."""
+    """A link in place of the trash is not followed: files that would be moved there stay, and the message says why."""
     link = changed.target / place
     link.parent.mkdir(exist_ok=True)
     put_link(link, outside)
 
-    run = pass_over(changed)
+    run = checked_run(changed)
 
     assert run.exit_code == PARTIAL
     assert files_of(changed).items() >= {**NEW, "gone/x": b"gone"}.items()
@@ -143,16 +143,16 @@ def test_a_trash_that_leads_out_takes_nothing(
     assert converges(changed) == []
 
 
-def test_hard_links_keep_their_bytes_outside(
-    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun]
+def test_hard_links_outside_keep_their_bytes(
+    changed: Slave, outside: Path, checked_run: Callable[[Slave], AgentRun]
 ) -> None:
-    """Files that are linked with files outside are replaced and removed here, and nothing happens to the others."""
+    """Files with another name outside are replaced and removed here, and stay unchanged outside."""
     for name in ("a", "gone/x"):
         (changed.target / name).unlink()
         (changed.target / name).hardlink_to(outside / name)
     (changed.target / "extra").hardlink_to(outside / "precious")
 
-    run = pass_over(changed)
+    run = checked_run(changed)
 
     assert (run.exit_code, files_of(changed)) == (0, NEW)
     assert (outside / "precious").read_bytes() == b"precious"
@@ -160,9 +160,9 @@ def test_hard_links_keep_their_bytes_outside(
 
 
 def test_special_files_are_neither_opened_nor_removed(
-    changed: Slave, pass_over: Callable[[Slave], AgentRun]
+    changed: Slave, checked_run: Callable[[Slave], AgentRun]
 ) -> None:
-    """A FIFO, a socket and a device, in a file's place, on the way to one, and as extras, stay; the pass ends."""
+    """A FIFO, a socket and a device, in place of a file or directory, and as extras, stay; the run ends."""
     target = changed.target
     for name in ("a", "d/b"):
         (target / name).unlink()
@@ -178,7 +178,7 @@ def test_special_files_are_neither_opened_nor_removed(
         os.mknod(target / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
         special.add("device")
 
-    run = pass_over(changed)
+    run = checked_run(changed)
 
     assert run.exit_code == PARTIAL
     assert {each["key"] for each in run.named("entry.skipped")} == {*special, "d/d/c"}
@@ -194,7 +194,7 @@ def test_special_files_are_neither_opened_nor_removed(
 
 @contextmanager
 def bound(what: Path, place: Path) -> Iterator[None]:
-    """Mount a file or directory in another place of the same file system."""
+    """Mount a file or directory at another path of the same file system."""
     done = subprocess.run(
         ["mount", "--bind", what, place], check=False, capture_output=True, text=True
     )
@@ -208,14 +208,14 @@ def bound(what: Path, place: Path) -> Iterator[None]:
 
 @root_only
 @pytest.mark.parametrize("trash_days", [7, 0])
-def test_what_is_mounted_in_a_target_is_left_alone(
+def test_nothing_that_is_mounted_in_a_target_is_changed(
     changed: Slave,
     scripted: ScriptedS3,
     outside: Path,
-    pass_over: Callable[[Slave], AgentRun],
+    checked_run: Callable[[Slave], AgentRun],
     trash_days: int,
 ) -> None:
-    """Another disk, and another place of the same disk: as extras and in the way, nothing in them is touched."""
+    """Another disk, and another directory of the same disk: as extras and where they block entries."""
     sync, s3 = {"trash_days": trash_days}, {"endpoint_url": scripted.endpoint_url}
     changed.configure("maps/site.json", s3=s3, sync=sync)
     target, inner = changed.target, {"x": b"precious", "b": b"precious", "d/c": b"precious"}
@@ -229,7 +229,7 @@ def test_what_is_mounted_in_a_target_is_left_alone(
         mounts.enter_context(bound(outside, target / "d/d"))
         before = canary(disk)
 
-        run = pass_over(changed)
+        run = checked_run(changed)
 
         assert run.exit_code == PARTIAL
         assert canary(disk) == before
@@ -241,11 +241,11 @@ def test_what_is_mounted_in_a_target_is_left_alone(
 
 @root_only
 def test_a_file_that_is_mounted_is_not_replaced(
-    changed: Slave, outside: Path, pass_over: Callable[[Slave], AgentRun]
+    changed: Slave, outside: Path, checked_run: Callable[[Slave], AgentRun]
 ) -> None:
-    """A file of a container's, bound over one of the target's, fails alone and stays; the rest is mirrored."""
+    """A bind mount over a file of the target, as in containers: it stays and fails alone; the rest is mirrored."""
     with bound(outside / "precious", changed.target / "a"):
-        run = pass_over(changed)
+        run = checked_run(changed)
 
         assert run.exit_code == CANNOT_CREATE
         assert [each["key"] for each in run.named("entry.failed")] == ["a"]
@@ -257,10 +257,10 @@ def test_a_file_that_is_mounted_is_not_replaced(
 
 
 @root_only
-def test_what_is_immutable_stays_and_stops_nothing_else(
+def test_immutable_files_stay_and_stop_no_other_copy(
     scripted_slave: Slave, scripted: ScriptedS3, tmp_path: Path
 ) -> None:
-    """`chattr +i` on a file to replace and on a directory: told with the remedy, and no extra goes then."""
+    """`chattr +i` on a file to replace and on a directory: reported with the remedy, and no extra is deleted then."""
     slave = scripted_slave
     with or_skip(), mounted("ext4", tmp_path / "ext4") as disk:
         slave.root = disk.path / "srv"
@@ -291,8 +291,8 @@ def test_what_is_immutable_stays_and_stops_nothing_else(
         assert converges(slave) == []
 
 
-def test_what_is_read_only_to_others_is_said(changed: Slave) -> None:
-    """Without root's power a read-only file is replaced, and a read-only directory stays as it is, with the remedy."""
+def test_a_read_only_directory_is_reported(changed: Slave) -> None:
+    """Without capabilities a read-only file is replaced, and a read-only directory stays, with the remedy."""
     (changed.target / "a").chmod(0o444)
     (changed.target / "d").chmod(0o555)
 
@@ -311,9 +311,9 @@ def test_what_is_read_only_to_others_is_said(changed: Slave) -> None:
 
 
 def test_a_target_that_is_no_directory(
-    scripted_slave: Slave, pass_over: Callable[[Slave], AgentRun]
+    scripted_slave: Slave, checked_run: Callable[[Slave], AgentRun]
 ) -> None:
-    """A file, a FIFO, a missing parent: status 73, nothing made; a link that stays in the roots is followed."""
+    """A file, a FIFO, a missing parent: status 73, nothing is created; a link that stays in the roots is followed."""
     slave = scripted_slave
     slave.publish(NEW)
     codes = {}
@@ -326,7 +326,7 @@ def test_a_target_that_is_no_directory(
         elif name == "link":
             (slave.root / "real").mkdir()
             (slave.root / name).symlink_to("real")
-        codes[name] = pass_over(slave).exit_code
+        codes[name] = checked_run(slave).exit_code
 
     assert codes == {"file": 73, "fifo": 73, "no/parent": 73, "link": 0}
     assert sorted(each.name for each in slave.root.iterdir()) == [

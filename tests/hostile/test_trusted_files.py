@@ -1,4 +1,4 @@
-"""No map leads objects to where the agent looks for what it believes or runs, or through other people's links."""
+"""No map writes objects to paths of files that the agent trusts or runs, or through links of other users."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NOBODY = 65534
 EVIL = {"config.yaml": b"evil", "config": b"evil", "hook": b"evil"}
 
 
-def test_a_map_does_not_take_over_the_config(
+def test_a_map_does_not_replace_the_config(
     scripted_slave: Slave, scripted: ScriptedS3, tmp_path: Path
 ) -> None:
-    """A config, a profile or a hook below a root is out of every map's reach, and so is what is above it."""
+    """No map can name the directory of a config, a profile or a hook below a root, or a directory above it."""
     slave, agent = scripted_slave, scripted_slave.agent
     home, files = tmp_path / "home", {"bin/hook": b"#!/bin/sh\n", "etc/other": b"other"}
     env: dict[str, str | None] = {"HOME": str(home)}
@@ -53,10 +53,10 @@ def test_a_map_does_not_take_over_the_config(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
 @pytest.mark.parametrize("name", ["site", "site/below"])
-def test_a_local_user_does_not_lead_a_pass_into_another_directory(
+def test_a_link_of_another_user_leads_no_run_into_another_directory(
     scripted_slave: Slave, name: str
 ) -> None:
-    """A link of theirs in the roots is not followed, though it stays in the roots: nothing there is touched."""
+    """It is not followed though it stays in the roots: nothing there is changed."""
     slave = scripted_slave
     write(slave.root / "precious", {"x": b"precious", "below/x": b"precious"})
     link = slave.root / "site"

@@ -1,4 +1,4 @@
-"""Extras that the file system will not give up: each is told with what to do, and no other one stays because of it."""
+"""Extras that cannot be deleted: each is reported with the remedy, and no other extra stays because of it."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def files_of(slave: Slave) -> dict[str, bytes | None]:
 
 @root_only
 @pytest.mark.parametrize("trash_days", [7, 0])
-def test_an_immutable_extra_keeps_no_other_one(
+def test_an_immutable_extra_stops_no_other_delete(
     scripted_slave: Slave, scripted: ScriptedS3, trash_days: int, tmp_path: Path
 ) -> None:
-    """`chattr +i` on a file, `+a` on another, and `+i` on a directory: they stay, with the remedy, the others go."""
+    """`chattr +i` on a file, `+a` on another, and `+i` on a directory: they stay, others are deleted."""
     slave, stuck = scripted_slave, {"d/fixed": b"x", "log": b"x", "locked/x": b"x"}
     with or_skip(), mounted("ext4", tmp_path / "ext4") as disk:
         slave.root = disk.path / "srv"
@@ -60,8 +60,10 @@ def test_an_immutable_extra_keeps_no_other_one(
         assert (forked_once(slave.agent).exit_code, files_of(slave)) == (0, WANTED)
 
 
-def test_an_extra_in_a_read_only_directory_keeps_no_other_one(scripted_slave: Slave) -> None:
-    """Without root's power what lies in a directory without the right to write stays, with the remedy."""
+def test_an_extra_in_a_read_only_directory_stops_no_other_delete(
+    scripted_slave: Slave,
+) -> None:
+    """Without capabilities an extra in a directory without write access stays, with the remedy."""
     slave, stuck = scripted_slave, {"locked/x": b"x"}
     in_sync(slave)
     write(slave.target, {**stuck, **REMOVABLE})

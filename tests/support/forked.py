@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import s32s_agent
 from s32s_agent import cli
-from s32s_agent.stores.s3.clients import Timeouts
+from s32s_agent.stores.s3.timeouts import Timeouts
 from support import small_ranges
 
 if TYPE_CHECKING:
     from support.agents import Agent, AgentRun
 
-LIBRARIES = ("boto3", "botocore.auth", "botocore.httpsession", "obstore.store")
+LIBRARIES = ("boto3", "pycurl")
 """What the agent imports only when it needs it."""
 TIMEOUT_SECONDS = 300.0
 TESTS = Path(__file__).parent.parent

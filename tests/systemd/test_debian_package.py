@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def package() -> Iterator[Path]:
-    """The package, built as docs/use/install.md says; gone after the tests when it was not there before."""
+    """The package, built as docs/use/install.md describes; removed after the tests."""
     build, install = blocks(section_of("docs/use/install.md", "Debian package"))[
         0
     ].splitlines()[1:]
@@ -98,7 +98,7 @@ def inside(debian: Path, command: str) -> str:
 
 
 def files(debian: Path) -> set[str]:
-    """List everything that may come or go with a package."""
+    """List everything that a package may add or remove."""
     find = "find / -xdev -not -path '/proc/*' -not -path '/var/lib/dpkg/*' -not -path '/var/log/*'"
     return set(
         inside(
@@ -107,10 +107,10 @@ def files(debian: Path) -> set[str]:
     )
 
 
-def test_the_package_installs_works_and_goes(package: Path, debian: Path) -> None:
-    """It installs without a network, runs, has its user and units, and after a purge only what it mirrored is left.
+def test_the_package_can_be_installed_used_and_purged(package: Path, debian: Path) -> None:
+    """It installs without a network, runs, has its user and units, and a purge leaves only the mirrored files.
 
-    An instance that is enabled, or a user that cannot be removed yet, does not leave it half removed.
+    Neither an enabled instance nor a user that cannot be removed leaves it half removed.
     """
     before = files(debian)
     users = inside(debian, "cut -d: -f1 /etc/passwd /etc/group")

@@ -1,4 +1,4 @@
-"""The service under a real systemd and a real cron, against a real S3 server, installed as the README says."""
+"""The service under a real systemd and a real cron, with a real S3 server, installed as the documents describe."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ INSTALL = "docs/use/install.md"
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A machine after the README's commands."""
+    """A machine after the commands of the documents."""
     with installed_service(tmp_path_factory.mktemp("service")) as service:
         yield service
 
 
 @pytest.fixture
 def service(installed: Service) -> Iterator[Service]:
-    """The installed agent, as the README leaves it but for the timer, which is stopped."""
+    """The installed agent, as after the commands of the documents, with a stopped timer."""
     installed.reset()
     yield installed
     installed.reset()
@@ -48,17 +48,17 @@ def service(installed: Service) -> Iterator[Service]:
 
 @pytest.fixture
 def proxy(service: Service) -> Iterator[CountingProxy]:
-    """A way to the server that can be held up, which the service uses."""
+    """The proxy that the service uses; it can delay requests."""
     with CountingProxy(service.server.endpoint_url) as proxy:
         service.use(proxy.endpoint_url)
         yield proxy
 
 
-# --- the walk through the README ---
+# --- the commands of the documents ---
 
 
-def test_every_command_of_the_readme_succeeds(installed: Service) -> None:
-    """From a fresh Debian to an agent with a timer, no command of the README fails."""
+def test_every_command_of_the_documents_succeeds(installed: Service) -> None:
+    """From a new Debian to an agent with a timer, no command fails."""
     failed = [(block, done) for block, done in installed.walk if done.status != 0]
 
     assert len(installed.walk) == 7
@@ -69,10 +69,10 @@ def test_every_command_of_the_readme_succeeds(installed: Service) -> None:
     assert installed.property("UnitFileState", "s32s-agent.timer") == "enabled"
 
 
-def test_the_first_pass_brings_the_files_with_the_keys_that_systemd_delivered(
+def test_the_first_run_uses_the_keys_that_systemd_delivers(
     installed: Service,
 ) -> None:
-    """The only keys on the machine are in the credential store, which the service cannot read itself."""
+    """The only keys on the machine are in the credential store, which the service cannot read."""
     assert installed.machine.read(f"{TARGET}/index.html") == "first"
     assert installed.machine.run("ls /root/.aws /var/lib/s32s-agent/.aws").stdout == ""
     assert installed.machine.run("su -s /bin/sh s32s-agent -c 'ls /etc/credstore'").status != 0
@@ -82,7 +82,7 @@ CHECK = next(block for block in COMMANDS if "--check" in block)
 
 
 def test_a_dry_run_as_the_service_shows_the_plan(service: Service) -> None:
-    """`--once --dry-run` in the place of `--check` shows what would come, and brings nothing."""
+    """`--once --dry-run` in place of `--check` shows the plan, and copies nothing."""
     service.bucket.put("backup/dir1/planned.html", b"planned")
     plan = service.machine.ok(CHECK.replace("--check", "--once --dry-run"))
     service.bucket.delete("backup/dir1/planned.html")
@@ -92,7 +92,7 @@ def test_a_dry_run_as_the_service_shows_the_plan(service: Service) -> None:
 
 
 def test_a_change_arrives_with_the_next_tick(service: Service) -> None:
-    """The timer, and nobody else, brings what has changed in the bucket, and takes what has gone."""
+    """The timer alone starts the runs that copy and delete what changed in the bucket."""
     service.bucket.put("backup/dir1/news.html", b"second")
     service.drop_in("s32s-agent.timer", EVERY_THREE_SECONDS)
     service.machine.ok("systemctl start s32s-agent.timer")
@@ -106,8 +106,8 @@ def test_a_change_arrives_with_the_next_tick(service: Service) -> None:
     assert service.alerts() == []
 
 
-def test_an_unreachable_bucket_raises_the_alarm(service: Service) -> None:
-    """A pass that cannot reach S3 fails, systemd says so at priority alert, and the README's mail goes out."""
+def test_an_unreachable_bucket_raises_an_alert(service: Service) -> None:
+    """A run that cannot reach S3 fails, systemd logs it at priority alert, and the mail of the documents is sent."""
     service.use("http://127.0.0.1:9")
     before = len(service.alerts())
 
@@ -122,13 +122,13 @@ def test_an_unreachable_bucket_raises_the_alarm(service: Service) -> None:
     assert "s32s-agent.service failed on" in service.machine.read(sent)
 
 
-# --- one pass ---
+# --- one run ---
 
 
-def test_progress_is_shown_and_gives_a_long_pass_more_time(
+def test_progress_is_shown_and_gives_a_long_run_more_time(
     service: Service, proxy: CountingProxy
 ) -> None:
-    """While a pass is at work systemd shows how far it is, and has been asked for more time."""
+    """During a run systemd shows its progress, and is asked to extend the timeout."""
     service.bucket.put("backup/dir1/large.bin", b"x" * 100)
     proxy.hold_after(0)
     service.machine.ok("systemd-analyze log-level debug")
@@ -150,8 +150,8 @@ def test_progress_is_shown_and_gives_a_long_pass_more_time(
     assert service.property("Result") == "success"
 
 
-def test_a_hook_that_takes_long_is_shown_and_given_more_time(service: Service) -> None:
-    """Systemd would end every pass whose hook takes longer than a pass may go without getting on."""
+def test_a_long_hook_is_shown_and_given_more_time(service: Service) -> None:
+    """Otherwise systemd would end a run whose hook takes longer than the timeout."""
     machine = service.machine
     machine.ok("echo 'hooks: {before: [sleep, \"30\"]}' >> /etc/s32s-agent/config.yaml")
 
@@ -170,10 +170,10 @@ def test_a_hook_that_takes_long_is_shown_and_given_more_time(service: Service) -
     assert service.property("Result") == "success"
 
 
-def test_a_stop_in_the_middle_of_a_pass_is_clean_and_no_failure(
+def test_a_stop_during_a_run_is_clean_and_no_failure(
     service: Service, proxy: CountingProxy
 ) -> None:
-    """`systemctl stop` ends a pass soon, leaves nothing half done, raises no alarm, and the next pass goes on."""
+    """`systemctl stop` ends a run soon, leaves no temporary file, raises no alert, and the next run resumes."""
     for number in range(20):
         service.bucket.put(f"backup/dir1/stop/{number}", b"%d" % number)
     before = len(service.alerts())
@@ -193,8 +193,8 @@ def test_a_stop_in_the_middle_of_a_pass_is_clean_and_no_failure(
     assert len(service.alerts()) == before
 
 
-def test_a_pass_beside_another_is_no_failure(service: Service, proxy: CountingProxy) -> None:
-    """When a pass by hand holds the lock the service ends with 75, which is success, and no alarm is raised."""
+def test_a_run_beside_another_is_no_failure(service: Service, proxy: CountingProxy) -> None:
+    """When a run by hand holds the lock, the service ends with 75, which counts as success and raises no alert."""
     service.bucket.put("backup/dir1/slow.bin", b"slow")
     before = len(service.alerts())
     proxy.hold_after(0)
@@ -211,15 +211,15 @@ def test_a_pass_beside_another_is_no_failure(service: Service, proxy: CountingPr
     assert len(service.alerts()) == before
     assert service.log()[-1]["event"] == "run.skipped"
     proxy.release()
-    # Nor does it hold the lock when the next test wants a pass.
+    # Otherwise it would hold the lock when the next test starts a run.
     service.machine.wait_for(
         lambda: service.property("ActiveState", "by-hand.service") == "inactive",
-        "waiting for the pass by hand",
+        "waiting for the run by hand",
     )
 
 
-def test_a_tick_that_was_missed_is_made_up_for(service: Service) -> None:
-    """After the machine was off or asleep over a tick, the timer starts a pass at once."""
+def test_a_missed_tick_is_made_up(service: Service) -> None:
+    """After the machine was off or asleep at a tick, the timer starts a run at once."""
     service.drop_in(
         "s32s-agent.timer", "[Timer]\nOnCalendar=\nOnCalendar=monthly\nRandomizedDelaySec=0\n"
     )
@@ -233,38 +233,38 @@ def test_a_tick_that_was_missed_is_made_up_for(service: Service) -> None:
     )
 
 
-# --- what the sandbox refuses, and what is said then ---
+# --- what the sandbox refuses, and the remedies ---
 
 
 def failure(service: Service) -> dict[str, str]:
-    """Make a pass that must fail; give the event that says why."""
+    """Run the service, which must fail; return the event with the cause."""
     assert service.start().status != 0
     assert service.property("ExecMainStatus") == "73"
     return next(event for event in reversed(service.log()) if "cause" in event)
 
 
-def test_a_directory_that_is_not_listed_stays_untouched_and_the_drop_in_is_named(
+def test_a_directory_outside_the_sandbox_is_not_changed_and_the_drop_in_is_named(
     service: Service,
 ) -> None:
-    """A mapping outside ReadWritePaths= fails, and doing what the remedy says helps."""
+    """A mapping outside ReadWritePaths= fails, and the remedy works."""
     service.machine.ok("install -d -o s32s-agent /srv/www /srv/data")
     service.machine.ok("sed -i 's|^roots:.*|roots: [/srv]|' /etc/s32s-agent/config.yaml")
     service.publish_map(site(slave="/srv/data"))
-    said = "run: systemctl edit s32s-agent.service, and write below [Service]: ReadWritePaths=/srv/data"
+    remedy = "run: systemctl edit s32s-agent.service, and write below [Service]: ReadWritePaths=/srv/data"
     checked = service.machine.run(CHECK)
-    assert (checked.status, said in checked.stdout) == (73, True)
+    assert (checked.status, remedy in checked.stdout) == (73, True)
 
     event = failure(service)
     assert service.machine.ok("find /srv/data -mindepth 1") == ""
-    assert event["remedy"] == said
-    service.drop_in("s32s-agent.service", f"[Service]\n{said.rpartition(': ')[2]}\n")
+    assert event["remedy"] == remedy
+    service.drop_in("s32s-agent.service", f"[Service]\n{remedy.rpartition(': ')[2]}\n")
     service.machine.ok(CHECK)
     assert service.start().status == 0
     assert service.machine.read("/srv/data/index.html") == "first"
 
 
-def test_a_home_is_hidden_and_the_drop_in_is_named(service: Service) -> None:
-    """A mapping below /home fails, and doing what the remedy says helps, and shows no other home."""
+def test_a_home_directory_is_hidden_and_the_drop_in_is_named(service: Service) -> None:
+    """A mapping below /home fails, and the remedy works without showing other home directories."""
     place = "/home/deploy/app"
     service.machine.ok(f"install -d -o s32s-agent {place} /home/other")
     service.machine.ok(
@@ -283,8 +283,10 @@ def test_a_home_is_hidden_and_the_drop_in_is_named(service: Service) -> None:
     assert service.machine.read(f"{place}/index.html") == "first"
 
 
-def test_a_state_elsewhere_is_refused_and_the_right_one_named(service: Service) -> None:
-    """An instance whose config keeps the state of the single service is told what to write."""
+def test_a_state_directory_of_another_unit_is_refused_and_the_right_one_named(
+    service: Service,
+) -> None:
+    """The remedy of an instance whose config names the state of the single service is the right directory."""
     config = "role: slave\nmaps: bucketname/S32SMAP/foo/data\nroots: [/srv/www]\n"
     service.machine.write("/etc/s32s-agent/web.yaml", config)
     service.machine.ok("cp /etc/credstore/s32s-agent.aws /etc/credstore/s32s-agent.web.aws")
@@ -307,8 +309,8 @@ def test_a_state_elsewhere_is_refused_and_the_right_one_named(service: Service) 
     assert service.log("s32s-agent@web")[-1]["exit_code"] == "0"
 
 
-def test_what_is_bound_into_a_directory_is_left_alone_and_named(service: Service) -> None:
-    """A bind mount, which the file systems' numbers do not show, and where openat2 is not permitted."""
+def test_a_bind_mount_in_a_directory_is_not_changed_and_reported(service: Service) -> None:
+    """The device numbers do not show it, and openat2 is not permitted."""
     inside = f"{TARGET}/inside"
     elsewhere = "/srv/elsewhere"
     service.machine.ok(f"install -d -o s32s-agent {inside} {elsewhere}")
@@ -327,8 +329,8 @@ def test_what_is_bound_into_a_directory_is_left_alone_and_named(service: Service
     assert service.machine.read(f"{inside}/page.html") == "right"
 
 
-def test_a_pass_by_hand_as_root_cannot_spoil_the_state(service: Service) -> None:
-    """Files of root in the state would stop the service; root is told whom to run it as, and the service goes on."""
+def test_a_run_by_hand_as_root_cannot_damage_the_state(service: Service) -> None:
+    """Files of root in the state would stop the service: the error names the user, and the service continues."""
     service.machine.ok("rm -f /var/lib/s32s-agent/run.lock")
     keys = "AWS_SHARED_CREDENTIALS_FILE=/etc/credstore/s32s-agent.aws"
     where = f"AWS_ENDPOINT_URL_S3={service.server.endpoint_url}"
@@ -340,8 +342,8 @@ def test_a_pass_by_hand_as_root_cannot_spoil_the_state(service: Service) -> None
     assert service.start().status == 0
 
 
-def test_other_owners_need_the_drop_in_of_the_readme(service: Service) -> None:
-    """`sync.owner` fails in the sandbox and says why; with the README's drop-in it works."""
+def test_other_owners_need_the_drop_in_of_the_documents(service: Service) -> None:
+    """`sync.owner` fails in the sandbox with the reason; with the drop-in of the documents it works."""
     (drop_in,) = re.findall(
         r"^\| `sync\.owner` \| (.*) \| ", section_of(INSTALL, "Service"), re.MULTILINE
     )
@@ -363,9 +365,9 @@ def reloads(service: Service, times: int) -> bool:
 
 
 def test_a_hook_can_have_a_service_reloaded_without_any_right(service: Service) -> None:
-    """What the agent touches, root's systemd sees, and reloads what root has enabled; each time.
+    """When the agent touches a file, systemd reloads the units that the operator enabled, each time.
 
-    A reload that fails raises the alarm, since the agent knows nothing of it; what somebody has stopped stays so.
+    A failed reload raises an alert, since the agent does not learn of it; a stopped unit stays stopped.
     """
     unit = "[Service]\nExecStart=sleep infinity\nExecReload=/bin/sh -c 'echo again >> /run/reloads'\n"
     service.machine.write("/etc/systemd/system/nginx.service", unit)
@@ -400,7 +402,7 @@ mount -t tmpfs tmpfs /run/systemd
 mkdir /run/systemd/journal
 mount --move /mnt /run/systemd/journal
 """
-"""In a mount namespace of its own: there cron finds no systemd, as on a machine without, but still a log."""
+"""In a separate mount namespace: cron finds no systemd there, as on a machine without it, but a log."""
 
 
 @pytest.fixture
@@ -424,7 +426,7 @@ def cron(service: Service) -> Iterator[Service]:
 
 
 def mailed_by_cron(service: Service, before: str, endpoint_url: str) -> str:
-    """Let the real cron daemon run the job once; give what it mailed."""
+    """Let the real cron daemon run the job once; return its mail."""
     machine = service.machine
     machine.ok(
         f"printf 's3: {{endpoint_url: \"{endpoint_url}\"}}\\n' >> /etc/s32s-agent/config.yaml\n"
@@ -442,7 +444,7 @@ def mailed_by_cron(service: Service, before: str, endpoint_url: str) -> str:
     return machine.read("/var/mail/sent")
 
 
-def test_cron_makes_a_pass_and_mails_nothing(cron: Service) -> None:
+def test_cron_runs_the_agent_and_mails_nothing(cron: Service) -> None:
     """Where there is no systemd the sample works in cron's bare environment, and is quiet."""
     cron.bucket.put("backup/dir1/cron.html", b"by cron")
 
@@ -451,15 +453,15 @@ def test_cron_makes_a_pass_and_mails_nothing(cron: Service) -> None:
 
 
 def test_cron_mails_trouble(cron: Service) -> None:
-    """When S3 cannot be reached there is a mail that says so."""
+    """When S3 cannot be reached, cron sends a mail with the error."""
     mail = mailed_by_cron(cron, HIDE_SYSTEMD, "http://127.0.0.1:9")
 
     assert '"event": "run.failed"' in mail
     assert '"cause": "unavailable"' in mail
 
 
-def test_cron_stands_aside_where_systemd_runs(cron: Service) -> None:
-    """Both on one machine make no pass twice."""
+def test_cron_does_nothing_where_systemd_runs(cron: Service) -> None:
+    """With both on one machine no run starts twice."""
     before = cron.machine.read("/var/lib/s32s-agent/last_run.json")
 
     assert mailed_by_cron(cron, "", cron.server.endpoint_url) == ""

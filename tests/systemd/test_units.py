@@ -52,7 +52,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def complaints(root: Path) -> str:
-    """Verify all units; unknown keys alone would give status 0, so what is said counts too."""
+    """Verify all units; unknown keys alone would give status 0, so the output counts too."""
     done = run(
         *("systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={root}"),
         *NAMES,
@@ -130,7 +130,7 @@ def test_the_table_of_drop_ins_is_found() -> None:
 
 
 def test_the_unit_and_the_readme_name_the_same_mail() -> None:
-    """Who takes the line from the unit's comment gets what the README promises."""
+    """The line in the unit's comment has the effect that the documents describe."""
     (line,) = re.findall(
         r"^ExecStart=/bin/sh -c 'journalctl .*$",
         section_of(INSTALL, "Get notified of failures"),
@@ -158,14 +158,14 @@ def test_the_instances_are_as_the_service() -> None:
 
 
 @pytest.mark.parametrize("name", ["s32s-agent.service", "s32s-agent@.service"])
-def test_a_first_pass_with_many_events_has_them_all_in_the_journal(name: str) -> None:
-    """journald drops what a unit logs beyond 10,000 lines in half a minute, unless the unit says otherwise."""
+def test_a_first_run_with_many_events_has_them_all_in_the_journal(name: str) -> None:
+    """journald drops the lines of a unit beyond 10,000 in half a minute, unless the unit sets another limit."""
     assert "\nLogRateLimitIntervalSec=0\n" in (UNITS / name).read_text()
 
 
 @pytest.mark.parametrize("name", ["s32s-agent.service", "s32s-agent@.service"])
-def test_a_pass_that_is_stopped_is_not_killed_before_it_has_told_so(name: str) -> None:
-    """All that may take its time after SIGTERM together takes less than systemd waits."""
+def test_a_stopped_run_is_not_killed_before_it_has_logged_it(name: str) -> None:
+    """Everything that may take time after SIGTERM takes less together than systemd waits."""
     (minutes,) = re.findall(
         r"^TimeoutStopSec=(\d+)min$", (UNITS / name).read_text(), re.MULTILINE
     )
@@ -186,8 +186,8 @@ def test_no_unit_fails_unheard(path: Path) -> None:
     assert raises == ("failure" not in path.name)
 
 
-def test_a_pass_comes_every_five_minutes() -> None:
-    """What the timer says means what the README says."""
+def test_the_timer_starts_a_run_every_five_minutes() -> None:
+    """The timer has the interval of the documents."""
     timer = (UNITS / "s32s-agent.timer").read_text()
     (calendar,) = re.findall(r"^OnCalendar=(.*)$", timer, re.MULTILINE)
     done = run(

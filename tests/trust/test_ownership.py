@@ -177,7 +177,7 @@ def test_a_state_directory_that_root_has_used_is_an_error_and_no_crash() -> None
     assert "run as root" in caught.value.remedy
 
 
-def test_missing_files_pass_and_what_is_above_them_is_checked(top: Path) -> None:
+def test_missing_files_are_accepted_and_what_is_above_them_is_checked(top: Path) -> None:
     """Whoever reads a missing config reports it, and a missing state directory is created."""
     assert fact(top / "missing" / "config.yaml") is None
     assert fact(top / "missing", directory=True) is None

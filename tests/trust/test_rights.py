@@ -1,4 +1,4 @@
-"""The least rights that suffice, and what happens with less, on a real server that enforces them."""
+"""The least permissions that suffice, and what happens with fewer, on a real server that enforces them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files_of(slave: Slave) -> dict[str, bytes]:
 
 
 def objects_of(bucket: Bucket) -> dict[str, tuple[bytes, datetime]]:
-    """Give what the bucket holds, and since when: an object that was written again is another one."""
+    """Return the objects of the bucket with their times: an object that was written again has another time."""
     pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name)
     rows = [row for page in pages for row in page.get("Contents", [])]
     return {row["Key"]: (bucket.get(row["Key"]), row["LastModified"]) for row in rows}
@@ -45,7 +45,7 @@ def objects_of(bucket: Bucket) -> dict[str, tuple[bytes, datetime]]:
 
 @pytest.fixture
 def changed(slave: Slave, bucket: Bucket) -> Slave:
-    """A slave in sync, whose bucket has changed since: an object is newer, another one gone."""
+    """A slave in sync; since then one object of the bucket was replaced, and one deleted."""
     slave.publish(FILES)
     assert slave.once().exit_code == 0
     slave.publish({"a": b"newer"})
@@ -54,7 +54,7 @@ def changed(slave: Slave, bucket: Bucket) -> Slave:
 
 
 def test_list_and_read_are_enough_for_a_slave(changed: Slave, bucket: Bucket) -> None:
-    """Copies and deletes are made by who may list and read, and write nothing."""
+    """Copies and deletes need no permission to write in S3."""
     run = changed.once(env=keys_of(bucket, READER))
 
     assert (run.exit_code, files_of(changed)) == (0, {"a": b"newer"})
@@ -63,10 +63,10 @@ def test_list_and_read_are_enough_for_a_slave(changed: Slave, bucket: Bucket) ->
 
 @pytest.mark.parametrize("who", [LISTER, GETTER, ONE_BUCKET])
 @pytest.mark.parametrize("mode", ["--once", "--check"])
-def test_less_than_that_loses_nothing(
+def test_fewer_permissions_lose_nothing(
     changed: Slave, bucket: Bucket, who: str, mode: str
 ) -> None:
-    """List without read, read without list, or another bucket: 77, the remedy, and every file stays."""
+    """List without read, read without list, or another bucket only: 77, the remedy, and every file stays."""
     run = changed.agent.run(mode, "--log-format", "logfmt", env=keys_of(bucket, who))
 
     assert (run.exit_code, files_of(changed)) == (77, FILES)
@@ -74,10 +74,10 @@ def test_less_than_that_loses_nothing(
     assert "check the credentials and the bucket policy" in run.stderr + run.stdout
 
 
-def test_rights_to_one_bucket_are_rights_to_its_mappings(
+def test_with_access_to_one_bucket_only_its_mappings_run(
     changed: Slave, bucket: Bucket
 ) -> None:
-    """The mapping of the allowed bucket is mirrored; that of another one fails with 77 and keeps what it has."""
+    """The mapping of the allowed bucket is mirrored; that of another one fails with 77 and keeps its files."""
     one = the_one_bucket(bucket)
     own = {**changed.mapping("own"), "s3": f"{one}/own"}
     put = bucket.client.put_object
@@ -97,7 +97,7 @@ def test_rights_to_one_bucket_are_rights_to_its_mappings(
 
 @pytest.fixture
 def edited(master: Master) -> Master:
-    """A master in sync, whose source has changed since: a file is newer, one is new, another one gone."""
+    """A master in sync; since then one file of the source was replaced, one added, and one deleted."""
     master.write(FILES)
     assert master.once().exit_code == 0
     master.write({"a": b"newer", "c": b"new"})
@@ -109,7 +109,7 @@ def edited(master: Master) -> Master:
 def test_a_master_that_may_not_write_deletes_nothing(
     edited: Master, bucket: Bucket, who: str
 ) -> None:
-    """Without the right to write there are no copies, so there are no deletes either: 77, the bucket stays as it is."""
+    """Without permission to write no copy succeeds, so nothing is deleted: 77, and the bucket stays as it is."""
     before = objects_of(bucket)
 
     run = edited.agent.run("--once", env=keys_of(bucket, who))
@@ -120,7 +120,7 @@ def test_a_master_that_may_not_write_deletes_nothing(
 
 
 def test_a_master_that_may_not_list_sends_nothing(edited: Master, bucket: Bucket) -> None:
-    """What cannot be listed is not taken for empty: 77 before the first upload, and the remedy; the bucket stays."""
+    """A prefix that cannot be listed does not count as empty: 77 before the first upload, and the remedy."""
     edited.configure("maps/site.json")
     before = objects_of(bucket)
 

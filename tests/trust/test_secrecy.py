@@ -1,4 +1,4 @@
-"""No credential is told or kept: by the agents of any test, at any level, in any error."""
+"""No credential is logged or stored by the agents of any test, at any level, in any error."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ NOTHING = AgentRun(
 TOKEN = "FwoGZXIvYXdzE-a-session-token-of-a-role"
 
 
-def everything_said(slave: Slave, env: dict[str, str | None], mode: str) -> str:
-    """Run an agent, and give its output with what it keeps."""
+def everything_written(slave: Slave, env: dict[str, str | None], mode: str) -> str:
+    """Run an agent, and return its output and the content of its state directory."""
     run = slave.agent.run(mode, "--log-level", "debug", "--log-format", "logfmt", env=env)
     state = slave.agent.state_dir
     kept = [each.read_bytes() for each in state.rglob("*") if each.is_file()]
     return run.stdout + run.stderr + b"".join(kept).decode(errors="replace")
 
 
-def test_a_told_secret_fails_a_test(slave: Slave) -> None:
-    """The search in the output of every agent that a test runs does find what is there."""
+def test_a_disclosed_secret_fails_a_test(slave: Slave) -> None:
+    """The output of every agent of every test is searched, and the search finds a secret."""
     with pytest.raises(AssertionError, match="a credential was disclosed"):
         slave.once(env={"AWS_SECRET_ACCESS_KEY": "run.started"})
     slave.agent.given.clear()
 
 
-def test_a_kept_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
-    """So does the search in the state and the logs of every agent, when the test has ended."""
+def test_a_stored_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
+    """The state and the logs of every agent are searched at the end of each test."""
     secrets = {agent.server.secret_key}
     assert_no_secrets_in_files(secrets, agent.directory)
     for path in (tmp_path / "log", agent.state_dir / "maps" / "x"):
@@ -55,8 +55,8 @@ def test_a_kept_secret_fails_a_test(agent: Agent, tmp_path: Path) -> None:
         path.unlink()
 
 
-def test_a_told_secret_fails_a_test_however_it_ran(slave: Slave) -> None:
-    """So does the search in the output of those that are forked, or run without root's power."""
+def test_a_disclosed_secret_fails_a_test_however_the_agent_ran(slave: Slave) -> None:
+    """Also when it was forked, or ran without capabilities."""
     slave.agent.given.add("run.started")
     with pytest.raises(AssertionError, match="a credential was disclosed"):
         forked_once(slave.agent)
@@ -66,8 +66,8 @@ def test_a_told_secret_fails_a_test_however_it_ran(slave: Slave) -> None:
 
 
 @pytest.mark.skipif(not SUPPORTED, reason=WHY_NOT)
-def test_a_secret_told_before_a_kill_is_a_problem(tmp_path: Path) -> None:
-    """The passes that meet a fault are searched as well: what they said, and what they kept."""
+def test_a_secret_disclosed_before_a_kill_is_a_problem(tmp_path: Path) -> None:
+    """The output and files of runs that meet a fault are searched as well."""
 
     def decide(call: Call) -> Action:
         return KILL if call.name.startswith("rename") and "/srv/" in call.paths[0] else PROCEED
@@ -84,27 +84,29 @@ def test_a_secret_told_before_a_kill_is_a_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["--once", "--check"])
-def test_a_session_token_is_not_told(slave: Slave, mode: str) -> None:
-    """A token that the server does not know is sent to it, and shown to nobody."""
-    said = everything_said(slave, {"AWS_SESSION_TOKEN": TOKEN}, mode)
+def test_a_session_token_is_not_disclosed(slave: Slave, mode: str) -> None:
+    """A token that the server does not know is sent to it, and shown nowhere."""
+    output = everything_written(slave, {"AWS_SESSION_TOKEN": TOKEN}, mode)
 
-    assert TOKEN not in said
+    assert TOKEN not in output
 
 
 @pytest.mark.parametrize("mode", ["--once", "--check"])
 @pytest.mark.parametrize(
     "address", [f"http://user:{PASSWORD}@127.0.0.1:9", f"http://user:{PASSWORD}@[::1"]
 )
-def test_the_password_of_a_proxy_is_not_told(slave: Slave, mode: str, address: str) -> None:
-    """A proxy that does not answer, or whose URL is wrong, is named without its password."""
-    said = everything_said(slave, {"HTTP_PROXY": address, "HTTPS_PROXY": address}, mode)
+def test_the_password_of_a_proxy_is_not_disclosed(
+    slave: Slave, mode: str, address: str
+) -> None:
+    """A proxy that does not answer, or whose URL is invalid, is named without its password."""
+    output = everything_written(slave, {"HTTP_PROXY": address, "HTTPS_PROXY": address}, mode)
 
-    assert "proxy" in said.lower()
-    assert PASSWORD not in said
+    assert "proxy" in output.lower()
+    assert PASSWORD not in output
 
 
 def test_an_endpoint_with_a_password_is_refused_without_it(slave: Slave) -> None:
-    """The message says what is wrong with the URL, not what it is."""
+    """The message names the problem, not the URL."""
     slave.configure(s3={"endpoint_url": f"https://user:{PASSWORD}@s3.example.net"})
 
     run = slave.agent.run("--once", "--log-format", "console")
@@ -113,8 +115,8 @@ def test_an_endpoint_with_a_password_is_refused_without_it(slave: Slave) -> None
     assert "s3.endpoint_url" in run.stderr
 
 
-def test_a_profile_of_the_aws_tools_is_not_told(slave: Slave) -> None:
-    """Keys from a file are found, used, and shown to nobody."""
+def test_the_keys_of_a_profile_are_not_disclosed(slave: Slave) -> None:
+    """Keys from a credentials file are used, and shown nowhere."""
     identity = slave.agent.server.identities[READER]
     path = slave.agent.directory / "credentials"
     path.write_text(
@@ -124,13 +126,15 @@ def test_a_profile_of_the_aws_tools_is_not_told(slave: Slave) -> None:
     keys: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     slave.publish({"a": b"alpha"})
 
-    said = everything_said(slave, {**keys, "AWS_SHARED_CREDENTIALS_FILE": str(path)}, "--once")
+    output = everything_written(
+        slave, {**keys, "AWS_SHARED_CREDENTIALS_FILE": str(path)}, "--once"
+    )
 
-    assert (slave.tree(), identity.secret_key in said) == ({"a": b"alpha"}, False)
+    assert (slave.tree(), identity.secret_key in output) == ({"a": b"alpha"}, False)
 
 
 def test_no_credential_is_in_the_process_list(slave: Slave) -> None:
-    """What `ps` shows to everybody on the computer holds none while a pass runs."""
+    """The command line, which `ps` shows to every user, contains none during a run."""
     slave.publish({"a": b"alpha"})
     with CountingProxy(slave.agent.server.endpoint_url) as proxy:
         slave.configure(s3={"endpoint_url": proxy.endpoint_url})

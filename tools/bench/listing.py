@@ -22,7 +22,7 @@ WORKERS = 16
 def main(bucket: str, prefix: str, remembered: Path | None = None) -> None:
     """List what is below a prefix; with a file, what that says of the last listing is used, and of this one noted."""
     settings = S3Settings(endpoint_url=os.environ["AWS_ENDPOINT_URL"], addressing_style="path")
-    store = S3Source(Connection(settings, WORKERS), Location(bucket, prefix))
+    store = S3Source(Connection(settings), Location(bucket, prefix))
     hints = ScanHints()
     if remembered is not None and remembered.exists():
         hints = ScanHints(boundaries=tuple(json.loads(remembered.read_text())))

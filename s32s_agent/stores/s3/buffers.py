@@ -7,40 +7,10 @@ for each thread (measured with 20 objects of 64 MiB: 475 MB, with buffers 135).
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Generator, Iterable, Iterator
 
 from s32s_agent.cancellation import UNWATCHED, Heartbeat
-
-
-class BufferReader:
-    """A buffer as a file to read, without a copy: what is read is a view of it.
-
-    botocore sends bytes and files in small pieces, but a bytearray in one go, which must be through within the time
-    that a connection may take: on a slow line it never is.
-    """
-
-    def __init__(self, buffer: bytearray) -> None:
-        self._view = memoryview(buffer)
-        self._position = 0
-
-    def read(self, size: int = -1) -> memoryview:
-        """Give the next bytes, at most `size`; all when it is negative."""
-        end = len(self._view) if size < 0 else self._position + size
-        taken = self._view[self._position : end]
-        self._position += len(taken)
-        return taken
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to another position."""
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._view)}
-        self._position = max(0, origin[whence] + offset)
-        return self._position
-
-    def tell(self) -> int:
-        """Give the position."""
-        return self._position
 
 
 class Buffers:

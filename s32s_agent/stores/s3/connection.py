@@ -1,51 +1,41 @@
-"""Send every request to S3 that reads: list, fetch, head, get. What writes is in `write_requests`.
+"""Read S3: list, fetch, head, get. What writes is in `write_requests`; both ask through one client.
 
-Pages of listings and small objects are requested directly, and by boto3 where anything but a plain answer comes;
-bodies come by obstore, and by botocore where obstore would change the key. Every error is translated here.
+Answers are checked here for what every answer has; what they mean for an entry is the caller's part.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import random
-import threading
+import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from dataclasses import replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
-from s32s_agent.errors import AgentError, StoreUnavailable
+from s32s_agent.errors import AgentError, IntegrityError, StoreUnavailable
 from s32s_agent.plan.etags import normal
 from s32s_agent.plan.proofs import Verdict, judge
-from s32s_agent.stores.s3 import obstore_requests
-from s32s_agent.stores.s3.clients import DEFAULT_TIMEOUTS, Clients, Timeouts
-from s32s_agent.stores.s3.direct_get import DirectAnswer
+from s32s_agent.stores.s3.access import Resolved
+from s32s_agent.stores.s3.answers import NotModified, TornAnswer
+from s32s_agent.stores.s3.client import Call, S3Client, Tries, is_page_of_status_404
+from s32s_agent.stores.s3.http import Http
 from s32s_agent.stores.s3.listing import NotAListing, parse_page
 from s32s_agent.stores.s3.objects import Body, Head, ListedPage, ObjectName
 from s32s_agent.stores.s3.ranges import Range
-from s32s_agent.stores.s3.response_limits import MAX_ANSWER
-from s32s_agent.stores.s3.translate import (
-    NotModified,
-    TornAnswer,
-    is_encrypted,
-    required,
-    translate_errors,
-)
-from s32s_agent.workers import call_with_timeout
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-    from obstore.store import S3Store as ByteStore
-
-R = TypeVar("R")
+from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
+from s32s_agent.stores.s3.transport import AnswerTooLong, HttpAnswer
 
 _TRIES = 3
 """How often a page, or a small object, is requested when it comes torn or is none."""
-_CHUNK = 1 << 20
-_OK = 200
-_REGION, _SERVER = "x-amz-bucket-region", "server"
+_ONE_PIECE = 4 << 20
+"""Bytes up to which an object is read whole: fewer calls for each of many small ones."""
+_TOLERATED = 64 << 10
+"""Bytes by which an answer may exceed what was listed before it is cut off; it is refused all the same."""
 _QUERY = {
     "Prefix": "prefix",
     "StartAfter": "start-after",
@@ -53,6 +43,9 @@ _QUERY = {
     "MaxKeys": "max-keys",
 }
 """The parameters of a listing that are used, and their names in the query."""
+_META = "x-amz-meta-"
+_SPAN = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
+_VERSIONED = re.compile(rb"<Status>\s*Enabled\s*</Status>")
 
 
 class Connection:
@@ -60,20 +53,19 @@ class Connection:
 
     Args:
         settings: the `s3` section of the config.
-        workers: how many requests may run at once.
-        cancel_token: ends the waiting for every request that the run itself waits for. Those are made in a thread,
-            since botocore takes an exception of a signal for trouble of the network, and repeats the request.
+        cancel_token: ends every wait.
         timeouts: how long S3 is waited for.
         answered: called in the thread that reads listings and maps, for every answer.
 
     Raises:
-        AgentError: as for `Clients`.
+        AccessDenied: there are no credentials, or they cannot be used.
+        ConfigError: the profile or the endpoint cannot be used.
+        StoreUnavailable: what issues the credentials does not answer.
     """
 
     def __init__(
         self,
         settings: S3Settings,
-        workers: int,
         cancel_token: CancelToken | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         answered: Callable[[], None] = lambda: None,
@@ -82,106 +74,60 @@ class Connection:
         self.timeouts = timeouts
         self.cancel_token = cancel_token or CancelToken()
         self.answered = answered
-        self._for_boto3: set[str] = set()
-        """Buckets that boto3 could list where a direct request could not: in another region, for one."""
-        self._clients = Clients(settings, workers, self.cancel_token, timeouts)
-        self._direct = self._clients.direct
-        self._regions: dict[str, str] = {}
-        """Of buckets, as their listings named them."""
-        self._byte_stores: dict[str, ByteStore] = {}
-        self._opening = threading.Lock()
-        self.endpoint = self._clients.endpoint
+        seconds = timeouts.request_seconds
+        self.access = Resolved(settings, os.environ, self.cancel_token, seconds)
+        """Where S3 is, and who asks."""
+        self.http = Http(
+            self.access.transport(timeouts.connect_seconds, timeouts.read_seconds),
+            self.cancel_token,
+        )
+        self.client = S3Client(
+            self.access,
+            self.http,
+            _common(settings),
+            Tries(timeouts.attempts, timeouts.pause_seconds, seconds),
+            self.cancel_token,
+        )
+        """Sends every request."""
+        self.endpoint = self.access.endpoint
         """The endpoint's URL."""
-        self.custom_endpoint = self._clients.custom_endpoint
+        self.custom_endpoint = self.access.custom_endpoint
         """Whether it is none of AWS."""
 
-    @property
-    def client(self) -> S3Client:
-        """The client of boto3, made when it is first needed."""
-        return self._clients.client
-
-    def common(self, bucket: str) -> dict[str, Any]:
-        """Return the parameters that every request carries."""
-        parameters: dict[str, Any] = {"Bucket": bucket}
-        if self.settings.requester_pays:
-            parameters["RequestPayer"] = "requester"
-        if self.settings.expected_bucket_owner:
-            parameters["ExpectedBucketOwner"] = self.settings.expected_bucket_owner
-        return parameters
+    def route(self) -> str:
+        """Return how requests reach the store, for people: endpoint, credentials, proxy, certificates."""
+        parts = [self.endpoint, f"credentials from {self.access.source}"]
+        parts.append("through a proxy" if self.http.through_proxy else "no proxy")
+        if self.endpoint.startswith("https:"):
+            trusted = self.http.transport.ca_file or self.http.transport.ca_directory
+            parts.append(f"certificates in {trusted}")
+        return ", ".join(parts)
 
     # --- listings ---
 
-    def page(self, bucket: str, **parameters: Any) -> ListedPage:
+    def page(self, bucket: str, **parameters: str | int) -> ListedPage:
         """Fetch one page of a listing.
+
+        Args:
+            bucket: that is listed.
+            **parameters: `Prefix`, `StartAfter`, `ContinuationToken`, `MaxKeys`, as S3 calls them.
 
         Raises:
             StoreUnavailable: no listing came, not even after some tries.
             ListingInconsistent: its entries lack what every entry has.
         """
+        asked = {_QUERY[name]: str(value) for name, value in parameters.items()}
+        query = {"list-type": "2", "encoding-type": "url", **asked}
+        call = Call("GET", bucket, f'listing "{bucket}"', query=tuple(query.items()))
         for attempt in range(_TRIES):
-            request = partial(self._list, bucket, parameters, directly=not attempt)
-            answer = self.waited_for(f'listing "{bucket}"', request)
+            answer = self.client.call(call)
             try:
-                if not isinstance(answer.body, bytes) or answer.status != _OK:
-                    code = answer.status
-                    raise NotAListing(f'listing "{bucket}": status {code}, but not a listing')
                 page = parse_page(answer.body)
             except NotAListing as error:
                 self._pause(attempt, error)
                 continue
-            region = answer.headers.get(_REGION, "")
-            if region:
-                self._regions[bucket] = region
-            return ListedPage(page, region, answer.headers.get(_SERVER, ""))
+            return ListedPage(page, answer.headers.get("server", ""))
         raise AssertionError
-
-    def _list(self, bucket: str, parameters: dict[str, Any], *, directly: bool) -> _Answer:
-        if directly and (answer := self._list_directly(bucket, parameters)):
-            return answer
-        found = self.client.list_objects_v2(**self.common(bucket), **parameters)
-        if directly:
-            self._for_boto3.add(bucket)
-        meta = found["ResponseMetadata"]
-        raw = cast("bytes | None", found.get("RawPage"))
-        return _Answer(meta["HTTPStatusCode"], meta["HTTPHeaders"], raw)
-
-    def _list_directly(self, bucket: str, parameters: dict[str, Any]) -> _Answer | None:
-        query = {"list-type": "2", "encoding-type": "url"}
-        query |= {_QUERY[name]: str(value) for name, value in parameters.items()}
-        answer = self._get_directly(bucket, "", query, {}, MAX_ANSWER)
-        return _Answer(*answer) if answer and answer.status == _OK else None
-
-    def _get_directly(
-        self, bucket: str, key: str, query: dict[str, str], headers: dict[str, str], limit: int
-    ) -> DirectAnswer | None:
-        if self._direct is None or bucket in self._for_boto3:
-            return None
-        common = dict(headers)
-        if self.settings.requester_pays:
-            common["x-amz-request-payer"] = "requester"
-        if self.settings.expected_bucket_owner:
-            common["x-amz-expected-bucket-owner"] = self.settings.expected_bucket_owner
-        return self._direct.get(bucket, key, query, common, limit)
-
-    def waited_for(self, subject: str, request: Callable[[], R]) -> R:
-        """Make a request that the run itself waits for.
-
-        Raises:
-            Cancelled: the run is to end.
-            StoreUnavailable: it took longer than any such request does.
-        """
-
-        def work() -> R:
-            with translate_errors(subject):
-                return request()
-
-        seconds = self.timeouts.request_seconds
-        try:
-            answer = call_with_timeout(work, seconds, self.cancel_token)
-        except TimeoutError as error:
-            message = f"{subject}: no whole answer within {seconds:g} seconds"
-            raise StoreUnavailable(message) from error
-        return answer
 
     def _pause(self, attempt: int, error: AgentError) -> None:
         """Wait before a request is repeated; after the last attempt, raise what went wrong."""
@@ -204,55 +150,24 @@ class Connection:
             SourceChanged: it is not there.
             StoreUnavailable: what came is not whole.
         """
+        subject = f'"{bucket}/{key}"'
+        condition = {"If-None-Match": known_etag} if known_etag else {}
+        call = Call("GET", bucket, subject, key, headers=condition, limit=limit)
         for attempt in range(_TRIES):
-            wanted = bucket, key, limit, known_etag
-            request = partial(self._fetch, *wanted, directly=not attempt)
             try:
-                return self.waited_for(f'"{bucket}/{key}"', request)
+                return _whole(self.client.call(call), subject)
             except NotModified:
                 return None
             except TornAnswer as error:
                 self._pause(attempt, error)
+            except StoreUnavailable as error:
+                if isinstance(error.__cause__, AnswerTooLong):
+                    message = f"{subject}: over {limit} bytes, expected a small file"
+                    raise StoreUnavailable(message) from error
+                raise
             finally:
                 self.answered()
         raise AssertionError
-
-    def _fetch(
-        self, bucket: str, key: str, limit: int, known_etag: str, *, directly: bool
-    ) -> tuple[bytes, str]:
-        if directly and (answer := self._fetch_directly(bucket, key, limit, known_etag)):
-            return answer
-        condition: dict[str, Any] = {"IfNoneMatch": known_etag} if known_etag else {}
-        subject = f'"{bucket}/{key}"'
-        found = self.client.get_object(**self.common(bucket), Key=key, **condition)
-        length, etag = required(found, "ContentLength", subject), found.get("ETag", "")
-        if length > limit:
-            raise StoreUnavailable(f"{subject}: over {limit} bytes, expected a small file")
-        try:
-            with translate_errors(subject):
-                data = found["Body"].read(limit + 1)
-        except StoreUnavailable as error:
-            # botocore repeats requests, but not the reading of an answer.
-            raise TornAnswer(str(error)) from error
-        if len(data) != length:
-            raise TornAnswer(f"{subject}: got {len(data)} of {length} bytes")
-        computed, expected = _md5(data), normal(etag)
-        if judge(expected, computed) is Verdict.OTHER_MD5 and not is_encrypted(found):
-            raise TornAnswer(f"{subject}: got MD5 {computed}, expected {expected}")
-        return data, etag
-
-    def _fetch_directly(
-        self, bucket: str, key: str, limit: int, known_etag: str
-    ) -> tuple[bytes, str] | None:
-        condition = {"If-None-Match": known_etag} if known_etag else {}
-        answer = self._get_directly(bucket, key, {}, condition, limit)
-        if answer is None or (answer.status == _OK and "content-length" not in answer.headers):
-            return None
-        if answer.status != _OK:
-            raise NotModified(f'"{bucket}/{key}"')
-        etag = answer.headers.get("etag", "")
-        # Another digest may be an encrypted object's, or damage: boto3 asks again, and that is examined.
-        return (answer.body, etag) if _md5(answer.body) == normal(etag) else None
 
     # --- objects ---
 
@@ -262,14 +177,20 @@ class Connection:
         Raises:
             SourceChanged: it is not there.
         """
-        parameters = self.common(name.bucket)
-        if part_number is not None:
-            parameters["PartNumber"] = part_number
-        with translate_errors(name.label):
-            answer = self.client.head_object(**parameters, Key=name.key)
-            size = required(answer, "ContentLength", name.label)
-        parts = answer.get("PartsCount", 0)
-        return Head(answer.get("ETag", ""), size, is_encrypted(answer), parts)
+        query = () if part_number is None else (("partNumber", str(part_number)),)
+        call = Call("HEAD", name.bucket, name.label, name.key, query)
+        try:
+            headers = self.client.call(call).headers
+        except StoreUnavailable as error:
+            if not is_page_of_status_404(error):
+                raise
+            # No body says whether a store answered, or another server: the answer to GET has one.
+            self.client.call(replace(call, method="GET", headers={"Range": "bytes=0-0"}))
+            raise
+        size = _length(headers, name.label)
+        parts = headers.get("x-amz-mp-parts-count", "")
+        count = int(parts) if parts.isascii() and parts.isdigit() else 0
+        return Head(headers.get("etag", ""), size, is_encrypted(headers), count)
 
     def get(self, name: ObjectName, condition: str | None, size: int) -> Body:
         """Request the bytes of one version of an object.
@@ -281,19 +202,23 @@ class Connection:
 
         Raises:
             SourceChanged: there is another version, or none.
+            IntegrityError: the answer is much longer than that version.
         """
-        if obstore_requests.can_name(name.key):
-            store = self.byte_store(name.bucket)
-            return obstore_requests.get(store, name, condition, size)
-        return self._get_with_boto3(name, condition)
-
-    def can_get_ranges(self, name: ObjectName) -> bool:
-        """Return whether ranges of an object can be requested."""
-        return obstore_requests.can_name(name.key)
+        call = self._get(name, condition, {}, size + _TOLERATED)
+        if size > _ONE_PIECE:
+            return self._streamed(call, None)
+        try:
+            answer = self.client.call(call)
+        except StoreUnavailable as error:
+            raise _as_damage(error) from error
+        length = len(answer.body)
+        return _body(answer.headers, name.label, length, lambda: iter((answer.body,)))
 
     def describe(self, name: ObjectName, condition: str | None) -> Body:
-        """Request what `get` gives, but without the bytes; for a name of which ranges can be requested."""
-        return obstore_requests.describe(self.byte_store(name.bucket), name, condition)
+        """Request what `get` gives, but without the bytes."""
+        call = Call("HEAD", name.bucket, name.label, name.key, headers=_if_match(condition))
+        headers = self.client.call(call).headers
+        return _body(headers, name.label, None, lambda: iter(()))
 
     def get_range(self, name: ObjectName, condition: str | None, wanted: Range) -> Body:
         """Request a range of one version, as `get` the whole.
@@ -301,58 +226,130 @@ class Connection:
         Raises:
             IntegrityError: the answer is another range, or none.
         """
-        store = self.byte_store(name.bucket)
-        return obstore_requests.get_range(store, name, condition, wanted)
+        span = {"Range": f"bytes={wanted.start}-{wanted.end - 1}"}
+        limit = wanted.end - wanted.start + _TOLERATED
+        return self._streamed(self._get(name, condition, span, limit), wanted)
 
-    def byte_store(self, bucket: str) -> ByteStore:
-        """Return obstore's view of a bucket, made when it is first needed."""
-        with self._opening:
-            if bucket not in self._byte_stores:
-                region = self._regions.get(bucket, "")
-                self._byte_stores[bucket] = self._clients.byte_store(bucket, region)
-            return self._byte_stores[bucket]
+    def _get(
+        self, name: ObjectName, condition: str | None, headers: dict[str, str], limit: int
+    ) -> Call:
+        asked = {**headers, **_if_match(condition)}
+        return Call("GET", name.bucket, name.label, name.key, headers=asked, limit=limit)
 
-    def _get_with_boto3(self, name: ObjectName, condition: str | None) -> Body:
-        parameters = self.common(name.bucket)
-        if condition:
-            parameters["IfMatch"] = condition
-        with translate_errors(name.label):
-            answer = self.client.get_object(**parameters, Key=name.key)
-            size = required(answer, "ContentLength", name.label)
-            modified = required(answer, "LastModified", name.label)
-        stream = answer["Body"]
-
-        def chunks() -> Iterator[bytes]:
-            # Drained to its end, since only then does botocore check what it can.
-            with translate_errors(name.label), contextlib.closing(stream):
-                while chunk := stream.read(_CHUNK):
-                    yield chunk
-
-        etag, metadata = answer.get("ETag", ""), answer.get("Metadata", {})
-        return Body(etag, size, (0, size), modified, metadata, chunks)
+    def _streamed(self, call: Call, wanted: Range | None) -> Body:
+        """Begin a request whose bytes are read later; closing the body frees its connection."""
+        opened = contextlib.ExitStack()
+        try:
+            head, chunks = opened.enter_context(self.client.stream(call))
+        except StoreUnavailable as error:
+            raise _as_damage(error) from error
+        try:
+            body = _body(
+                head.headers, call.subject, None, lambda: _damage_told(chunks), wanted
+            )
+        except BaseException:
+            opened.close()
+            raise
+        return replace(body, close=opened.close)
 
     # --- buckets ---
 
     def is_versioned(self, bucket: str) -> bool:
         """Return whether a bucket keeps old versions; True where the store does not say."""
+        call = Call("GET", bucket, f'"{bucket}"', query=(("versioning", ""),))
         try:
-            with translate_errors(f'"{bucket}"'):
-                parameters = self.common(bucket)
-                parameters.pop("RequestPayer", None)
-                answer = self.client.get_bucket_versioning(**parameters)
+            return _VERSIONED.search(self.client.call(call).body) is not None
         except AgentError:
             return True
-        return answer.get("Status") == "Enabled"
 
 
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def _common(settings: S3Settings) -> dict[str, str]:
+    """Return the headers of every request."""
+    headers = {}
+    if settings.requester_pays:
+        headers["x-amz-request-payer"] = "requester"
+    if settings.expected_bucket_owner:
+        headers["x-amz-expected-bucket-owner"] = settings.expected_bucket_owner
+    return headers
 
 
-class _Answer(NamedTuple):
-    """An answer to a request for a page."""
+def _if_match(condition: str | None) -> dict[str, str]:
+    return {"If-Match": condition} if condition else {}
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes | None
-    """None when it is no listing, which botocore has read then."""
+
+def is_encrypted(headers: Mapping[str, str]) -> bool:
+    """Return whether encryption makes the ETag of an answer something else than an MD5."""
+    kms = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    return kms or "x-amz-server-side-encryption-customer-algorithm" in headers
+
+
+def _whole(answer: HttpAnswer, subject: str) -> tuple[bytes, str]:
+    """Return the bytes and the ETag of a small object, proven where its ETag is an MD5."""
+    length, etag = _length(answer.headers, subject), answer.headers.get("etag", "")
+    if len(answer.body) != length:
+        raise TornAnswer(f"{subject}: got {len(answer.body)} of {length} bytes")
+    computed = hashlib.md5(answer.body, usedforsecurity=False).hexdigest()
+    expected = normal(etag)
+    if judge(expected, computed) is Verdict.OTHER_MD5 and not is_encrypted(answer.headers):
+        raise TornAnswer(f"{subject}: got MD5 {computed}, expected {expected}")
+    return answer.body, etag
+
+
+def _length(headers: Mapping[str, str], subject: str) -> int:
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and len(length) < 20):  # noqa: PLR2004 (digits of 2**64)
+        raise TornAnswer(f"{subject}: the answer lacks its Content-Length")
+    return int(length)
+
+
+def _modified(headers: Mapping[str, str], subject: str) -> datetime:
+    try:
+        return parsedate_to_datetime(headers.get("last-modified", ""))
+    except (TypeError, ValueError) as error:
+        raise TornAnswer(f"{subject}: the answer lacks its Last-Modified") from error
+
+
+def _body(
+    headers: Mapping[str, str],
+    subject: str,
+    length: int | None,
+    chunks: Callable[[], Iterator[bytes]],
+    wanted: Range | None = None,
+) -> Body:
+    """Return what an answer to GET or HEAD says.
+
+    Args:
+        headers: of the answer.
+        subject: begins every message.
+        length: of the body, where it was read whole; the headers say it otherwise.
+        chunks: reads the bytes.
+        wanted: the range that was asked for.
+    """
+    named = _length(headers, subject) if length is None else length
+    span, size = (0, named), named
+    if found := _SPAN.fullmatch(headers.get("content-range", "")):
+        span, size = (int(found[1]), int(found[2]) + 1), int(found[3])
+    elif wanted is not None:
+        message = f"{subject}: asked for bytes {wanted.start} to {wanted.end}, got no range"
+        raise IntegrityError(message)
+    metadata = {
+        name.removeprefix(_META): value
+        for name, value in headers.items()
+        if name.startswith(_META)
+    }
+    etag = headers.get("etag", "")
+    return Body(etag, size, span, _modified(headers, subject), metadata, chunks)
+
+
+def _damage_told(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    try:
+        yield from chunks
+    except StoreUnavailable as error:
+        raise _as_damage(error) from error
+
+
+def _as_damage(error: StoreUnavailable) -> AgentError:
+    """Return an answer that is too long as damage, which another request may avoid."""
+    if isinstance(error.__cause__, AnswerTooLong):
+        return IntegrityError(str(error))
+    return error

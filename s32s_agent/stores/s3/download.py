@@ -13,7 +13,7 @@ from s32s_agent.errors import EntryUnreadable, IntegrityError, SourceChanged
 from s32s_agent.model import Entry, Stamp
 from s32s_agent.plan.etags import Digest, best_digest, multipart_etag, normal
 from s32s_agent.plan.proofs import Verdict, judge
-from s32s_agent.stores.base import Content, File, RangedContent
+from s32s_agent.stores.base import File, RangedContent
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.metadata import attributes_of, is_link
 from s32s_agent.stores.s3.objects import Body
@@ -49,8 +49,8 @@ class Downloads:
         """The parts of one of them gave its ETag."""
         self._judging = threading.Lock()
 
-    def open(self, entry: Entry, heartbeat: Heartbeat = UNWATCHED) -> Content:
-        """Request the version of an entry, and no other.
+    def open(self, entry: Entry, heartbeat: Heartbeat = UNWATCHED) -> _Download:
+        """Request the version of an entry, and no other; the caller closes it.
 
         Raises:
             SourceChanged: the store has another version, or none.
@@ -60,16 +60,20 @@ class Downloads:
         digest = best_digest(entry.size, entry.etag or "", self._prefix.part_sizes(entry))
         name, condition = self._prefix.name_of(entry.key), condition_of(entry)
         ranged = self._in_ranges and entry.size >= RANGED_FROM
-        if ranged and digest is not None and self._connection.can_get_ranges(name):
+        if ranged and digest is not None:
             described = self._connection.describe(name, condition)
             return _RangedDownload(self, entry, described, digest, heartbeat)
         body = self._connection.get(name, condition, entry.size)
-        start, end = body.span
-        if (start, end) != (0, body.size):
-            raise IntegrityError(
-                f'"{entry.key}": asked for all of it, got bytes {start} to {end}'
-            )
-        return _Download(self, entry, body, digest)
+        try:
+            start, end = body.span
+            if (start, end) != (0, body.size):
+                raise IntegrityError(
+                    f'"{entry.key}": asked for all of it, got bytes {start} to {end}'
+                )
+            return _Download(self, entry, body, digest)
+        except BaseException:
+            body.close()
+            raise
 
     def range_of(self, entry: Entry, wanted: Range) -> Iterator[bytes]:
         """Yield the bytes of a range of the version that was listed, and accept nothing else.
@@ -80,10 +84,11 @@ class Downloads:
         """
         name, condition = self._prefix.name_of(entry.key), condition_of(entry)
         body = self._connection.get_range(name, condition, wanted)
-        _check(entry, body)
-        if body.span != tuple(wanted):
-            raise IntegrityError(f'"{entry.key}": got another range than {wanted}')
-        yield from body.chunks()
+        with contextlib.closing(body):
+            _check(entry, body)
+            if body.span != tuple(wanted):
+                raise IntegrityError(f'"{entry.key}": got another range than {wanted}')
+            yield from body.chunks()
 
     def is_encrypted(self, entry: Entry) -> bool:
         """Ask whether encryption makes an entry's ETag something else than an MD5."""
@@ -159,6 +164,10 @@ class _Download:
                 f'"{self._entry.key}": got {count} bytes, expected {self._entry.size}'
             )
         self.verified = self._judge(self._digest.etag() if self._digest else "")
+
+    def close(self) -> None:
+        """End the request, whether its bytes were read or not."""
+        self._body.close()
 
     def _stream(self) -> Iterator[bytes]:
         return self._body.chunks()

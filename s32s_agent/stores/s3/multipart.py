@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from s32s_agent.cancellation import UNWATCHED, CancelToken, Heartbeat
 from s32s_agent.errors import AgentError, IntegrityError, SourceChanged, StoreUnavailable
@@ -17,7 +16,7 @@ from s32s_agent.stores.s3.buffers import Buffers, in_parts
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.objects import ObjectHeaders, ObjectName
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
-from s32s_agent.stores.s3.write_requests import WriteRequests
+from s32s_agent.stores.s3.write_requests import NamedPart, WriteRequests
 from s32s_agent.workers import in_order
 
 _MIB = 1 << 20
@@ -45,13 +44,13 @@ class _Sent(NamedTuple):
     """A part that the store has."""
 
     md5: bytes
-    named: Mapping[str, Any]
+    named: NamedPart
 
 
 class SentParts(NamedTuple):
     """All parts of an object."""
 
-    named: list[Mapping[str, Any]]
+    named: list[NamedPart]
     """What completes the upload."""
     etag: str
     """What the object's ETag must be, in normal form, where the store computes it as S3 does."""
@@ -143,7 +142,7 @@ class Multipart:
     def _send_part(self, name: ObjectName, upload_id: str, part: _Part) -> _Sent:
         md5 = hashlib.md5(part.data, usedforsecurity=False).digest()
         sent = self._writes.put_part(name, upload_id, part.number, part.data, md5)
-        etag, expected = normal(sent.raw_etag), md5.hex()
+        etag, expected = normal(sent.named.raw_etag), md5.hex()
         if judge(etag, expected) is Verdict.OTHER_MD5 and not sent.is_encrypted:
             raise IntegrityError(
                 f"{name.label}, part {part.number}: S3 has MD5 {etag}, but {expected} was sent"
@@ -160,7 +159,7 @@ class Multipart:
         endpoint = self._connection.endpoint
         for note, upload in self._uploads.left_behind(endpoint, bucket, prefix):
             try:
-                self._connection.waited_for(f'"{upload.key}"', partial(self._abort, upload))
+                self._abort(upload)
             except AgentError as error:
                 failed[upload.key] = error
                 if isinstance(error, StoreUnavailable):

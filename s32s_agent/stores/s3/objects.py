@@ -24,8 +24,6 @@ class ListedPage(NamedTuple):
     """A page of a listing."""
 
     page: Page
-    region: str
-    """The bucket's, "" when the answer does not name it."""
     server: str
     """What the server calls itself."""
 
@@ -57,6 +55,8 @@ class Body:
     """What was stored beside the bytes; names in any case."""
     chunks: Callable[[], Iterator[bytes]]
     """Reads the bytes in order, once; raises errors of the agent only."""
+    close: Callable[[], None] = lambda: None
+    """Ends the request, whether its bytes were read or not."""
 
 
 @dataclass(frozen=True, slots=True)

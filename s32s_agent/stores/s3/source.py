@@ -30,7 +30,8 @@ class S3Source(S3Prefix):
     @contextlib.contextmanager
     def open(self, entry: Entry, heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         """Request the version that was listed, and accept no other."""
-        yield self._downloads.open(entry, heartbeat)
+        with contextlib.closing(self._downloads.open(entry, heartbeat)) as content:
+            yield content
 
     def confirm_absent(self, key: str) -> bool:
         """Ask for the key itself; what no key can be is absent."""

@@ -28,12 +28,12 @@ from s32s_agent.plan.proofs import Verdict, judge
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.s3 import quirks
 from s32s_agent.stores.s3.buffers import Buffers
+from s32s_agent.stores.s3.client import is_not_implemented
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.metadata import content_type, metadata_of
 from s32s_agent.stores.s3.multipart import PART_BYTES, Multipart
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
 from s32s_agent.stores.s3.prefix import S3Prefix, condition_of
-from s32s_agent.stores.s3.translate import is_not_implemented
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
 from s32s_agent.stores.s3.write_requests import WriteRequests
 

@@ -1,41 +1,57 @@
-"""Send every request to S3 that writes or deletes. A slave's run makes no object of this kind."""
+"""Write and delete in S3. A slave's run makes no object of this kind."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import contextlib
+import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
+from xml.sax.saxutils import escape, unescape
 
-from s32s_agent.stores.s3 import obstore_requests
-from s32s_agent.stores.s3.buffers import BufferReader
-from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.errors import SourceChanged
+from s32s_agent.stores.s3.answers import TornAnswer
+from s32s_agent.stores.s3.client import Call
+from s32s_agent.stores.s3.connection import Connection, is_encrypted
 from s32s_agent.stores.s3.objects import ObjectHeaders, ObjectName, Precondition
-from s32s_agent.stores.s3.translate import is_encrypted, required, translate_errors
+from s32s_agent.stores.s3.transport import HttpAnswer
 
-_NAMED = ("ETag", "ChecksumCRC32")
-"""What of the answer to a part must be named to complete the upload, where the store sent it."""
+_UPLOAD_ID = re.compile(r"<UploadId>([^<]{1,4096})</UploadId>")
+_ETAG = re.compile(r"<ETag>([^<]{1,1024})</ETag>")
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+class NamedPart(NamedTuple):
+    """What completing an upload names of a part."""
+
+    number: int
+    raw_etag: str
+    """As the store wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SentPart:
     """What S3 answered to a part."""
 
-    raw_etag: str
+    named: NamedPart
     is_encrypted: bool
-    named: Mapping[str, Any]
-    """What completing the upload must name."""
 
 
 class WriteRequests:
     """A way to write to S3; thread-safe.
+
+    Every body carries its MD5, which the store checks: a bucket with a default retention demands a digest, and the
+    SHA-256 of the body need not be in the signature too.
 
     Args:
         connection: how S3 is reached.
     """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._settings = connection.settings
+        self._call = connection.client.call
 
     def put(
         self,
@@ -54,24 +70,13 @@ class WriteRequests:
             AccessDenied: the store refused.
             StoreUnavailable: it did not take the object.
         """
-        if obstore_requests.can_name(name.key):
-            store = self._connection.byte_store(name.bucket)
-            return obstore_requests.put(store, name, data, headers, precondition)
-        with translate_errors(name.label):
-            answer = self._connection.client.put_object(
-                **self._writing(name, headers), **_condition(precondition), Body=data
-            )
-        return str(required(answer, "ETag", name.label))
-
-    def put_small(self, name: ObjectName, data: bytes, content_type: str) -> None:
-        """Write a small object, whatever is there, without the start-up that a bulk of objects needs.
-
-        Raises:
-            AgentError: as for `put`.
-        """
-        parameters = self._writing(name, ObjectHeaders(content_type))
-        with translate_errors(name.label):
-            self._connection.client.put_object(**parameters, Body=data)
+        given = {
+            **self._headers(headers),
+            **_condition(precondition),
+            **_md5_header(hashlib.md5(data, usedforsecurity=False).digest()),
+        }
+        call = Call("PUT", name.bucket, name.label, name.key, headers=given, body=data)
+        return self._call(call).headers.get("etag", "")
 
     def begin_upload(self, name: ObjectName, headers: ObjectHeaders) -> str:
         """Begin a multipart upload.
@@ -79,12 +84,12 @@ class WriteRequests:
         Returns:
             Its id.
         """
-        parameters = self._writing(name, headers)
-        if not self._connection.custom_endpoint:
-            parameters["ChecksumAlgorithm"] = "CRC32"  # as botocore gives the parts
-        with translate_errors(name.label):
-            begun = self._connection.client.create_multipart_upload(**parameters)
-        return str(required(begun, "UploadId", name.label))
+        given, query = self._headers(headers), (("uploads", ""),)
+        answer = self._call(Call("POST", name.bucket, name.label, name.key, query, given))
+        found = _UPLOAD_ID.search(_text(answer))
+        if found is None:
+            raise TornAnswer(f"{name.label}: the answer lacks its UploadId")
+        return unescape(found[1])
 
     def put_part(
         self, name: ObjectName, upload_id: str, number: int, data: bytearray, md5: bytes
@@ -99,43 +104,39 @@ class WriteRequests:
             md5: their digest.
         """
         label = f"{name.label}, part {number}"
-        with translate_errors(label):
-            answer = self._connection.client.upload_part(
-                **self._connection.common(name.bucket),
-                Key=name.key,
-                UploadId=upload_id,
-                PartNumber=number,
-                Body=BufferReader(data),  # type: ignore[arg-type]
-                **self._digest_of_body(md5),
-            )
-        raw_etag = str(required(answer, "ETag", label))
-        named = {key: str(answer[key]) for key in _NAMED if key in answer}  # type: ignore[literal-required]
-        return SentPart(raw_etag, is_encrypted(answer), {"PartNumber": number, **named})
+        query = (("partNumber", str(number)), ("uploadId", upload_id))
+        call = Call("PUT", name.bucket, label, name.key, query, _md5_header(md5), data)
+        headers = self._call(call).headers
+        if not headers.get("etag"):
+            raise TornAnswer(f"{label}: the answer lacks its ETag")
+        return SentPart(NamedPart(number, headers["etag"]), is_encrypted(headers))
 
     def complete_upload(
         self,
         name: ObjectName,
         upload_id: str,
-        parts: list[Mapping[str, Any]],
+        parts: Sequence[NamedPart],
         precondition: Precondition | None,
     ) -> str:
         """Complete an upload, so that S3 shows the object.
 
         Returns:
-            Its ETag as the store wrote it.
+            Its ETag as the store wrote it, "" when it wrote none.
 
         Raises:
             SourceChanged: the precondition does not hold, or the upload is gone.
         """
-        with translate_errors(name.label):
-            answer = self._connection.client.complete_multipart_upload(
-                **self._connection.common(name.bucket),
-                Key=name.key,
-                UploadId=upload_id,
-                MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
-                **_condition(precondition),
-            )
-        return str(required(answer, "ETag", name.label))
+        listed = "".join(
+            f"<Part><PartNumber>{each.number}</PartNumber><ETag>{escape(each.raw_etag)}</ETag></Part>"
+            for each in parts
+        )
+        root = "CompleteMultipartUpload"
+        body = f'<{root} xmlns="{_NAMESPACE}">{listed}</{root}>'.encode()
+        headers = {"Content-Type": "application/xml", **_condition(precondition)}
+        query = (("uploadId", upload_id),)
+        call = Call("POST", name.bucket, name.label, name.key, query, headers, body)
+        found = _ETAG.search(_text(self._call(call)))
+        return unescape(found[1], {"&quot;": '"', "&#34;": '"'}) if found else ""
 
     def abort_upload(self, name: ObjectName, upload_id: str) -> None:
         """Abort an upload.
@@ -144,47 +145,38 @@ class WriteRequests:
             SourceChanged: there is no such upload.
             AgentError: it may still be there.
         """
-        with translate_errors(name.label):
-            self._connection.client.abort_multipart_upload(
-                **self._connection.common(name.bucket), Key=name.key, UploadId=upload_id
-            )
+        query = (("uploadId", upload_id),)
+        self._call(Call("DELETE", name.bucket, name.label, name.key, query))
 
     def delete(self, name: ObjectName) -> None:
         """Delete an object; one that is absent is no error."""
-        with translate_errors(name.label):
-            self._connection.client.delete_object(
-                **self._connection.common(name.bucket), Key=name.key
-            )
+        with contextlib.suppress(SourceChanged):
+            self._call(Call("DELETE", name.bucket, name.label, name.key))
 
-    def _digest_of_body(self, md5: bytes) -> dict[str, Any]:
-        """Return what has the store check the bytes of a request, where botocore sends no checksum of its own.
-
-        With it, their SHA-256 need not be in the signature too: half a second of a processor a GB.
-        """
-        return (
-            {"ContentMD5": base64.b64encode(md5).decode()}
-            if self._connection.custom_endpoint
-            else {}
-        )
-
-    def _writing(self, name: ObjectName, headers: ObjectHeaders) -> dict[str, Any]:
-        settings = self._connection.settings
-        parameters: dict[str, Any] = {
-            **self._connection.common(name.bucket),
-            "Key": name.key,
-            "ContentType": headers.content_type,
-            "Metadata": headers.metadata,
-            "CacheControl": headers.cache_control,
-            "StorageClass": headers.storage_class,
-            "ServerSideEncryption": settings.server_side_encryption,
-            "SSEKMSKeyId": settings.kms_key_id,
+    def _headers(self, headers: ObjectHeaders) -> dict[str, str]:
+        settings = self._settings
+        given = {
+            "Content-Type": headers.content_type,
+            "Cache-Control": headers.cache_control,
+            "x-amz-storage-class": headers.storage_class,
+            "x-amz-server-side-encryption": settings.server_side_encryption,
+            "x-amz-server-side-encryption-aws-kms-key-id": settings.kms_key_id,
+            **{f"x-amz-meta-{name}": value for name, value in headers.metadata.items()},
         }
-        return {name: value for name, value in parameters.items() if value is not None}
+        return {name: value for name, value in given.items() if value is not None}
 
 
-def _condition(precondition: Precondition | None) -> dict[str, Any]:
+def _md5_header(md5: bytes) -> dict[str, str]:
+    return {"Content-MD5": base64.b64encode(md5).decode()}
+
+
+def _text(answer: HttpAnswer) -> str:
+    return answer.body.decode(errors="replace")
+
+
+def _condition(precondition: Precondition | None) -> dict[str, str]:
     if precondition is None:
         return {}
     if precondition.raw_etag:
-        return {"IfMatch": precondition.raw_etag}
-    return {"IfNoneMatch": "*"}
+        return {"If-Match": precondition.raw_etag}
+    return {"If-None-Match": "*"}

@@ -13,7 +13,7 @@ from support.pages import PAGES, ROOT, SECURITY, section_of, table
 from s32s_agent.config import documents, map_file
 from s32s_agent.run import map_files
 from s32s_agent.state import files as own_files
-from s32s_agent.stores.s3 import listing, response_limits
+from s32s_agent.stores.s3 import client, listing
 
 GUARANTEES = "docs/evidence/guarantees.md"
 
@@ -58,7 +58,7 @@ def test_the_bounds_that_security_names_are_those_of_the_code() -> None:
         f"{map_files.MAX_FILES} files, {map_files.MAX_BYTES >> 20} MiB and {map_file.MAX_MAPPINGS:,} mappings",
         f"{documents.MAX_YAML_SIZE >> 20} MiB, {documents.MAX_DEPTH} levels",
         f"| JSON | {documents.MAX_JSON_SIZE >> 20} MiB |",
-        f"not an object | {response_limits.MAX_ANSWER >> 20} MiB |",
+        f"not an object | {client.MAX_ANSWER >> 20} MiB |",
         f"read whole | {own_files.MAX_SIZE >> 20} MiB;",
         f"{listing._MAX_DEPTH} levels, {listing._MAX_FIELDS} fields, {listing._MAX_TEXT >> 10} KiB a field",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s32s_agent.errors import SourceChanged
-from s32s_agent.stores.s3.buffers import BufferReader, Buffers, in_parts
+from s32s_agent.stores.s3.buffers import Buffers, in_parts
 from s32s_agent.workers import BackgroundCall
 
 
@@ -68,21 +67,3 @@ def test_a_source_that_breaks_keeps_no_buffer() -> None:
         list(in_parts(chunks(), 100, buffers))
 
     assert buffers.free == 1
-
-
-def test_a_buffer_is_read_as_a_file() -> None:
-    """In pieces, from any position, and again from the beginning, as a request that is repeated does."""
-    file = BufferReader(bytearray(b"0123456789"))
-    first = [bytes(file.read(4)) for _ in range(4)]
-    ends = (
-        file.seek(0, os.SEEK_END),
-        file.tell(),
-        file.seek(-3, os.SEEK_CUR),
-        bytes(file.read()),
-    )
-    file.seek(0)
-    again = bytes(file.read())
-
-    assert first == [b"0123", b"4567", b"89", b""]
-    assert ends == (10, 10, 7, b"789")
-    assert again == b"0123456789"

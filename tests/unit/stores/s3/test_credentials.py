@@ -82,17 +82,19 @@ def test_keys_of_several_instances_are_not_guessed_between(delivered: Path) -> N
 def test_a_profile_of_the_delivered_file_is_found(delivered: Path) -> None:
     """`s3.profile` names a section of the delivered file."""
     write(delivered, "s32s-agent.aws", profile="mirror")
-    connection = Connection(S3Settings(profile="mirror", endpoint_url="http://127.0.0.1:9"), 1)
+    connection = Connection(S3Settings(profile="mirror", endpoint_url="http://127.0.0.1:9"))
 
-    assert connection._clients._credentials()["access_key_id"] == "s32s-agent.aws"
+    found = connection.access.credentials()
+    assert found is not None
+    assert found.access_key == "s32s-agent.aws"
 
 
 def test_a_delivered_file_without_keys_is_a_clear_error(delivered: Path) -> None:
     """An empty file means no credentials, and a torn one is a mistake of the config."""
     (delivered / "s32s-agent.aws").write_text("")
     with pytest.raises(AccessDenied):
-        Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1)
+        Connection(S3Settings(endpoint_url="http://127.0.0.1:9"))
     (delivered / "s32s-agent.aws").write_text("aws_access_key_id = x\n")
 
     with pytest.raises(ConfigError, match=r"s32s-agent\.aws"):
-        Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1)
+        Connection(S3Settings(endpoint_url="http://127.0.0.1:9"))

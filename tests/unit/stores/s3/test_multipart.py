@@ -25,7 +25,7 @@ from s32s_agent.stores.s3.multipart import (
 )
 from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
-from s32s_agent.stores.s3.write_requests import SentPart
+from s32s_agent.stores.s3.write_requests import NamedPart, SentPart
 from s32s_agent.workers import in_parallel
 
 MIB = 1 << 20
@@ -77,7 +77,7 @@ def multipart(
     """What sends parts to a server that a test puts in its place."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
-    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), 1, token)
+    connection = Connection(S3Settings(endpoint_url="http://127.0.0.1:9"), token)
     return Multipart(connection, Uploads(tmp_path), buffers)
 
 
@@ -112,12 +112,12 @@ def test_parts_are_sent_in_order_of_their_numbers_and_return_their_buffers(
 
     def put_part(_name: ObjectName, _id: str, number: int, *_: object) -> SentPart:
         time.sleep(0.02 * (number % 2))
-        return SentPart("", False, {"PartNumber": number})
+        return SentPart(NamedPart(number, '"e"'), is_encrypted=False)
 
     monkeypatch.setattr(multipart._writes, "put_part", put_part)
     sent = send(multipart, Heartbeat())
 
-    assert [each["PartNumber"] for each in sent.named] == [1, 2, 3, 4, 5]
+    assert [each.number for each in sent.named] == [1, 2, 3, 4, 5]
     assert buffers.free == 2
 
 
@@ -129,7 +129,7 @@ def test_a_part_that_fails_keeps_no_buffer(
     def put_part(_name: ObjectName, _id: str, number: int, *_: object) -> SentPart:
         if number == 2:
             raise StoreUnavailable("503")
-        return SentPart("", False, {"PartNumber": number})
+        return SentPart(NamedPart(number, '"e"'), is_encrypted=False)
 
     monkeypatch.setattr(multipart._writes, "put_part", put_part)
     with pytest.raises(StoreUnavailable):

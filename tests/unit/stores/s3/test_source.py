@@ -13,7 +13,7 @@ from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.source import S3Source
 
 WRITING = {
-    "put", "put_small", "put_part", "begin_upload", "complete_upload", "abort_upload",
+    "put", "put_part", "begin_upload", "complete_upload", "abort_upload",
     "publish", "discard", "delete", "remove_leftovers", "free_space", "prune",
 }  # fmt: skip
 
@@ -28,7 +28,7 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Source]:
         settings = S3Settings(
             endpoint_url=server.endpoint_url, region="us-east-1", addressing_style="path"
         )
-        found = S3Source(Connection(settings, 8), Location(server.bucket, "data"))
+        found = S3Source(Connection(settings), Location(server.bucket, "data"))
         for entry in found.scan():
             with found.open(entry) as content:  # type: ignore[arg-type]
                 assert list(content.chunks()) == [b"alpha"]

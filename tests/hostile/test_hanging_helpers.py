@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Nothing that a run itself waits for can keep it: neither who hands out credentials, nor who ends an upload."""
-=======
 """No run waits for ever: neither for the program that issues credentials, nor for the abort of an upload."""
->>>>>>> main
 
 from __future__ import annotations
 
@@ -30,11 +26,7 @@ ABORT = b"DELETE /bucket/data/begun?uploadId"
 
 @pytest.fixture
 def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
-<<<<<<< HEAD
-    """The environment of a run that is to ask a program for credentials which never ends."""
-=======
     """The environment of a run whose `credential_process` never ends."""
->>>>>>> main
     note, config = tmp_path / "pid", tmp_path / "aws-config"
     command = f"sh -c 'echo $$ > {note}; exec sleep 600'"
     config.touch(mode=0o600)
@@ -47,11 +39,7 @@ def hanging(tmp_path: Path) -> Iterator[dict[str, str | None]]:
 def test_run_timeout_ends_the_wait_for_credentials(
     scripted_slave: Slave, scripted: ScriptedS3, hanging: dict[str, str | None]
 ) -> None:
-<<<<<<< HEAD
-    """`run_timeout` ends a run whose `credential_process` hangs."""
-=======
     """The `credential_process` hangs."""
->>>>>>> main
     s3 = {"endpoint_url": scripted.endpoint_url}
     scripted_slave.configure("maps/site.json", s3=s3, sync={"run_timeout": "2s"})
     started = time.monotonic()
@@ -77,11 +65,7 @@ def test_credentials_that_never_arrive_end_the_run(
 
 @pytest.fixture
 def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
-<<<<<<< HEAD
-    """A master with a file to send, whose killed run left an upload that cannot be aborted: answers trickle."""
-=======
     """A master with a file to send and an unfinished upload of a killed run, whose abort is answered byte by byte."""
->>>>>>> main
     master = scripted_master
     master.write({"x": b"data"})
     scripted.uploads["left"] = "data/begun", {1: b"part"}
@@ -94,13 +78,8 @@ def leaving(scripted_master: Master, scripted: ScriptedS3) -> Iterator[Master]:
         yield master
 
 
-<<<<<<< HEAD
-def test_a_deadline_holds_while_an_upload_is_aborted(leaving: Master, forks: Forks) -> None:
-    """`run_timeout` ends a run that waits for an abort which never comes to its end."""
-=======
 def test_run_timeout_ends_the_wait_for_an_abort(leaving: Master, forks: Forks) -> None:
     """The answer to the abort never ends."""
->>>>>>> main
     config = leaving.agent.config_file
     config.write_text(config.read_text() + "sync: {run_timeout: 2s}\n")
     started = time.monotonic()
@@ -115,11 +94,7 @@ def test_run_timeout_ends_the_wait_for_an_abort(leaving: Master, forks: Forks) -
 def test_an_abort_that_hangs_delays_no_copy(
     leaving: Master, forks: Forks, scripted: ScriptedS3
 ) -> None:
-<<<<<<< HEAD
-    """It is left to a later run, and told: what is to be sent goes all the same."""
-=======
     """It is left to a later run and reported; the files are sent."""
->>>>>>> main
     run = forks.once(leaving.agent, timeouts={"request_seconds": 2})
 
     assert (run.exit_code, scripted.objects["data/x"].data) == (UNAVAILABLE, b"data")

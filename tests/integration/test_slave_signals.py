@@ -1,4 +1,4 @@
-"""A pass that is interrupted, killed, or not alone: what shows is always whole, and the next pass mends the rest."""
+"""A run that is interrupted, killed, or not alone: what shows is always whole, and the next run mends the rest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 FILES = {f"d{number % 9}/{number:03}": b"%d|" % number * (number * 7) for number in range(400)}
 SOON_SECONDS = 30
-"""An interrupted pass waits five seconds for its workers; the rest is for a busy machine."""
+"""An interrupted run waits five seconds for its workers; the rest is for a busy machine."""
 ROUNDS = 15
 
 
@@ -36,7 +36,7 @@ def files_of(slave: Slave) -> dict[str, bytes]:
 def test_a_signal_ends_a_pass_soon(
     slave: Slave, proxy: CountingProxy, tmp_path: Path, number: int, exit_code: int
 ) -> None:
-    """In the middle of downloads that hang, the pass ends within seconds and reports; the next one goes on."""
+    """In the middle of downloads that hang, the run ends within seconds and reports; the next one resumes."""
     slave.publish(FILES)
     proxy.hold_after(200)
     log = tmp_path / "log"
@@ -59,7 +59,7 @@ def test_a_signal_ends_a_pass_soon(
 
 
 def test_a_pass_ends_when_its_time_is_up(slave: Slave, proxy: CountingProxy) -> None:
-    """`run_timeout` ends a pass whose server hangs; it says so, and the next one goes on."""
+    """`run_timeout` ends a run whose server hangs; it says so, and the next one resumes."""
     slave.publish(FILES)
     slave.configure(sync={"run_timeout": "3s"}, s3={"endpoint_url": proxy.endpoint_url})
     proxy.hold_after(0)
@@ -115,7 +115,7 @@ class _Reader:
 def test_a_power_cut_leaves_no_torn_file(
     slave: Slave, proxy: CountingProxy, tmp_path: Path
 ) -> None:
-    """SIGKILL at many moments: every file is a whole published version at any time, and then a pass converges."""
+    """SIGKILL at many moments: every file is a whole published version at any time, and then a run converges."""
     rng = random.Random(32)
     keys = [f"d{number % 9}/{number:03}" for number in range(500)]
     versions: dict[str, set[bytes]] = defaultdict(set)
@@ -202,7 +202,7 @@ def test_two_agents_at_once(slave: Slave, second: Agent, tmp_path: Path) -> None
 def test_a_directory_that_becomes_a_link_meanwhile_leads_nobody_out(
     slave: Slave, proxy: CountingProxy, bucket: Bucket, tmp_path: Path
 ) -> None:
-    """Somebody exchanges directories for links while the pass runs: nothing is written or deleted through them."""
+    """Somebody exchanges directories for links during the run: nothing is written or deleted through them."""
     outside = tmp_path / "outside"
     write(outside, {"old": b"precious", "gone": b"precious"})
     slave.publish({"in/old": b"old", "out/gone": b"gone", "good": b"good"})

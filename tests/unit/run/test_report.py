@@ -289,3 +289,21 @@ def test_a_failed_hook_fails_a_run_that_is_in_sync() -> None:
 
     assert (report.exit_code, report.cause) == (1, "hook")
     assert report.errors() == (RunError("", "", "hooks.after: failed", "mend it"),)
+
+
+def test_a_signal_after_a_failure_hides_neither() -> None:
+    """The signal gives the status, the failure before it stays in the list, and none of them is there twice."""
+    report, failure, signal = RunReport(), StoreUnavailable("no answer"), Interrupted(15)
+    for error in (failure, failure, DirectoryError("later"), signal, signal):
+        report.fail(error)
+
+    assert report.exit_code == 143
+    assert [each.error for each in report.errors()] == ["stopped by signal 15", "no answer"]
+
+
+def test_a_bug_is_never_reported_as_anything_else() -> None:
+    """Whatever else went wrong before it."""
+    report = RunReport(crashed=True)
+    report.fail(StoreUnavailable("no answer"))
+
+    assert (report.exit_code, report.cause) == (70, "software")

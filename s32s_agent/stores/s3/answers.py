@@ -58,6 +58,7 @@ class StoreError(NamedTuple):
         return bool(self.code)
 
 
+_UNNAMED = "UnnamedError"
 _BODILESS = {
     301: "PermanentRedirect",
     304: "NotModified",
@@ -87,7 +88,8 @@ def error_in(answer: HttpAnswer, *, bodiless: bool = False) -> StoreError:
         fields = {name: _field(pattern, text) for name, pattern in _FIELDS.items()}
         return StoreError(status, found[1], fields["message"], region or fields["region"])
     if (bodiless or not text.strip()) and not _is_web_page(headers):
-        return StoreError(status, _BODILESS.get(status, f"status {status}"), "", region)
+        code = _BODILESS.get(status, _UNNAMED)
+        return StoreError(status, code, f"status {status} without a body", region)
     return StoreError(status)
 
 
@@ -140,6 +142,7 @@ _MEANINGS: dict[str, tuple[type[AgentError], str]] = {
     "NoSuchBucket": (StoreUnavailable, "check the bucket's name, and s3.endpoint_url"),
     "PermanentRedirect": (StoreUnavailable, _REGION),
     "TemporaryRedirect": (StoreUnavailable, _REGION),
+    _UNNAMED: (StoreUnavailable, ""),
     "InvalidDigest": (EntryError, _CHECKSUM),
     **dict.fromkeys(("BadDigest", "IncompleteBody"), (StoreUnavailable, _DAMAGED)),
 }

@@ -322,8 +322,10 @@ def _is_success(status: int) -> bool:
 
 
 def _demand_success(call: Call, answer: HttpAnswer) -> None:
-    # CompleteMultipartUpload sends its head first, and may fail later: then the error is in a body of status 200.
-    failed_late = call.method == "POST" and b"<Error>" in answer.body[:1024]
+    # CompleteMultipartUpload sends its head first, and may fail later: then the error is in a body of status 200. Of a
+    # bucket an error is never the answer either; an object may hold one.
+    may_fail_late = call.method == "POST" or not call.key
+    failed_late = may_fail_late and b"<Error" in answer.body[:1024]
     if not _is_success(answer.status) or failed_late:
         raise _Refused(answer, error_in(answer, bodiless=call.method == "HEAD"))
 

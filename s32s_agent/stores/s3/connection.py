@@ -30,6 +30,7 @@ from s32s_agent.stores.s3.ranges import Range
 from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from s32s_agent.stores.s3.transport import AnswerTooLong, HttpAnswer
 
+_OK = 200
 _TRIES = 3
 """How often a page, or a small object, is requested when it comes torn or is none."""
 _ONE_PIECE = 4 << 20
@@ -123,6 +124,9 @@ class Connection:
         for attempt in range(_TRIES):
             answer = self.client.call(call)
             try:
+                if answer.status != _OK or not answer.body.strip():
+                    status = answer.status
+                    raise NotAListing(f"{call.subject}: status {status}, but not a listing")
                 page = parse_page(answer.body)
             except NotAListing as error:
                 self._pause(attempt, error)
@@ -205,21 +209,20 @@ class Connection:
             SourceChanged: there is another version, or none.
             IntegrityError: the answer is much longer than that version.
         """
-        call = self._get(name, condition, {}, size + _TOLERATED)
         if size > _ONE_PIECE:
-            return self._streamed(call, None)
+            call = self._get(name, condition, None, size + _TOLERATED)
+            return self._resumed(name, condition, self._streamed(call, None))
         try:
-            answer = self.client.call(call)
+            answer = self.client.call(self._get(name, condition, None, size + _TOLERATED))
         except StoreUnavailable as error:
             raise _as_damage(error) from error
-        length = len(answer.body)
-        return _body(answer.headers, name.label, length, lambda: iter((answer.body,)))
+        return _body(answer.headers, name.label, lambda: iter((answer.body,)))
 
     def describe(self, name: ObjectName, condition: str | None) -> Body:
         """Request what `get` gives, but without the bytes."""
         call = Call("HEAD", name.bucket, name.label, name.key, headers=_if_match(condition))
         headers = self.client.call(call).headers
-        return _body(headers, name.label, None, lambda: iter(()))
+        return _body(headers, name.label, lambda: iter(()))
 
     def get_range(self, name: ObjectName, condition: str | None, wanted: Range) -> Body:
         """Request a range of one version, as `get` the whole.
@@ -227,15 +230,19 @@ class Connection:
         Raises:
             IntegrityError: the answer is another range, or none.
         """
-        span = {"Range": f"bytes={wanted.start}-{wanted.end - 1}"}
+        return self._resumed(name, condition, self._range(name, condition, wanted))
+
+    def _range(self, name: ObjectName, condition: str | None, wanted: Range) -> Body:
         limit = wanted.end - wanted.start + _TOLERATED
-        return self._streamed(self._get(name, condition, span, limit), wanted)
+        return self._streamed(self._get(name, condition, wanted, limit), wanted)
 
     def _get(
-        self, name: ObjectName, condition: str | None, headers: dict[str, str], limit: int
+        self, name: ObjectName, condition: str | None, wanted: Range | None, limit: int
     ) -> Call:
-        asked = {**headers, **_if_match(condition)}
-        return Call("GET", name.bucket, name.label, name.key, headers=asked, limit=limit)
+        headers = _if_match(condition)
+        if wanted is not None:
+            headers["Range"] = f"bytes={wanted.start}-{wanted.end - 1}"
+        return Call("GET", name.bucket, name.label, name.key, headers=headers, limit=limit)
 
     def _streamed(self, call: Call, wanted: Range | None) -> Body:
         """Begin a request whose bytes are read later; closing the body frees its connection."""
@@ -245,13 +252,41 @@ class Connection:
         except StoreUnavailable as error:
             raise _as_damage(error) from error
         try:
-            body = _body(
-                head.headers, call.subject, None, lambda: _damage_told(chunks), wanted
-            )
+            body = _body(head.headers, call.subject, lambda: _damage_told(chunks), wanted)
         except BaseException:
             opened.close()
             raise
         return replace(body, close=opened.close)
+
+    def _resumed(self, name: ObjectName, condition: str | None, first: Body) -> Body:
+        """Return a body whose missing bytes are requested again, of the same version, where its answer breaks off."""
+        current = [first]
+
+        def chunks() -> Iterator[bytes]:
+            position, end = first.span
+            for left in range(self.timeouts.attempts - 1, -1, -1):
+                try:
+                    for chunk in current[0].chunks():
+                        position += len(chunk)
+                        yield chunk
+                except StoreUnavailable:
+                    if condition is None or not left or position >= end:
+                        raise
+                    current[0].close()
+                    rest = Range(position, end)
+                    current[0] = self._range(name, condition, rest)
+                    if current[0].span != tuple(rest) or current[0].raw_etag != first.raw_etag:
+                        message = (
+                            f"{name.label}: what follows its first {position} bytes is not"
+                        )
+                        raise IntegrityError(f"{message} of the same version") from None
+                else:
+                    return
+
+        def close() -> None:
+            current[0].close()
+
+        return replace(first, chunks=chunks, close=close)
 
     # --- buckets ---
 
@@ -313,7 +348,6 @@ def _modified(headers: Mapping[str, str], subject: str) -> datetime:
 def _body(
     headers: Mapping[str, str],
     subject: str,
-    length: int | None,
     chunks: Callable[[], Iterator[bytes]],
     wanted: Range | None = None,
 ) -> Body:
@@ -322,12 +356,11 @@ def _body(
     Args:
         headers: of the answer.
         subject: begins every message.
-        length: of the body, where it was read whole; the headers say it otherwise.
         chunks: reads the bytes.
         wanted: the range that was asked for.
     """
-    named = _length(headers, subject) if length is None else length
-    span, size = (0, named), named
+    size = _length(headers, subject)
+    span = (0, size)
     if found := _SPAN.fullmatch(headers.get("content-range", "")):
         span, size = (int(found[1]), int(found[2]) + 1), int(found[3])
     elif wanted is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import selectors
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,8 @@ MAX_HEADER_BYTES = 64 << 10
 """Of all headers of an answer. S3 allows 2 KB of user metadata; stores and proxies add some of theirs."""
 READ_BYTES = 256 << 10
 """Bytes that libcurl takes from a socket at once, and so the size of a chunk of a large body."""
+_LOGIN = re.compile(r"//[^\s/]*@")
+"""libcurl repeats the URL of a proxy that it cannot read, with its password."""
 _E_PROXY = 97
 _SUPPRESS_CONNECT_HEADERS = 265
 """Numbers of curl.h that pycurl 7.49 has no names for."""
@@ -276,7 +279,8 @@ class _Incoming:
         kind = _KINDS.get(code, AnswerBroken)
         if "CONNECT" in message or "proxy" in message.lower():
             kind = ProxyFailed
-        return kind(message or f"error {code} of libcurl", code, sent=kind not in _UNSENT)
+        text = _LOGIN.sub("//", message) or f"error {code} of libcurl"
+        return kind(text, code, sent=kind not in _UNSENT)
 
 
 def _text(data: bytes) -> str:
@@ -361,21 +365,25 @@ class Transfer:
         self._incoming = incoming
         self._check = check
         self._running = True
+        self._failure: TransferError | None = None
         multi.add(curl)
 
     def head(self) -> HttpAnswer:
         """Wait for status and headers."""
         while self._running and not self._incoming.head_is_complete:
             self._step()
+        if self._failure is not None and not self._incoming.head_is_complete:
+            raise self._failure
         return self._incoming.answer()
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it comes."""
-        taken = self._incoming.chunks
+        """Yield the body as it comes; what came before a failure, too."""
         while True:
-            while taken:
-                yield taken.pop(0)
+            while self._incoming.chunks:
+                yield self._incoming.chunks.pop(0)
                 self._incoming.resume()
+            if self._failure is not None:
+                raise self._failure
             if not self._running:
                 return
             self._step()
@@ -385,8 +393,7 @@ class Transfer:
         self._running = self._multi.step()
         if not self._running:
             code, message = self._multi.outcome()
-            if code:
-                raise self._incoming.failure(code, message)
+            self._failure = self._incoming.failure(code, message) if code else None
 
     def close(self) -> None:
         """End the transfer; one that is not complete takes its connection with it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import selectors
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ _KINDS: dict[int, type[TransferError]] = {
     pycurl.E_SSL_ISSUER_ERROR: TlsFailed,
     pycurl.E_OPERATION_TIMEDOUT: TimedOut,
 }
+_LOGIN = re.compile(r"//\S*@")
 _UNSENT = frozenset({ConnectFailed, ProxyFailed, TlsFailed})
 
 
@@ -276,6 +278,7 @@ class _Incoming:
         kind = _KINDS.get(code, AnswerBroken)
         if "CONNECT" in message or "proxy" in message.lower():
             kind = ProxyFailed
+            message = _LOGIN.sub("//", message)  # libcurl repeats a URL that it cannot parse
         return kind(message or f"error {code} of libcurl", code, sent=kind not in _UNSENT)
 
 

@@ -240,7 +240,10 @@ class Mapping:
     description: str = ""
     content_types: dict[str, str] = field(default_factory=dict)
     """A suffix such as `.wasm` to a media type."""
+    content_encoding: dict[str, str] = field(default_factory=dict)
+    """A suffix such as `.gz` to a content coding."""
     cache_control: str | None = None
+    acl: str | None = None
     storage_class: str | None = None
 
 

@@ -114,6 +114,10 @@ def _check_s3(reader: RecordReader, s3: S3Settings) -> None:
         reader.report(
             "s3.kms_key_id", "expected server_side_encryption: aws:kms, which a key needs"
         )
+    if s3.anonymous and s3.requester_pays:
+        reader.report(
+            "s3.anonymous", "expected false with requester_pays: who pays must be known"
+        )
 
 
 def _check_report(

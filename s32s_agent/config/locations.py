@@ -31,7 +31,9 @@ _ACCESS_POINT = re.compile(
 
 # Only what every parser of URLs reads in the same way: no backslash, no @, no blank.
 URL = r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?"
-_URL = re.compile(URL)
+ENDPOINT = URL.removesuffix("/?") + r"(?:/[A-Za-z0-9._~-]+)*/?"
+"""The same, below a path, where some stores keep S3: https://project.example/storage/v1/s3."""
+_ENDPOINT = re.compile(ENDPOINT)
 _PING_URL = re.compile(
     URL.removesuffix("/?") + r"(?:/[A-Za-z0-9._~%/+:=,-]*)?(?:\?[A-Za-z0-9._~%/+:=,&-]*)?"
 )
@@ -95,12 +97,12 @@ def normal_endpoint(text: str, *, allow_http: bool) -> str:
     """Check the URL of an S3 service, and remove a slash from its end.
 
     Raises:
-        ValueError: it is not one, contains more than host and port, or would send credentials and data unencrypted
-            over a network. The message does not repeat it: a URL can hold a password.
+        ValueError: it is not one, contains more than host, port and path, or would send credentials and data
+            unencrypted over a network. The message does not repeat it: a URL can hold a password.
     """
-    if not _URL.fullmatch(text):
+    if not _ENDPOINT.fullmatch(text) or {".", ".."} & set(text.split("/")[3:]):
         raise ValueError(
-            "expected http:// or https:// with a host, and no path, query or credentials"
+            "expected http:// or https:// with a host, and no query or credentials"
         )
     try:
         url = urlsplit(text)

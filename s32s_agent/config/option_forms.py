@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from s32s_agent.config.forms import DIRECTORY, LOCATION, TEXT, Form, matching, text_schema
-from s32s_agent.config.locations import URL, normal_endpoint, normal_ping_url
+from s32s_agent.config.locations import ENDPOINT as ENDPOINT_PATTERN
+from s32s_agent.config.locations import normal_endpoint, normal_ping_url
 from s32s_agent.config.values import expected, is_number
 from s32s_agent.model import Location
 
@@ -66,7 +67,7 @@ def _endpoint(value: object) -> str:
     return normal_endpoint(TEXT.check(value), allow_http=True)
 
 
-ENDPOINT = Form("an `https://` or `http://` URL with no path", _endpoint, text_schema(URL))
+ENDPOINT = Form("an `https://` or `http://` URL", _endpoint, text_schema(ENDPOINT_PATTERN))
 
 
 def _ping_url(value: object) -> str:

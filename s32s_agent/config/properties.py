@@ -19,6 +19,7 @@ from s32s_agent.config.forms import (
     list_of,
     matching,
     member_of,
+    one_of,
     text_schema,
 )
 from s32s_agent.config.values import expected, quote
@@ -124,6 +125,17 @@ _CONTENT_TYPES = Form(
     lambda value: {} if value is None else _TYPES.check(value),
     {**_TYPES.schema, "type": ["object", "null"]},
 )
+_ENCODING = matching(
+    r"(?!aws-chunked)[a-z0-9-]{1,32}(?:, ?(?!aws-chunked)[a-z0-9-]{1,32}){0,3}",
+    "a content coding such as `gzip`",
+)
+_ENCODINGS = keyed(
+    _ENCODING, "a mapping of suffixes to content codings", key=_SUFFIX, word="property"
+)
+_ACL = one_of(
+    *("private", "public-read", "public-read-write", "authenticated-read"),
+    *("aws-exec-read", "bucket-owner-read", "bucket-owner-full-control"),
+)
 _LIST_OF_FILES = list_of(_FILE, "a list of relative paths")
 _FILES = Form(
     _LIST_OF_FILES.markdown,
@@ -178,12 +190,24 @@ PROPERTIES = (
     ),
     Property(
         "content_types",
-        'Role master: the media type of each suffix, as in `{".wasm": "application/wasm"}`. The media types of other'
-        " suffixes are guessed from the name.",
+        'Role master: the media type of each suffix, as in `{".wasm": "application/wasm"}`. Other suffixes have the'
+        " media types that IANA and web servers know them by.",
         _CONTENT_TYPES,
     ),
     Property(
+        "content_encoding",
+        "Role master: the header `Content-Encoding` of each suffix, for files that are compressed already, as in"
+        ' `{".gz": "gzip"}`. The media type is then that of what is inside.',
+        _ENCODINGS,
+    ),
+    Property(
         "cache_control", "Role master: the header `Cache-Control` of the objects.", _HEADER
+    ),
+    Property(
+        "acl",
+        "Role master: the canned ACL of the objects. Without it they have none of their own, which buckets without ACLs"
+        " demand.",
+        _ACL,
     ),
     Property("storage_class", "Role master: the storage class of the objects.", _HEADER),
 )

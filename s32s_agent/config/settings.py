@@ -61,10 +61,10 @@ class S3Settings:
         BOOLEAN,
         default=False,
     )
-    addressing_style: str = option(
-        "Where requests name the bucket: in the path, or in the name of the host (`virtual`).",
-        one_of("auto", "path", "virtual"),
-        default="auto",
+    addressing_style: str | None = option(
+        "Where requests name the bucket: in the path, or in the name of the host (`virtual`). `null` is what the AWS"
+        " config says, and else `auto`: in the path at an `endpoint_url`, in the name of the host at AWS.",
+        or_null(one_of("auto", "path", "virtual")),
     )
     ca_bundle: str | None = option(
         "A PEM file with the certificates to trust. `AWS_CA_BUNDLE`, `HTTPS_PROXY` and `NO_PROXY` are honoured too.",
@@ -86,6 +86,11 @@ class S3Settings:
     kms_key_id: str | None = option(
         "Role master: the key of KMS. Needs `server_side_encryption: aws:kms`.",
         or_null(TEXT),
+    )
+    anonymous: bool = option(
+        "Ask without credentials, for public buckets.",
+        BOOLEAN,
+        default=False,
     )
 
 

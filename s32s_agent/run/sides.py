@@ -77,7 +77,9 @@ def _s3_target(context: RunContext, mapping: Mapping) -> S3Target:
     options = UploadOptions(
         Uploads(Path(settings.state_dir, UPLOADS)),
         mapping.content_types,
+        mapping.content_encoding,
         mapping.cache_control,
+        mapping.acl,
         mapping.storage_class,
     )
     return S3Target(context.connection, mapping.location, options)

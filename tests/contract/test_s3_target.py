@@ -145,7 +145,12 @@ def rig(
     """A target in a bucket of its own."""
     uploads = Uploads(tmp_path / "uploads")
     options = UploadOptions(
-        uploads, {".x": "a/short", ".tar.x": "a/long"}, "max-age=60", "STANDARD_IA"
+        uploads,
+        {".x": "a/short", ".tar.x": "a/long"},
+        {".tar.x": "gzip"},
+        "max-age=60",
+        "private",
+        "STANDARD_IA",
     )
     bucket = f"b{hashlib.md5(request.node.name.encode()).hexdigest()[:20]}"
     client = connection.access.boto3("")
@@ -175,8 +180,9 @@ def test_metadata_and_headers_are_kept(rig: Rig, size: int) -> None:
 
     assert {name.lower(): value for name, value in head["Metadata"].items()} == METADATA
     if rig.server.complete:
-        kept = head["ContentType"], head["CacheControl"], head["StorageClass"]
-        assert kept == ("a/long", "max-age=60", "STANDARD_IA")
+        names = ("ContentType", "ContentEncoding", "CacheControl", "StorageClass")
+        kept = tuple(head[name] for name in names)
+        assert kept == ("a/long", "gzip", "max-age=60", "STANDARD_IA")
 
 
 def test_every_key_is_written_exactly(rig: Rig) -> None:

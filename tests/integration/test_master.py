@@ -227,7 +227,9 @@ def test_types_and_headers(master: Master, bucket: Bucket) -> None:
     master.publish_map(
         master.mapping(
             content_types={".wasm": "application/x-own", ".html": "text/own"},
+            content_encoding={".css.gz": "gzip"},
             cache_control="max-age=60",
+            acl="public-read",
             storage_class="STANDARD_IA",
         )
     )
@@ -236,6 +238,8 @@ def test_types_and_headers(master: Master, bucket: Bucket) -> None:
         "a.css": "text/css",
         "a.wasm": "application/x-own",
         "a.tar.gz": "application/gzip",
+        "a.css.gz": "text/css",
+        "a.woff2": "font/woff2",
         "a.svg": "image/svg+xml",
         "a.unknown": "application/octet-stream",
         "no-suffix": "application/octet-stream",
@@ -250,7 +254,8 @@ def test_types_and_headers(master: Master, bucket: Bucket) -> None:
     assert {key: each["ContentType"] for key, each in heads.items()} == types
     assert {each["CacheControl"] for each in heads.values()} == {"max-age=60"}
     assert {each["StorageClass"] for each in heads.values()} == {"STANDARD_IA"}
-    assert not any("ContentEncoding" in each for each in heads.values())
+    encodings = {key: each.get("ContentEncoding") for key, each in heads.items()}
+    assert encodings == {**dict.fromkeys(types), "a.css.gz": "gzip"}
 
 
 def test_names_that_other_tools_trip_over(master: Master, bucket: Bucket) -> None:

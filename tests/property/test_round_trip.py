@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BUCKET = "round-trip"
 ROUNDS = 8
+SYNC = {"durable": False, "workers": 4, "max_delete": "100%", "allow_empty_source": True}
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Pair:
             "roots": [str(self.directory / role)],
             "state_dir": str(self.directory / f"state-{role}"),
             "s3": {"endpoint_url": self.server.endpoint_url, "addressing_style": "path"},
-            "sync": {"durable": False, "workers": 4, "max_delete": "100%", **sync},
+            "sync": {**SYNC, **sync},
         }
         progress = Progress(None, enabled=False)
         run = Run(

@@ -84,7 +84,9 @@ class Resolved:
         self._clients: dict[str, Boto3Client] = {}
         self._addresses: dict[tuple[str, str], Address] = {}
         delivered = delivered_file(environment)
-        self._profile = plain_profile(settings.profile, environment, delivered)
+        self._profile = plain_profile(
+            settings.profile, environment, delivered, anonymous=settings.anonymous
+        )
         self._has_plain_addresses, self._style = True, ""
         if self._profile is not None:
             self._style = self._profile.addressing_style or ""
@@ -117,6 +119,8 @@ class Resolved:
         Raises:
             AccessDenied: there are none, or they could not be renewed, for whatever reason.
         """
+        if self._settings.anonymous:
+            return None
         if self._profile is not None:
             return self._profile.credentials
         return self._renewed()
@@ -134,6 +138,8 @@ class Resolved:
         return checked(keys, f"what {self._method()} returned")
 
     def _find_credentials(self) -> str:
+        if self._settings.anonymous:
+            return "none, as s3.anonymous says"
         if self._profile is not None:
             return self._profile.source
         try:
@@ -176,9 +182,7 @@ class Resolved:
     def _address(self, bucket: str, region: str) -> Address:
         plain = None
         if self._has_plain_addresses:
-            style = self._settings.addressing_style or "auto"
-            if style == "auto":
-                style = self._style or style
+            style = self._settings.addressing_style or self._style or "auto"
             plain = plain_address(bucket, self.endpoint_url, region or self.region, style)
         if plain is not None:
             return plain
@@ -248,18 +252,23 @@ class Resolved:
 
     def _new_client(self, region: str) -> Boto3Client:
         import boto3  # noqa: PLC0415 (slow, and seldom needed)
+        from botocore import UNSIGNED  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
         session = self._session or self._new_session()
-        style = self._settings.addressing_style
-        s3 = {} if style == "auto" else {"addressing_style": style}
+        style, anonymous = self._settings.addressing_style, self._settings.anonymous
+        s3 = {} if style is None else {"addressing_style": style}
         name = region or self._setting("region")
         return boto3.Session(botocore_session=session).client(
             "s3",
             region_name=name or GLOBAL_REGION,
             endpoint_url=self._settings.endpoint_url,
             verify=self._settings.ca_bundle,
-            config=Config(s3=s3, user_agent_extra="s32s-agent"),  # type: ignore[arg-type]
+            config=Config(
+                s3=s3,  # type: ignore[arg-type]
+                user_agent_extra="s32s-agent",
+                signature_version=UNSIGNED if anonymous else None,
+            ),
         )
 
     # --- how ---

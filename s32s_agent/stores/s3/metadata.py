@@ -5,7 +5,6 @@ This agent writes `mtime` in seconds and `mode` in octal; the table `_FORMS` say
 
 from __future__ import annotations
 
-import mimetypes
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -27,16 +26,6 @@ _DECIMAL_MODE = re.compile(r"[1-9][0-9]{4}")
 _MODE_BITS = 1 << 16
 """What `st_mode` is below."""
 _LINK_SUFFIX = ".rclonelink"
-_DEFAULT_TYPE = "application/octet-stream"
-_PACKED_TYPES = {
-    "gzip": "application/gzip",
-    "bzip2": "application/x-bzip2",
-    "xz": "application/x-xz",
-}
-_TYPES = mimetypes.MimeTypes()
-"""Python's own table, whatever /etc/mime.types of this machine says."""
-# Python 3.11 has the type that RFC 9239 made obsolete.
-_TYPES.add_type("text/javascript", ".js")
 
 
 # --- times ---
@@ -157,19 +146,3 @@ def metadata_of(attributes: Attributes) -> dict[str, str]:
     if attributes.mode is not None:
         metadata["mode"] = f"{attributes.mode:04o}"
     return metadata
-
-
-def content_type(key: str, chosen: Mapping[str, str]) -> str:
-    """Return an object's media type, from its name.
-
-    Args:
-        key: the object's.
-        chosen: types by suffix, which take precedence; the longest suffix that fits.
-    """
-    suffixes = sorted((suffix for suffix in chosen if key.endswith(suffix)), key=len)
-    if suffixes:
-        return chosen[suffixes[-1]]
-    guessed, packing = _TYPES.guess_type(key.rpartition("/")[2])
-    if packing:
-        return _PACKED_TYPES.get(packing, _DEFAULT_TYPE)
-    return guessed or _DEFAULT_TYPE

@@ -65,7 +65,9 @@ class ObjectHeaders:
 
     content_type: str
     metadata: dict[str, str] = field(default_factory=dict)
+    content_encoding: str | None = None
     cache_control: str | None = None
+    acl: str | None = None
     storage_class: str | None = None
 
 

@@ -45,7 +45,8 @@ _KEY = re.compile(r"[!-~]+")
 class Profile:
     """What the environment and the shared files say, where all of it is plain."""
 
-    credentials: Credentials
+    credentials: Credentials | None
+    """None where none are wanted."""
     source: str
     """Where the keys are: for people, without a value."""
     region: str | None = None
@@ -74,7 +75,11 @@ def checked(credentials: Credentials, source: str) -> Credentials:
 
 
 def plain_profile(
-    name: str | None, environment: Mapping[str, str], credentials_file: Path | None = None
+    name: str | None,
+    environment: Mapping[str, str],
+    credentials_file: Path | None = None,
+    *,
+    anonymous: bool = False,
 ) -> Profile | None:
     """Read the settings of a profile; None where they are not plain, or hold no keys.
 
@@ -82,6 +87,7 @@ def plain_profile(
         name: of the profile, from the config of the agent; the environment's where it is None.
         environment: of the process.
         credentials_file: delivered by systemd, for one; else what the environment names, or the usual place.
+        anonymous: no keys are wanted.
 
     Raises:
         AccessDenied: keys that cannot be used.
@@ -102,15 +108,15 @@ def plain_profile(
     if style is None:
         return None
     # A profile that the agent's own config names goes before the variables, as in boto3.
-    found = None if name else _keys_in_environment(environment)
-    for path, section in ((shared_file, shared), (config_file, config)):
+    found = None if name or anonymous else _keys_in_environment(environment)
+    for path, section in () if anonymous else ((shared_file, shared), (config_file, config)):
         found = found or _keys_in(section, f'profile "{chosen or "default"}" of {path}')
-    if found is None:
+    if found is None and not anonymous:
         return None
-    credentials, source = found
+    credentials, source = found or (None, "")
     variable = environment.get
     return Profile(
-        checked(credentials, source),
+        checked(credentials, source) if credentials else None,
         source,
         variable("AWS_REGION") or variable("AWS_DEFAULT_REGION") or scoped.get("region"),
         variable("AWS_ENDPOINT_URL_S3")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from urllib.parse import unquote_plus
@@ -30,7 +30,8 @@ from s32s_agent.stores.s3 import quirks
 from s32s_agent.stores.s3.buffers import Buffers
 from s32s_agent.stores.s3.client import is_not_implemented
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.metadata import content_type, metadata_of
+from s32s_agent.stores.s3.media_types import by_suffix, content_type
+from s32s_agent.stores.s3.metadata import metadata_of
 from s32s_agent.stores.s3.multipart import PART_BYTES, Multipart
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
 from s32s_agent.stores.s3.prefix import S3Prefix, condition_of
@@ -51,7 +52,10 @@ class UploadOptions:
     uploads: Uploads
     content_types: dict[str, str] = field(default_factory=dict)
     """By suffix; the longest that fits."""
+    content_encoding: dict[str, str] = field(default_factory=dict)
+    """The same."""
     cache_control: str | None = None
+    acl: str | None = None
     storage_class: str | None = None
 
 
@@ -147,17 +151,24 @@ class S3Target(S3Prefix):
                 etag = parts.etag
         return self._proven(entry, etag, parts.etag, entry.size)
 
-    def _headers(
-        self, media_type: str, metadata: dict[str, str] | None = None
-    ) -> ObjectHeaders:
+    def _headers(self, media_type: str) -> ObjectHeaders:
         options = self._options
         return ObjectHeaders(
-            media_type, metadata or {}, options.cache_control, options.storage_class
+            media_type,
+            cache_control=options.cache_control,
+            acl=options.acl,
+            storage_class=options.storage_class,
         )
 
     def _headers_of(self, copy: Copy, attributes: Attributes) -> ObjectHeaders:
-        media_type = content_type(copy.entry.key, self._options.content_types)
-        return self._headers(media_type, metadata_of(attributes))
+        key, options = copy.entry.key, self._options
+        encoding = by_suffix(key, options.content_encoding)
+        media_type = content_type(key, options.content_types, is_encoded=encoding is not None)
+        return replace(
+            self._headers(media_type),
+            metadata=metadata_of(attributes),
+            content_encoding=encoding,
+        )
 
     def _demand_its_name(self, key: str) -> None:
         """Raise EntryError when the store kept an object under another name than it was sent with."""

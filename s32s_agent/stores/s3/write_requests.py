@@ -157,7 +157,9 @@ class WriteRequests:
         settings = self._settings
         given = {
             "Content-Type": headers.content_type,
+            "Content-Encoding": headers.content_encoding,
             "Cache-Control": headers.cache_control,
+            "x-amz-acl": headers.acl,
             "x-amz-storage-class": headers.storage_class,
             "x-amz-server-side-encryption": settings.server_side_encryption,
             "x-amz-server-side-encryption-aws-kms-key-id": settings.kms_key_id,

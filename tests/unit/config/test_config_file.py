@@ -120,7 +120,9 @@ def test_one_map_file_or_many(maps: str, single: bool) -> None:  # noqa: FBT001 
         ("s3.endpoint_url", "http://localhost:8333/", "http://localhost:8333"),
         ("s3.addressing_style", "path", "path"),
         ("s3.ca_bundle", "/etc/ssl/ca.pem", "/etc/ssl/ca.pem"),
+        ("s3.addressing_style", "auto", "auto"),
         ("s3.requester_pays", "true", True),
+        ("s3.anonymous", "true", True),
         ("s3.expected_bucket_owner", "'012345678901'", "012345678901"),
         ("s3.server_side_encryption", "AES256", "AES256"),
         ("sync.workers", "256", 256),
@@ -429,6 +431,15 @@ def test_a_kms_key_beside_its_encryption() -> None:
     actual = parse(text, "config.yaml").s3
 
     assert (actual.server_side_encryption, actual.kms_key_id) == ("aws:kms", "alias/x")
+
+
+def test_requests_that_no_account_pays_for() -> None:
+    """Requests without an account cannot be paid for."""
+    text = with_option("s3.requester_pays", "true") + "  anonymous: true\n"
+
+    assert problems_of(text) == (
+        "s3.anonymous: expected false with requester_pays: who pays must be known",
+    )
 
 
 def test_every_problem_is_reported_at_once() -> None:

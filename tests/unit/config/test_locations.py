@@ -230,6 +230,7 @@ def test_a_directory_made_for_data_may_be_mirrored(directory: str) -> None:
         ("https://S3-a_b.example.net", "https://S3-a_b.example.net"),
         ("https://[2001:db8::1]:9000", "https://[2001:db8::1]:9000"),
         ("http://localhost:8333", "http://localhost:8333"),
+        ("https://project.example/storage/v1/s3/", "https://project.example/storage/v1/s3"),
         ("http://127.8.9.10:80", "http://127.8.9.10:80"),
         ("http://[::1]:80", "http://[::1]:80"),
     ],
@@ -260,7 +261,14 @@ def test_no_data_is_sent_unencrypted_over_a_network(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "s3.example.net", "ftp://a.b", "https://", "https://a.b/path", "https://a.b?x"),
+        *(
+            "",
+            "s3.example.net",
+            "ftp://a.b",
+            "https://",
+            "https://a.b/p/../q",
+            "https://a.b?x",
+        ),
         *("https://a.b#x", "https://user:secret@a.b", "https://a.b\\@c.d", "https://a b"),
         *(
             "https://a.b:99999",

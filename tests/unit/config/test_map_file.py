@@ -97,7 +97,9 @@ def test_every_property() -> None:
                 ".wasm": "application/wasm",
                 ".html": "text/html; charset=utf-8",
             },
+            "content_encoding": {".gz": "gzip", ".x": "gzip, br"},
             "cache_control": "max-age=60, public",
+            "acl": "public-read",
             "storage_class": "STANDARD_IA",
         }
     )
@@ -113,7 +115,9 @@ def test_every_property() -> None:
                 Extras.DELETE,
                 "two\nlines",
                 {".wasm": "application/wasm", ".html": "text/html; charset=utf-8"},
+                {".gz": "gzip", ".x": "gzip, br"},
                 "max-age=60, public",
+                "public-read",
                 "STANDARD_IA",
             ),
         )
@@ -199,6 +203,21 @@ def test_a_list_of_files_does_not_delete_its_neighbours(
         (
             {"cache_control": "a\r\nb: c"},
             'cache_control: expected printable ASCII text, got "a\\x0d\\x0ab: c"',
+        ),
+        (
+            {"content_encoding": {".gz": "g zip"}},
+            'content_encoding..gz: expected a content coding such as gzip, got "g zip"',
+        ),
+        (
+            {"content_encoding": {".gz": "gzip, aws-chunked"}},
+            'content_encoding..gz: expected a content coding such as gzip, got "gzip, aws-chunked"',
+        ),
+        (
+            {"acl": "public"},
+            (
+                "acl: expected private, public-read, public-read-write, authenticated-read, aws-exec-read,"
+                ' bucket-owner-read or bucket-owner-full-control, got "public"'
+            ),
         ),
         ({"storage_class": ""}, 'storage_class: expected printable ASCII text, got ""'),
     ],

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.s3_messages import Reply
+from support.scripted import ScriptedS3
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import S3Settings
@@ -153,3 +155,84 @@ def test_no_server_means_no_absence(home: Path) -> None:
     with pytest.raises(AgentError) as caught:
         S3Source(connection, Location("bucket")).confirm_absent("key")
     assert caught.value.exit_status == 69
+
+
+def test_a_public_bucket_needs_no_account(home: Path) -> None:
+    """No key is looked for, none is sent although there are some, and boto3 is not asked."""
+    (home / ".aws" / "credentials").write_text(
+        "[default]\naws_access_key_id = A\naws_secret_access_key = S\n"
+    )
+    with ScriptedS3() as server:
+        server.put("data/a", b"alpha")
+        settings = S3Settings(endpoint_url=server.endpoint_url, anonymous=True)
+        connection = Connection(settings)
+        source = S3Source(connection, Location(server.bucket, "data"))
+        keys = [each.key for each in source.scan()]
+        url = connection.access.boto3("").meta.endpoint_url
+        authorized = [each for each in server.requests if "authorization" in each.headers]
+
+    assert (keys, authorized, url) == (["a"], [], server.endpoint_url)
+    assert connection.access._session is None
+
+
+def test_an_anonymous_agent_asks_no_profile(home: Path) -> None:
+    """A profile that needs boto3 is read for its region, and its program is not run."""
+    program = (
+        printing(home, "") + "\nregion = eu-west-1\ns3 =\n  use_dualstack_endpoint = true"
+    )
+    (home / ".aws" / "config").write_text(f"[default]\n{program}\n")
+    (home / "lender.py").write_text(f"open({str(home / 'ran')!r}, 'w')")
+    found = Resolved(S3Settings(anonymous=True), dict_of(home), CancelToken(), 20)
+
+    address = found.address("bucket")
+    assert (found.credentials(), found.region) == (None, "eu-west-1")
+    assert "dualstack.eu-west-1" in address.url
+    assert not (home / "ran").exists()
+
+
+def test_an_identity_that_the_issuer_refuses_is_77(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role whose trust does not fit the token of a Kubernetes service account is no fault of the network."""
+    (home / "token").write_text("token")
+    (home / ".aws" / "config").write_text(
+        f"[default]\nregion = eu-west-1\nrole_arn = arn:aws:iam::123456789012:role/r\n"
+        f"web_identity_token_file = {home}/token\n"
+    )
+    error = (
+        b"<Error><Code>InvalidIdentityToken</Code><Message>No provider found</Message></Error>"
+    )
+    body = b"<ErrorResponse>" + error + b"</ErrorResponse>"
+    with ScriptedS3() as server:
+        refusal = Reply(400, body, {"content-type": "text/xml"})
+        server.on(lambda _: True, refusal)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", server.endpoint_url)
+        with pytest.raises(AccessDenied) as caught:
+            Resolved(S3Settings(endpoint_url=ENDPOINT), dict_of(home), CancelToken(), 20)
+
+    assert caught.value.exit_status == 77
+    assert "InvalidIdentityToken" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("style", "config", "expected"),
+    [
+        (None, "", "http://127.0.0.1:9/bucket"),
+        (None, "s3 =\n  addressing_style = virtual\n", "http://bucket.s3.example:9"),
+        ("auto", "s3 =\n  addressing_style = virtual\n", "http://s3.example:9/bucket"),
+        ("path", "s3 =\n  addressing_style = virtual\n", "http://s3.example:9/bucket"),
+        ("virtual", "", "http://bucket.s3.example:9"),
+    ],
+)
+def test_the_addressing_style_is_that_of_the_aws_config_unless_the_agent_s_says_one(
+    home: Path, style: str | None, config: str, expected: str
+) -> None:
+    """`auto` of the agent's config is a choice as well."""
+    keys = "aws_access_key_id = A\naws_secret_access_key = S\n"
+    (home / ".aws" / "config").write_text(f"[default]\n{keys}{config}")
+    endpoint = "http://127.0.0.1:9" if "127" in expected else "http://s3.example:9"
+    settings = S3Settings(endpoint_url=endpoint, allow_http=True, addressing_style=style)
+
+    assert (
+        Resolved(settings, dict_of(home), CancelToken(), 20).address("bucket").url == expected
+    )

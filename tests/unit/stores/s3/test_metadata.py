@@ -1,4 +1,4 @@
-"""What is kept beside an object, and its media type."""
+"""What is kept beside an object."""
 
 from __future__ import annotations
 
@@ -9,50 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s32s_agent.stores.base import Attributes
-from s32s_agent.stores.s3.metadata import attributes_of, content_type, is_link, metadata_of
+from s32s_agent.stores.s3.metadata import attributes_of, is_link, metadata_of
 
 LATEST_NS = (1 << 33) * 10**9
 UPLOADED = datetime(2026, 11, 22, 20, 40, 12, 345678, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        ("index.html", "text/html"),
-        ("INDEX.HTML", "text/html"),
-        ("a/b.d/app.css", "text/css"),
-        ("x.json", "application/json"),
-        ("x.tar.gz", "application/gzip"),
-        ("x.css.gz", "application/gzip"),
-        ("x.bz2", "application/x-bzip2"),
-        ("x.tar.xz", "application/x-xz"),
-        ("x.Z", "application/octet-stream"),
-        ("x", "application/octet-stream"),
-        ("html", "application/octet-stream"),
-        (".html", "application/octet-stream"),
-        ("dir.html/x", "application/octet-stream"),
-        ("data:text/html,x", "application/octet-stream"),
-        ("http://x.html?a=b", "application/octet-stream"),
-    ],
-)
-def test_content_type(key: str, expected: str) -> None:
-    """The suffix of the last part decides; a packed file never has the type of what is inside."""
-
-    assert content_type(key, {}) == expected
-
-
-def test_chosen_types_come_first() -> None:
-    """The map's own types win over every guess, the longest suffix over the others."""
-    chosen = {".gz": "a/gz", ".tar.gz": "a/tar", "special": "a/special", ".html": "a/html"}
-    keys = ["x.gz", "x.tar.gz", "d/special", "x.html", "x.css"]
-
-    assert [content_type(key, chosen) for key in keys] == [
-        "a/gz",
-        "a/tar",
-        "a/special",
-        "a/html",
-        "text/css",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ def test_plain_settings_mean_what_they_mean_to_boto3(case: Case, tmp_path: Path)
     assert ours is not None
     assert keys is not None
     ours_keys = ours.credentials
+    assert ours_keys is not None
     assert (ours_keys.access_key, ours_keys.secret_key, ours_keys.token or None) == (
         keys.access_key,
         keys.secret_key,

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -151,7 +152,7 @@ _TRACEME, _CONT, _GETREGS, _SETREGS, _SETOPTIONS = 0, 7, 12, 13, 0x4200
 _EVENT_SECCOMP = 7
 _OPTIONS = 0x2 | 0x4 | 0x8 | 0x10 | 0x80 | 0x100000
 """Forks, vforks, clones, execs, seccomp's stops; and the program is killed when the tracer ends."""
-_WALL = 0x40000000
+_WALL, _OWN_OF_THE_THREAD = 0x40000000, 0x20000000
 _REGISTERS = 27
 _RAX, _RDX, _ORIG_RAX = 10, 12, 15
 _ARGUMENTS = (14, 13, 12, 7, 9, 8)
@@ -229,6 +230,19 @@ def trace(
         decide: asked before each call; the thread that makes it waits for the answer.
         log: a file that gets what the program writes to standard error, while it runs.
     """
+    # In a thread of its own, whose only children are the program and what that starts: hooks are in other sessions, so
+    # that no wait for one group of processes would learn of them.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_trace, command, env, within, decide, log).result()
+
+
+def _trace(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    within: Sequence[Path],
+    decide: Callable[[Call], Action],
+    log: Path | None,
+) -> TracedRun:
     with log.open("w+b") if log else tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             [sys.executable, "-S", "-E", __file__, *command],
@@ -264,7 +278,7 @@ class _Tracer:
         self.libc.ptrace(_SETOPTIONS, self.pid, _OPTIONS)
         self._continue(self.pid)
         while True:
-            thread, status = os.waitpid(-self.pid, _WALL)
+            thread, status = os.waitpid(-1, _WALL | _OWN_OF_THE_THREAD)
             if os.WIFSTOPPED(status):
                 self._stopped(thread, status)
             elif thread == self.pid:

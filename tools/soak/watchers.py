@@ -17,7 +17,7 @@ from tools.soak.contents import Library
 from tools.soak.tally import Tally
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EACCES)
 """What opening a file can meet when agents and vandals are at work."""
 
 

@@ -115,6 +115,7 @@ _KMS = "grant the agent's credentials the use of the KMS key (kms:Decrypt, kms:G
 _QUOTA = "raise the quota of the bucket or the account at the store, or free space there"
 _LOCKED = "the store protects this object with Object Lock; wait for the end of its retention"
 _OWNER = "check s3.expected_bucket_owner: the bucket belongs to another account"
+_NO_ACLS = "remove `acl` from the mapping: the ACLs of this bucket are disabled, and its policy decides who may read"
 _ARCHIVED = "restore the archived object, or exclude it with `ignore`"
 _DAMAGED = "the bytes did not reach the store as they were sent; check the network, and proxies in between"
 _CHECKSUM = "the store wants a checksum that the agent does not send; report it with the name of the store"
@@ -144,6 +145,7 @@ _MEANINGS: dict[str, tuple[type[AgentError], str]] = {
     "TemporaryRedirect": (StoreUnavailable, _REGION),
     _UNNAMED: (StoreUnavailable, ""),
     "InvalidDigest": (EntryError, _CHECKSUM),
+    "AccessControlListNotSupported": (EntryError, _NO_ACLS),
     **dict.fromkeys(("BadDigest", "IncompleteBody"), (StoreUnavailable, _DAMAGED)),
 }
 _REASONS = (

@@ -35,8 +35,6 @@ MAX_HEADER_BYTES = 64 << 10
 """Of all headers of an answer. S3 allows 2 KB of user metadata; stores and proxies add some of theirs."""
 READ_BYTES = 256 << 10
 """Bytes that libcurl takes from a socket at once, and so the size of a chunk of a large body."""
-_LOGIN = re.compile(r"//[^\s/]*@")
-"""libcurl repeats the URL of a proxy that it cannot read, with its password."""
 _E_PROXY = 97
 _SUPPRESS_CONNECT_HEADERS = 265
 """Numbers of curl.h that pycurl 7.49 has no names for."""
@@ -58,6 +56,7 @@ _KINDS: dict[int, type[TransferError]] = {
     pycurl.E_SSL_ISSUER_ERROR: TlsFailed,
     pycurl.E_OPERATION_TIMEDOUT: TimedOut,
 }
+_LOGIN = re.compile(r"//\S*@")
 _UNSENT = frozenset({ConnectFailed, ProxyFailed, TlsFailed})
 
 
@@ -279,8 +278,8 @@ class _Incoming:
         kind = _KINDS.get(code, AnswerBroken)
         if "CONNECT" in message or "proxy" in message.lower():
             kind = ProxyFailed
-        text = _LOGIN.sub("//", message) or f"error {code} of libcurl"
-        return kind(text, code, sent=kind not in _UNSENT)
+            message = _LOGIN.sub("//", message)  # libcurl repeats a URL that it cannot parse
+        return kind(message or f"error {code} of libcurl", code, sent=kind not in _UNSENT)
 
 
 def _text(data: bytes) -> str:

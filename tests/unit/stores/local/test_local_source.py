@@ -15,6 +15,7 @@ from support.agents import PACKAGE_ROOT
 
 from s32s_agent.errors import DirectoryError, EntryError, SourceChanged
 from s32s_agent.model import Entry, IndexRow, Kind, Problem
+from s32s_agent.stores.base import ScanHints
 from s32s_agent.stores.local.path_root import PathRoot, open_root
 from s32s_agent.stores.local.root import Root
 from s32s_agent.stores.local.source import LocalSource
@@ -156,6 +157,23 @@ def test_a_directory_that_cannot_be_listed_is_not_empty(
         opened.close()
         with pytest.raises(DirectoryError):
             list(opened.scan())
+
+
+def test_an_empty_directory_where_a_disk_was_mounted_is_a_problem(
+    opener: Opener, top: Path
+) -> None:
+    """Its files were not deleted; the directory stays known as one on which a disk belongs."""
+    hints = ScanHints(mounts=("d/", "empty/"))
+    with contextlib.closing(
+        LocalSource(opener(str(top)), tuple, enters_mounts=True)
+    ) as source:
+        found = source.scan(hints)
+        problems = [each for each in found if isinstance(each, Problem)]
+
+    assert [(each.key, each.scope, each.fatal) for each in problems] == [
+        ("empty/", "empty/", True)
+    ]
+    assert found.learned.mounts == ("empty/",)
 
 
 # --- reading ---

@@ -128,6 +128,7 @@ def test_only_an_answer_of_s3_means_absent() -> None:
         (403, "AccessDenied", "bucket owner mismatch", AccessDenied, "expected_bucket_owner"),
         (400, "ExpiredToken", "expired", AccessDenied, "renew"),
         (404, "NoSuchBucket", "none", StoreUnavailable, "bucket"),
+        (400, "AccessControlListNotSupported", "no ACLs", EntryError, "remove `acl`"),
     ],
 )
 def test_the_store_s_own_words_and_a_remedy_that_fits(

@@ -346,6 +346,7 @@ def test_a_map_that_names_a_forbidden_directory_changes_nothing(
     write(outside, {"precious": b"precious", "sub/precious": b"precious"})
     (slave.root / "link").symlink_to(outside)
     (slave.root / "file").write_bytes(b"a file")
+    slave.publish({"x": b"older"})
     assert slave.once().exit_code == 0
     names = {"root": slave.root, "outside": outside, "state": slave.agent.state_dir}
     mappings = [

@@ -231,7 +231,10 @@ class Vandal:
         )
 
     def _mode(self) -> None:
-        self._any().chmod(self.rng.choice((0o000, 0o444, 0o777)))
+        path, mode = self._any(), self.rng.choice((0o000, 0o444, 0o777))
+        # No run changes the mode of a directory, and one that is closed stays closed to an agent that is not root.
+        if os.geteuid() == 0 or not path.is_dir():
+            path.chmod(mode)
 
     def _link(self) -> None:
         path = self._any()

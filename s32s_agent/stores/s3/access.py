@@ -30,7 +30,7 @@ from s32s_agent.stores.s3.addresses import (
     plain_address,
 )
 from s32s_agent.stores.s3.credentials import delivered_file, new_session
-from s32s_agent.stores.s3.profile import Profile, addresses_are_plain, checked, plain_profile
+from s32s_agent.stores.s3.profile import addresses_are_plain, checked, plain_profile
 from s32s_agent.stores.s3.signing import Credentials
 from s32s_agent.stores.s3.transport import Transport
 from s32s_agent.text import printable
@@ -313,7 +313,7 @@ class Resolved:
 
 
 def _never_prompt(session: Session) -> None:
-    """Have a profile that wants a code of a second factor fail, instead of asking a terminal that nobody reads."""
+    """Have a profile that wants a code of a second factor fail, instead of waiting at a prompt."""
     resolver = session.get_component("credential_provider")
     for provider in resolver.providers:
         if hasattr(provider, "_prompter"):
@@ -348,6 +348,3 @@ def boto3_certificates() -> str | None:
     spec = find_spec("botocore")
     path = Path(spec.origin).with_name("cacert.pem") if spec and spec.origin else None
     return str(path) if path and path.is_file() else None
-
-
-__all__ = ["Profile", "Resolved", "boto3_certificates", "proxy_for", "system_certificates"]

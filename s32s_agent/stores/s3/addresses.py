@@ -42,6 +42,11 @@ class Address(NamedTuple):
         return host.removesuffix(usual) if usual else host
 
     @property
+    def origin(self) -> str:
+        """Scheme and host: what a URL begins with."""
+        return f"{urlsplit(self.url).scheme}://{self.host}"
+
+    @property
     def path(self) -> str:
         """The path before the key: of the endpoint, and of the bucket where it is not in the host."""
         return urlsplit(self.url).path

@@ -39,7 +39,7 @@ class Buffers:
         return self._free.pop()
 
     def give_back(self, buffer: bytearray | None) -> None:
-        """Let somebody else use a buffer."""
+        """Return a buffer for another worker to use."""
         self._free.append(buffer)
         self._permits.release()
 
@@ -72,7 +72,7 @@ def in_parts(
                     full, part = part, None
                     yield full
         if part is not None:
-            # A copy: somebody may still hold a view of the buffer, which then cannot be made shorter.
+            # A copy: the sender may still hold a view of the buffer, which then cannot be made shorter.
             short, part = part[:filled], None
             yield short
     finally:

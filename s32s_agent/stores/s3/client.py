@@ -1,8 +1,8 @@
 """Ask S3: sign, send, repeat what may pass, follow the bucket to its region, and translate what the store says.
 
 Every request of a run goes through here, so that proxies, certificates, headers, limits, repetitions and messages are
-decided once. A request is made again when the cause may pass: no connection, a broken answer, a status 5xx, 429, or a
-code such as SlowDown; with full jitter, and never past the time that its caller allows.
+decided once. A request is made again when the cause may pass: no connection, a broken answer, a status of
+`_PASSING_STATUSES`, or a code such as SlowDown; with full jitter, and never past the time that its caller allows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import AgentError, StoreUnavailable
@@ -37,6 +36,7 @@ from s32s_agent.stores.s3.signing import (
     quoted_query,
     sign,
 )
+from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
 from s32s_agent.stores.s3.transport import (
     AnswerTooLong,
     HttpAnswer,
@@ -114,17 +114,6 @@ class Access(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Tries:
-    """How often, and how long, a request is made."""
-
-    attempts: int = 5
-    pause_seconds: float = 0.5
-    """Before the second attempt; random, from nothing up to this, then up to twice as much, and so on."""
-    seconds: float = 600.0
-    """For all attempts of a request whose answer is read whole."""
-
-
-@dataclass(frozen=True, slots=True)
 class Call:
     """One request to S3, before it has an address and a signature."""
 
@@ -161,7 +150,7 @@ class S3Client:
         access: where S3 is, and who asks.
         http: sends the requests.
         common: headers of every request.
-        tries: how often, and how long.
+        timeouts: how often a request is made, and how long it may take.
         cancel_token: ends every wait.
     """
 
@@ -170,13 +159,13 @@ class S3Client:
         access: Access,
         http: Http,
         common: Mapping[str, str] | None = None,
-        tries: Tries | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
         cancel_token: CancelToken | None = None,
     ) -> None:
         self._access = access
         self._http = http
         self._common = dict(common or {})
-        self._tries = tries or Tries()
+        self._timeouts = timeouts
         self._cancel_token = cancel_token or CancelToken()
         self._regions: dict[str, str] = {}
         """Of buckets that turned out to be elsewhere."""
@@ -200,7 +189,7 @@ class S3Client:
             _demand_success(call, answer)
             return answer
 
-        return self._repeat(call, attempt, self._tries.seconds)
+        return self._repeat(call, attempt, self._timeouts.request_seconds)
 
     @contextlib.contextmanager
     def stream(self, call: Call) -> Iterator[tuple[HttpAnswer, Iterator[bytes]]]:
@@ -235,9 +224,9 @@ class S3Client:
         self, call: Call, attempt: Callable[[HttpRequest], R], seconds: float | None
     ) -> R:
         """Make a request until it succeeds, cannot succeed, or time or attempts are used up."""
-        started, tries = time.monotonic(), self._tries
+        started, timeouts = time.monotonic(), self._timeouts
         corrected = False
-        for number in range(1, tries.attempts + 1):
+        for number in range(1, timeouts.attempts + 1):
             left = (
                 None if seconds is None else max(0.001, started + seconds - time.monotonic())
             )
@@ -247,15 +236,15 @@ class S3Client:
                 if not corrected and self._correct(call, refused):
                     corrected = True
                     continue
-                if number == tries.attempts or not may_pass(refused.error):
+                if number == timeouts.attempts or not may_pass(refused.error):
                     raise self._meaning(call, refused) from refused
             except TransferError as error:
                 final = isinstance(error, (AnswerTooLong, TlsFailed)) or (
                     error.sent and not call.may_be_repeated
                 )
-                if final or number == tries.attempts:
+                if final or number == timeouts.attempts:
                     raise unavailable(call.subject, error) from error
-            longest = min(_LONGEST_PAUSE, tries.pause_seconds * 2 ** (number - 1))
+            longest = min(_LONGEST_PAUSE, timeouts.pause_seconds * 2 ** (number - 1))
             pause = random.uniform(0, longest)  # noqa: S311 (jitter, no secret)
             if seconds is not None and time.monotonic() + pause > started + seconds:
                 raise StoreUnavailable(
@@ -274,8 +263,7 @@ class S3Client:
             unsigned = Unsigned(call.method, address.host, path, query, headers, call.payload)
             now = datetime.now(UTC) + self._clock_offset
             headers = sign(unsigned, credentials, address.scope, now)
-        scheme = urlsplit(address.url).scheme
-        url = f"{scheme}://{address.host}{path}{'?' if query else ''}{query}"
+        url = f"{address.origin}{path}{'?' if query else ''}{query}"
         return HttpRequest(call.method, url, headers, call.body, call.limit, seconds)
 
     def _correct(self, call: Call, refused: _Refused) -> bool:
@@ -372,6 +360,6 @@ def unavailable(subject: str, error: TransferError) -> AgentError:
     message = f"{subject}: {error}"
     if isinstance(error, TlsFailed):
         return StoreUnavailable(message, remedy=tls_remedy(str(error)))
-    if isinstance(error, ProxyFailed) or "proxy" in str(error).lower():
+    if isinstance(error, ProxyFailed):
         return StoreUnavailable(message, remedy=PROXY_REMEDY)
     return StoreUnavailable(message)

@@ -22,7 +22,7 @@ from s32s_agent.plan.etags import normal
 from s32s_agent.plan.proofs import Verdict, judge
 from s32s_agent.stores.s3.access import Resolved
 from s32s_agent.stores.s3.answers import NotModified, TornAnswer
-from s32s_agent.stores.s3.client import Call, S3Client, Tries, is_page_of_status_404
+from s32s_agent.stores.s3.client import Call, S3Client, is_page_of_status_404
 from s32s_agent.stores.s3.http import Http
 from s32s_agent.stores.s3.listing import NotAListing, parse_page
 from s32s_agent.stores.s3.objects import Body, Head, ListedPage, ObjectName
@@ -76,8 +76,9 @@ class Connection:
         self.timeouts = timeouts
         self.cancel_token = cancel_token or CancelToken()
         self.answered = answered
-        seconds = timeouts.request_seconds
-        self.access = Resolved(settings, os.environ, self.cancel_token, seconds)
+        self.access = Resolved(
+            settings, os.environ, self.cancel_token, timeouts.request_seconds
+        )
         """Where S3 is, and who asks."""
         self.http = Http(
             self.access.transport(timeouts.connect_seconds, timeouts.read_seconds),
@@ -87,7 +88,7 @@ class Connection:
             self.access,
             self.http,
             _common(settings),
-            Tries(timeouts.attempts, timeouts.pause_seconds, seconds),
+            timeouts,
             self.cancel_token,
         )
         """Sends every request."""

@@ -24,7 +24,6 @@ from s32s_agent.stores.s3.transport import (
     HttpAnswer,
     HttpRequest,
     ProxyFailed,
-    Route,
     TimedOut,
     TlsFailed,
     TransferError,
@@ -67,6 +66,7 @@ class Handle:
         self, transport: Transport, share: pycurl.CurlShare, cancel_token: CancelToken
     ) -> None:
         self._transport = transport
+        self._options = tuple(_common_options(transport))
         self._cancel_token = cancel_token
         self._curl = pycurl.Curl()
         self._curl.setopt(pycurl.SHARE, share)
@@ -107,22 +107,15 @@ class Handle:
             self._multi = _Multi()
         return Transfer(self._multi, self._curl, incoming, self._progress)
 
-    def route(self) -> Route:
-        """Return how the last request went."""
-        curl = self._curl
-        address = f"{curl.getinfo(pycurl.PRIMARY_IP)}:{curl.getinfo(pycurl.PRIMARY_PORT)}"
-        return Route(address, bool(curl.getinfo(pycurl.USED_PROXY)))
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._curl.close()
-        if self._multi is not None:
-            self._multi.close()
+    @property
+    def went_through_proxy(self) -> bool:
+        """Whether the last request did."""
+        return bool(self._curl.getinfo(pycurl.USED_PROXY))
 
     def _set_up(self, request: HttpRequest, incoming: _Incoming) -> None:
-        curl, transport = self._curl, self._transport
+        curl = self._curl
         curl.reset()  # options only: connections and the share stay
-        for option, value in _common_options(transport):
+        for option, value in self._options:
             curl.setopt(option, value)
         curl.setopt(pycurl.URL, request.url)
         curl.setopt(pycurl.HTTPHEADER, _header_lines(request))
@@ -279,7 +272,7 @@ class _Incoming:
         if "CONNECT" in message or "proxy" in message.lower():
             kind = ProxyFailed
             message = _LOGIN.sub("//", message)  # libcurl repeats a URL that it cannot parse
-        return kind(message or f"error {code} of libcurl", code, sent=kind not in _UNSENT)
+        return kind(message or f"error {code} of libcurl", sent=kind not in _UNSENT)
 
 
 def _text(data: bytes) -> str:
@@ -310,10 +303,6 @@ class _Multi:
 
     def remove(self, curl: pycurl.Curl) -> None:
         self._multi.remove_handle(curl)
-
-    def close(self) -> None:
-        self._multi.close()
-        self._sockets.close()
 
     def step(self) -> bool:
         """Wait for the network for a moment, and let libcurl work; tell whether the transfer is still under way."""

@@ -17,7 +17,7 @@ import pycurl
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.stores.s3.curl import Handle
-from s32s_agent.stores.s3.transport import HttpAnswer, HttpRequest, Route, Transport
+from s32s_agent.stores.s3.transport import HttpAnswer, HttpRequest, Transport
 
 
 class Http:
@@ -38,13 +38,12 @@ class Http:
         self._share = pycurl.CurlShare()
         self._share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_DNS)
         self._share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_SSL_SESSION)
-        self.route: Route | None = None
-        """Of the last request that was answered."""
 
     @property
     def through_proxy(self) -> bool:
-        """Whether the last answer came through a proxy."""
-        return self.route is not None and self.route.through_proxy
+        """Whether a request of a connection that is free now went through a proxy."""
+        with self._lock:
+            return any(each.went_through_proxy for each in self._free)
 
     def send(self, request: HttpRequest) -> HttpAnswer:
         """Send a request and read its answer whole.
@@ -54,9 +53,7 @@ class Http:
             Cancelled: the run is to end.
         """
         with self._handle() as handle:
-            answer = handle.exchange(request)
-            self.route = handle.route()
-            return answer
+            return handle.exchange(request)
 
     @contextlib.contextmanager
     def stream(self, request: HttpRequest) -> Iterator[tuple[HttpAnswer, Iterator[bytes]]]:
@@ -71,18 +68,9 @@ class Http:
         with self._handle() as handle:
             transfer = handle.transfer(request)
             try:
-                head = transfer.head()
-                self.route = handle.route()
-                yield head, transfer.chunks()
+                yield transfer.head(), transfer.chunks()
             finally:
                 transfer.close()
-
-    def close(self) -> None:
-        """Close the connections that no thread uses."""
-        with self._lock:
-            handles, self._free = self._free, []
-        for handle in handles:
-            handle.close()
 
     @contextlib.contextmanager
     def _handle(self) -> Iterator[Handle]:

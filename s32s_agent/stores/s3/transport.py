@@ -11,13 +11,11 @@ class TransferError(Exception):
 
     Args:
         message: what libcurl says, without the URL's credentials.
-        code: libcurl's.
         sent: the request may have reached the server, which may have done what it asks for.
     """
 
-    def __init__(self, message: str, code: int = 0, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
-        self.code = code
         self.sent = sent
 
 
@@ -86,12 +84,3 @@ class HttpAnswer:
     headers: Mapping[str, str]
     """Names in lower case; UTF-8, or Latin-1 where it is not."""
     body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How the last request of a connection went, for `--check`."""
-
-    address: str
-    """IP address and port of the server, or of the proxy."""
-    through_proxy: bool

@@ -22,10 +22,11 @@ from s32s_agent.errors import (
 )
 from s32s_agent.stores.s3.addresses import Address
 from s32s_agent.stores.s3.answers import NotModified
-from s32s_agent.stores.s3.client import Call, S3Client, Tries
+from s32s_agent.stores.s3.client import Call, S3Client
 from s32s_agent.stores.s3.http import Http
 from s32s_agent.stores.s3.signing import Credentials, Scope
-from s32s_agent.stores.s3.transport import Transport
+from s32s_agent.stores.s3.timeouts import Timeouts
+from s32s_agent.stores.s3.transport import HttpRequest, Transport
 
 OK = answer(200, b"body", ETag='"e"')
 PAGE = answer(404, b"<html><body>Not Found</body></html>", Content_Type="text/html")
@@ -51,8 +52,8 @@ class Fixed:
 
 
 def client_of(url: str, **more: bool) -> S3Client:
-    tries = Tries(attempts=3, pause_seconds=0.01, seconds=20)
-    return S3Client(Fixed(url, **more), Http(Transport(read_seconds=1)), tries=tries)
+    timeouts = Timeouts(attempts=3, pause_seconds=0.01, request_seconds=20)
+    return S3Client(Fixed(url, **more), Http(Transport(read_seconds=1)), timeouts=timeouts)
 
 
 def refused(call: Call, *answers: bytes | None) -> tuple[AgentError, int]:
@@ -295,3 +296,12 @@ def test_a_key_is_asked_for_exactly() -> None:
         b"/bucket/%C3%A4",
         b"/bucket/.",
     ]
+
+
+def test_a_proxy_is_named_only_where_one_was_used() -> None:
+    with RawServer([OK]) as server:
+        direct, proxied = Http(Transport()), Http(Transport(proxy=server.url))
+        direct.send(HttpRequest("GET", f"{server.url}/x"))
+        proxied.send(HttpRequest("GET", "http://store.invalid/x"))
+
+    assert (direct.through_proxy, proxied.through_proxy) == (False, True)

@@ -30,7 +30,12 @@ from s32s_agent.stores.s3.addresses import (
     plain_address,
 )
 from s32s_agent.stores.s3.credentials import delivered_file, new_session
-from s32s_agent.stores.s3.profile import addresses_are_plain, checked, plain_profile
+from s32s_agent.stores.s3.profile import (
+    ChainSettings,
+    addresses_are_plain,
+    checked,
+    plain_profile,
+)
 from s32s_agent.stores.s3.signing import Credentials
 from s32s_agent.stores.s3.transport import Transport
 from s32s_agent.text import printable
@@ -87,18 +92,11 @@ class Resolved:
         self._profile = plain_profile(
             settings.profile, environment, delivered, anonymous=settings.anonymous
         )
-        self._has_plain_addresses, self._style = True, ""
-        if self._profile is not None:
-            self._style = self._profile.addressing_style or ""
-        else:
-            try:
-                self._session = self._new_session()
-                scoped = self._session.get_scoped_config()
-            except Exception as error:
-                raise self._unusable(error) from error
-            self._has_plain_addresses, self._style = addresses_are_plain(environment, scoped)
-        self.region = self._setting("region") or GLOBAL_REGION
-        self.endpoint_url = settings.endpoint_url or self._endpoint_of_profile()
+        self._has_plain_addresses = True
+        self._chain = self._profile.settings if self._profile else self._ask_session()
+        self._region = settings.region or self._chain.region
+        self.region = self._region or GLOBAL_REGION
+        self.endpoint_url = settings.endpoint_url or self._endpoint_of_chain()
         """Of a compatible store, wherever it was set; None is AWS."""
         self.source = self._find_credentials()
         """Where the credentials come from, for people."""
@@ -182,7 +180,7 @@ class Resolved:
     def _address(self, bucket: str, region: str) -> Address:
         plain = None
         if self._has_plain_addresses:
-            style = self._settings.addressing_style or self._style or "auto"
+            style = self._settings.addressing_style or self._chain.addressing_style or "auto"
             plain = plain_address(bucket, self.endpoint_url, region or self.region, style)
         if plain is not None:
             return plain
@@ -192,26 +190,20 @@ class Resolved:
             problem = printable(str(error).splitlines()[0])[:300]
             raise ConfigError("s3", [f'"{bucket}": {problem}']) from error
 
-    def _setting(self, name: str) -> str | None:
-        given = getattr(self._settings, name)
-        if given:
-            return str(given)
-        if self._profile is not None:
-            found = getattr(self._profile, name)
-        else:
-            assert self._session is not None  # noqa: S101 (for the type checker)
-            found = self._environment.get("AWS_REGION") if name == "region" else None
-            found = found or self._session.get_config_variable(name)
-        return str(found) if found else None
+    def _ask_session(self) -> ChainSettings:
+        """Return what boto3 read of the environment and the shared files."""
+        try:
+            self._session = session = self._new_session()
+            scoped = session.get_scoped_config()
+            region, bundle = map(session.get_config_variable, ("region", "ca_bundle"))
+        except Exception as error:
+            raise self._unusable(error) from error
+        self._has_plain_addresses, style = addresses_are_plain(self._environment, scoped)
+        return ChainSettings.of(self._environment, {**scoped, "region": region}, bundle, style)
 
-    def _endpoint_of_profile(self) -> str | None:
-        if self._profile is not None:
-            return self._profile.endpoint_url
+    def _endpoint_of_chain(self) -> str | None:
         if self._has_plain_addresses:
-            assert self._session is not None  # noqa: S101 (for the type checker)
-            variable = self._environment.get
-            found = variable("AWS_ENDPOINT_URL_S3") or variable("AWS_ENDPOINT_URL")
-            return found or self._session.get_scoped_config().get("endpoint_url") or None
+            return self._chain.endpoint_url
         try:
             url = str(self.boto3("").meta.endpoint_url)
         except Exception as error:
@@ -258,7 +250,7 @@ class Resolved:
         session = self._session or self._new_session()
         style, anonymous = self._settings.addressing_style, self._settings.anonymous
         s3 = {} if style is None else {"addressing_style": style}
-        name = region or self._setting("region")
+        name = region or self._region
         return boto3.Session(botocore_session=session).client(
             "s3",
             region_name=name or GLOBAL_REGION,
@@ -275,11 +267,14 @@ class Resolved:
 
     def transport(self, connect_seconds: float, read_seconds: float) -> Transport:
         """Return what all requests have in common: the proxy, the certificates, the timeouts."""
-        bundle = self._bundle()
+        bundle, directory = self._bundle(), None
+        if bundle is None:
+            directory = system_certificates()
+            bundle = None if directory else boto3_certificates()
         proxy, direct = proxy_for(self.endpoint)
         return Transport(
             ca_file=bundle,
-            ca_directory=None if bundle else system_certificates(),
+            ca_directory=directory,
             proxy=proxy,
             no_proxy=direct,
             connect_seconds=connect_seconds,
@@ -287,7 +282,7 @@ class Resolved:
         )
 
     def _bundle(self) -> str | None:
-        """Return the file of the authorities that are trusted: one decision for every request."""
+        """Return the file of the authorities that the operator trusts; None where nothing names one."""
         name, path = "s3.ca_bundle", self._settings.ca_bundle
         if not path:
             variables = (
@@ -299,17 +294,10 @@ class Resolved:
             name = next(
                 (each for each in variables if self._environment.get(each)), "ca_bundle"
             )
-            path = self._environment.get(name) or self._bundle_of_profile()
+            path = self._environment.get(name) or self._chain.ca_bundle
         if path and not os.access(path, os.R_OK):
             raise ConfigError(name, [f'"{printable(path)}" cannot be read'])
-        return path or (None if system_certificates() else boto3_certificates())
-
-    def _bundle_of_profile(self) -> str | None:
-        if self._profile is not None:
-            return self._profile.ca_bundle
-        assert self._session is not None  # noqa: S101 (for the type checker)
-        found = self._session.get_config_variable("ca_bundle")
-        return str(found) if found else None
+        return path or None
 
 
 def _never_prompt(session: Session) -> None:

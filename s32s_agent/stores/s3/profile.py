@@ -42,6 +42,44 @@ _KEY = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """What the environment and the shared files say beside the keys, whoever read them."""
+
+    region: str | None = None
+    endpoint_url: str | None = None
+    ca_bundle: str | None = None
+    addressing_style: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        environment: Mapping[str, str],
+        scoped: Mapping[str, object],
+        ca_bundle: str | None,
+        style: str,
+    ) -> ChainSettings:
+        """Return the settings; a variable of the environment goes before the profile.
+
+        Args:
+            environment: of the process.
+            scoped: the settings of the profile.
+            ca_bundle: of the profile, or of the environment.
+            style: of addressing, "" without one.
+        """
+
+        def first(*names: str, setting: str) -> str | None:
+            given = next(filter(None, map(environment.get, names)), scoped.get(setting))
+            return str(given) if given else None
+
+        return cls(
+            first("AWS_REGION", "AWS_DEFAULT_REGION", setting="region"),
+            first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", setting="endpoint_url"),
+            ca_bundle,
+            style or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What the environment and the shared files say, where all of it is plain."""
 
@@ -49,10 +87,7 @@ class Profile:
     """None where none are wanted."""
     source: str
     """Where the keys are: for people, without a value."""
-    region: str | None = None
-    endpoint_url: str | None = None
-    ca_bundle: str | None = None
-    addressing_style: str | None = None
+    settings: ChainSettings
 
 
 def checked(credentials: Credentials, source: str) -> Credentials:
@@ -114,16 +149,11 @@ def plain_profile(
     if found is None and not anonymous:
         return None
     credentials, source = found or (None, "")
-    variable = environment.get
+    bundle = environment.get("AWS_CA_BUNDLE") or scoped.get("ca_bundle")
     return Profile(
         checked(credentials, source) if credentials else None,
         source,
-        variable("AWS_REGION") or variable("AWS_DEFAULT_REGION") or scoped.get("region"),
-        variable("AWS_ENDPOINT_URL_S3")
-        or variable("AWS_ENDPOINT_URL")
-        or scoped.get("endpoint_url"),
-        variable("AWS_CA_BUNDLE") or scoped.get("ca_bundle"),
-        style or None,
+        ChainSettings.of(environment, scoped, bundle, style),
     )
 
 

@@ -86,7 +86,11 @@ def test_plain_settings_mean_what_they_mean_to_boto3(case: Case, tmp_path: Path)
         keys.secret_key,
         keys.token,
     )
-    assert (ours.region, ours.ca_bundle, ours.addressing_style) == (region, bundle, style)
+    assert (ours.settings.region, ours.settings.ca_bundle, ours.settings.addressing_style) == (
+        region,
+        bundle,
+        style,
+    )
 
 
 @pytest.mark.parametrize("case", LEFT_TO_BOTO3, ids=lambda case: case.name)
@@ -98,7 +102,7 @@ def test_aws_region_is_honoured(tmp_path: Path) -> None:
     found = read(Case("", variables={**VARIABLES, "AWS_REGION": "eu-north-1"}), tmp_path)
 
     assert found is not None
-    assert found.region == "eu-north-1"
+    assert found.settings.region == "eu-north-1"
 
 
 @pytest.mark.parametrize("variable", ["AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY"])

@@ -5,7 +5,7 @@
     ├── DeletesRefused            3          a safety guard withheld deletes
     ├── ListingInconsistent       3          a listing contradicts itself: absence proves nothing
     ├── MapError                  65         a map file or one of its mappings
-    ├── StoreUnavailable          69         S3 cannot be reached or answers nonsense
+    ├── StoreUnavailable          69         S3 cannot be reached, reports a fault, or answers nonsense
     ├── DirectoryError            73         the local directory cannot be read or written
     │   └── DiskFull
     ├── SoftwareError             70         a bug
@@ -264,7 +264,10 @@ EXIT_STATUSES = {
         "a guard withheld deletes: too many of them, an empty or missing source, or a listing that contradicts itself",
     ),
     65: ExitStatus("dataerr", "a map file or a mapping is wrong"),
-    69: ExitStatus("unavailable", "S3 cannot be reached, or something else answers"),
+    69: ExitStatus(
+        "unavailable",
+        "S3 cannot be reached, reports a fault of its own, or something else answers",
+    ),
     70: ExitStatus("software", "a bug; its traceback is in the log"),
     73: ExitStatus(
         "cantcreat",

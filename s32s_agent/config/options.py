@@ -1,7 +1,8 @@
 """An option of the config: one row that says its form, default and help. `settings` has the rows.
 
 To add an option, add a field with a row to a class in `settings`. Parser, JSON Schema, reference page, manual page and
-sample config follow from the rows.
+sample config follow from the rows: `python -m tools.generate` writes those that are files. What the option does is
+up to whoever reads the field.
 """
 
 from __future__ import annotations

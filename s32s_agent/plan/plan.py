@@ -16,7 +16,9 @@ Nothing of the mapping is changed:
 | another user could write config or state | permissions | config/ownership.py: trust_problem |
 | the hook `before` fails | the hook | run/hooks.py: Hooks.before |
 | the mapping is wrong, or overlaps another one | the map file | run/mappings.py: load_mappings |
+| config or credentials cannot be used | the config | stores/s3/access.py: Resolved |
 | a master's directory cannot be opened | mounting it | run/sides.py: _source_directory |
+| a slave's directory cannot be opened | permissions | stores/local/target.py: open_target |
 | S3 refuses to list, or does not answer | access, network | stores/s3/answers.py: meaning_of |
 | the answer is no listing | a correct answer | stores/s3/listing.py: parse_page |
 | the listing is incomplete or contradicts itself | a correct listing | stores/s3/listing.py: Listing |
@@ -25,6 +27,7 @@ Nothing of the mapping is changed:
 | one key is listed twice | a correct listing | stores/s3/sorted_listing.py: sorted_by_key |
 | a part of the target cannot be read | permissions | plan/compare.py: difference |
 | the source lacks a key of `files` | the map file | plan/compare.py: difference |
+| a disk fails, or S3 does, while files are hashed | a correct read | run/hashing.py: equal_by_hash |
 | the source holds nothing at all | `sync.allow_empty_source` | plan/plan.py: _require_source |
 | `--dry-run` | leaving it out | run/mapping_run.py: MappingRun._execute |
 

@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 
 from s32s_agent.config.forms import Schema
-from tools.generate import architecture, completions, manual, pages, sample, schema
+from tools.generate import (
+    architecture,
+    completions,
+    manual,
+    pages,
+    sample,
+    schema,
+    snapshot_schema,
+)
 from tools.generate.tables import Tables
 
 SHELLS = {"bash": "s32s-agent.bash", "zsh": "_s32s-agent", "fish": "s32s-agent.fish"}
@@ -35,6 +43,7 @@ def made(root: Path, tables: Tables | None = None) -> dict[str, str]:
         "etc/man/s32s-agent.yaml.5": manual.of_the_config(documents, tables),
         "etc/schema/config.schema.json": _json(schema.of_the_config(tables)),
         "etc/schema/map.schema.json": _json(schema.of_a_map(tables)),
+        "etc/schema/snapshots.schema.json": _json(snapshot_schema.of_snapshots()),
     }
 
 

@@ -1,0 +1,1 @@
+"""Snapshots of prefixes: the format, and how snapshots are published and followed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from datetime import datetime
 
+from s32s_agent.redaction import redact
+
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 _NEXT_SIZE = 999.5
@@ -13,7 +15,8 @@ _DECIMAL_BELOW = 99.95
 
 
 def printable(text: str) -> str:
-    """Write every character that a terminal could act on as its escape."""
+    """Write every character that a terminal could act on as its escape, and no secret."""
+    text = redact(text)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(ord(char)) for char in text)

@@ -71,6 +71,12 @@ def _agents_of_a_module() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _secrets_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide in a test what the test itself made a secret."""
+    monkeypatch.setattr("s32s_agent.redaction._hidden", ())
+
+
+@pytest.fixture(autouse=True)
 def _no_credential_is_kept() -> Iterator[None]:
     """No agent of any test, or of its module, leaves a credential in its state or in a log."""
     shared = AGENTS.copy()

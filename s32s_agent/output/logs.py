@@ -31,13 +31,13 @@ from s32s_agent.output.terminal import (
     paint,
     wants_colours,
 )
+from s32s_agent.redaction import REDACTED, redact
 from s32s_agent.text import printable
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 """What `log.level` may be, with the numbers of the standard library."""
 FORMATS = ("auto", "json", "logfmt", "console", "journal")
 """What `log.format` may be."""
-REDACTED = "[redacted]"
 MAX_TEXT = 8192
 """Characters of one string: journald splits lines over 48 KiB, and escapes make a string up to six times as long."""
 
@@ -55,14 +55,6 @@ _SECRET_NAME = re.compile(
     r"secret|passw|passphrase|token|credential|authorization|signature|cookie|private_?key",
     re.IGNORECASE,
 )
-# The query of a presigned URL, a signed header, and the password of a proxy URL, but not the words of a remedy.
-_SECRET_TEXT = re.compile(
-    r"(?P<name>\b(?:x-amz-)?(?:signature|credential|security-token)[\"']?\s*(?:=|:|%3D)\s*[\"']?)"
-    r"[^&\s\"'<>,]+"
-    r"|(?P<scheme>://)(?!user:password@host:port\b)[^/\s@]{0,256}:[^/\s@]{0,256}@",
-    re.IGNORECASE,
-)
-_MAY_HOLD_SECRET = re.compile(r"://|signature|credential|security-token", re.IGNORECASE)
 
 
 def configure(
@@ -170,17 +162,12 @@ def _field(name: object) -> tuple[str, bool]:
 
 
 def _text(text: str) -> str:
-    if _MAY_HOLD_SECRET.search(text):
-        text = _SECRET_TEXT.sub(_redact, text)
+    text = redact(text)
     if len(text) > MAX_TEXT:
         # The middle is cut: a message names its subject at its start, and the cause at its end.
         half = MAX_TEXT // 2
         text = f"{text[:half]}...[{len(text) - MAX_TEXT} characters cut]...{text[-half:]}"
     return text if text.isprintable() else printable(text)
-
-
-def _redact(match: re.Match[str]) -> str:
-    return f"://{REDACTED}@" if match["scheme"] else f"{match['name']}{REDACTED}"
 
 
 def _format(log_format: str, stream: TextIO | None, environ: Mapping[str, str]) -> str:

@@ -543,3 +543,23 @@ def test_names_that_are_no_text_arrive_as_they_are(slave: Slave, tmp_path: Path)
         str(odd).encode(),
         b"",
     }
+
+
+def test_a_secret_that_a_hook_prints_is_in_no_log_and_no_record(
+    slave: Slave, bucket: Bucket, tmp_path: Path
+) -> None:
+    """A script with `set -x`, or one that quotes a failed command, prints the keys that it has."""
+    secret = bucket.server.secret_key
+    slave.publish(FILES)
+    script = tmp_path / "scripts" / "reload"
+    script.parent.mkdir()
+    script.write_text(f"echo AWS={secret}; exit 3", encoding="utf-8")
+    slave.configure(hooks={"on_change": ["/bin/sh", str(script)]})
+
+    run = slave.once()
+
+    assert run.exit_code == 1
+    assert "AWS=[redacted]" in run.stderr
+    assert secret not in run.stderr + (slave.agent.state_dir / "last_run.json").read_text(
+        encoding="utf-8"
+    )

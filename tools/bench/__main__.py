@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         workloads = select(name for text in options.workload for name in text.split(","))
-        tools = _chosen(all_tools(options.agent), options.only)
+        tools = _chosen(all_tools(options.agent, options.beside), options.only)
         find_weed()
     except (ValueError, AgentError) as error:
         parser.error(f"{error}")
@@ -79,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(sys.executable).with_name("s32s-agent"),
         metavar="PATH",
         help="of s32s-agent; the one beside this Python unless given",
+    )
+    add(
+        "--beside",
+        type=Path,
+        metavar="PATH",
+        help="of another build of s32s-agent, measured in turn with the first",
     )
     add(
         "--output",

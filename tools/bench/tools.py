@@ -23,6 +23,7 @@ from .store import Address
 PREFIX = "data"
 MAPS = "maps"
 EXTRA = "bench"
+OTHER_BUILD = "s32s-agent, the other build"
 FLOOR = "fetch, hash, write"
 LISTING = "listing alone"
 PAGE_BY_PAGE = f"{LISTING}, one page after the other"
@@ -310,11 +311,13 @@ class ListingAlone:
         return said([str(self.agent), "--version"])
 
 
-def all_tools(agent: Path) -> list[Tool]:
-    """Return every tool, in the order in which they take turns."""
+def all_tools(agent: Path, beside: Path | None = None) -> list[Tool]:
+    """Return every tool, in the order in which they take turns; `beside` is another build of the agent."""
     lax = {"durable": False}
+    other: list[Tool] = [Agent(beside, OTHER_BUILD)] if beside else []
     return [
         Agent(agent),
+        *other,
         Agent(agent, "s32s-agent, durable: false", lax, only_first=True),
         Rclone("rclone --checksum", "--checksum"),
         Rclone("rclone --size-only", "--size-only", only_unchanged=True),

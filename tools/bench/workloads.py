@@ -70,6 +70,7 @@ WORKLOADS = (
     Workload("j-10k", Scenario.UNCHANGED, DataSet(10_000, 1), listing_only=True),
     Workload("j-100k", Scenario.UNCHANGED, DataSet(100_000, 1), listing_only=True),
     Workload("j-1m", Scenario.UNCHANGED, DataSet(1_000_000, 1), listing_only=True),
+    Workload("n", Scenario.UNCHANGED, DataSet(100, 4 * KIB)),
     Workload(
         "bandwidth",
         Scenario.FIRST_PULL,

@@ -8,6 +8,7 @@ or renewed is `AccessDenied` or `ConfigError`, whatever exception it was: never 
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import threading
 import urllib.request
@@ -21,6 +22,7 @@ from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.locations import normal_endpoint
 from s32s_agent.config.settings import S3Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, StoreUnavailable
+from s32s_agent.redaction import hide
 from s32s_agent.stores.s3.addresses import (
     AWS_HOSTS,
     GLOBAL_REGION,
@@ -52,6 +54,7 @@ _CHECK_FILES = (
     "correct ~/.aws/config and ~/.aws/credentials, or the files that AWS_* variables name"
 )
 _CHECK_PROFILE = "check the profile in ~/.aws/config, and the program or service that it asks"
+_SECRET_VARIABLE = re.compile(r"AWS_\w*(?:SECRET|TOKEN)\w*")
 _CONFIG_ERRORS = frozenset(
     {"ConfigParseError", "ConfigNotFound", "ProfileNotFound", "InvalidRegionError"}
 )
@@ -88,6 +91,7 @@ class Resolved:
         self._session: Session | None = None
         self._clients: dict[str, Boto3Client] = {}
         self._addresses: dict[tuple[str, str], Address] = {}
+        hide(*secrets_in(environment))
         delivered = delivered_file(environment)
         self._profile = plain_profile(
             settings.profile, environment, delivered, anonymous=settings.anonymous
@@ -298,6 +302,19 @@ class Resolved:
         if path and not os.access(path, os.R_OK):
             raise ConfigError(name, [f'"{printable(path)}" cannot be read'])
         return path or None
+
+
+def secrets_in(environment: Mapping[str, str]) -> list[str]:
+    """Return the values of an environment that no text may show: of the AWS chain, and the logins of proxies."""
+    named = (
+        value
+        for name, value in environment.items()
+        if _SECRET_VARIABLE.fullmatch(name) and not name.endswith(("_FILE", "_URI"))
+    )
+    proxies = (value for name, value in environment.items() if name.lower().endswith("_proxy"))
+    # `user:password@host`, with a scheme or without; only what stands before the last @ can hold the password.
+    logins = (value.rpartition("@")[0].rpartition("/")[2] for value in proxies if "@" in value)
+    return [*named, *(login.partition(":")[2] for login in logins)]
 
 
 def _never_prompt(session: Session) -> None:

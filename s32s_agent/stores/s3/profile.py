@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s32s_agent.errors import AccessDenied, ConfigError
+from s32s_agent.redaction import hide
 from s32s_agent.stores.s3.signing import Credentials
 from s32s_agent.text import printable
 
@@ -91,12 +92,13 @@ class Profile:
 
 
 def checked(credentials: Credentials, source: str) -> Credentials:
-    """Return credentials that can be a part of a header.
+    """Return credentials that can be a part of a header; from now on they are hidden from every text.
 
     Raises:
         AccessDenied: one of them holds a space, a line end or another character that no key has; the message names
             where it stands, never the value.
     """
+    hide(credentials.secret_key, credentials.token)
     for name in ("access_key", "secret_key", "token"):
         value = getattr(credentials, name)
         if value and not _KEY.fullmatch(value):

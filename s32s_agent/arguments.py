@@ -12,9 +12,11 @@ from s32s_agent.config.option_forms import LOG_FORMATS, LOG_LEVELS, duration
 from s32s_agent.monitoring.health import Limits
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
-MODES = ("once", "check", "status", "fleet")
+MODES = ("once", "check", "status", "fleet", "publish", "snapshots")
 
-_ONLY_WITH_ONCE = ("map", "dry_run", "verify", "allow_deletes", "splay", "lock_wait", "quiet")
+_OF_SNAPSHOTS = ("publish", "snapshots")
+"""Modes that concern the snapshots of mappings."""
+_ONLY_WITH_ONCE = ("dry_run", "verify", "allow_deletes", "splay", "lock_wait", "quiet")
 """How the log looks may be said with every mode, since a wrapper does that."""
 _MAX_WAIT_SECONDS = 86400
 
@@ -27,9 +29,10 @@ class Arguments:
     """One of `MODES`."""
     config: str
     """The config file."""
-    # with --once
+    # with --once, --publish and --snapshots
     names: tuple[str, ...]
     """Only these mappings; () is all."""
+    # with --once
     dry_run: bool
     verify: bool
     allow_deletes: bool
@@ -40,7 +43,7 @@ class Arguments:
     quiet: bool
     log_level: str | None
     log_format: str | None
-    # with --status and --fleet
+    # with --status, --fleet, --publish and --snapshots
     fleet: str
     """`bucket/prefix` of the reports; "" is the one of the config."""
     as_json: bool
@@ -123,6 +126,16 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         const="",
         help="show what all servers report; the default is monitoring.report of the config",
     )
+    mode.add_argument(
+        "--publish",
+        action="store_true",
+        help="role master: publish a snapshot of what each prefix holds, without pushing anything",
+    )
+    mode.add_argument(
+        "--snapshots",
+        action="store_true",
+        help="show the snapshots of each mapping, and which channels point to them",
+    )
     mode.add_argument("--version", action="version", version=f"s32s-agent {__version__}")
 
 
@@ -132,7 +145,7 @@ def _add_options_of_a_run(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="with --once: only this mapping; may be repeated",
+        help="with --once, --publish or --snapshots: only this mapping; may be repeated",
     )
     parser.add_argument(
         "--dry-run",
@@ -189,7 +202,9 @@ def _add_options_of_the_log(parser: argparse.ArgumentParser) -> None:
 
 def _add_options_of_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help="with --status or --fleet: print JSON"
+        "--json",
+        action="store_true",
+        help="with --status, --fleet, --publish or --snapshots: print JSON",
     )
     parser.add_argument(
         "--nagios",
@@ -237,8 +252,13 @@ def _refuse_options_without_effect(
         if getattr(options, name):
             option = name.replace("_", "-")
             parser.error(f"--{option} goes with --once, and not with --{_mode(options)}")
-    if options.json and not options.status and not is_fleet:
-        parser.error("--json goes with --status or --fleet")
+    is_of_snapshots = _mode(options) in _OF_SNAPSHOTS
+    if options.map and not options.once and not is_of_snapshots:
+        parser.error(
+            f"--map goes with --once, --publish or --snapshots, and not with --{_mode(options)}"
+        )
+    if options.json and not options.status and not is_fleet and not is_of_snapshots:
+        parser.error("--json goes with --status, --fleet, --publish or --snapshots")
     if options.nagios and (options.json or not options.status):
         parser.error("--nagios goes with --status, and not with --json")
     if options.html is not None and not is_fleet:

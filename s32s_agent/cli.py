@@ -57,6 +57,14 @@ def _dispatch(arguments: Arguments, timeouts: Timeouts | None) -> int:
         from s32s_agent.commands.check import check  # noqa: PLC0415
 
         return check(settings, arguments.config)
+    if arguments.mode == "publish":
+        from s32s_agent.commands.publish import publish  # noqa: PLC0415
+
+        return publish(settings, arguments)
+    if arguments.mode == "snapshots":
+        from s32s_agent.commands.snapshots import show_snapshots  # noqa: PLC0415
+
+        return show_snapshots(settings, arguments)
     from s32s_agent.commands.once import run_once  # noqa: PLC0415
 
     return run_once(settings, arguments, timeouts)

@@ -30,6 +30,8 @@ Glossary, one word an idea:
     publish     show a staged entry, whole;  batch: staged entries that are published together
     outcome     what became of one action
     report      the outcomes of a run, counted;  record: the report as `last_run.json` has it
+    snapshot    an immutable list of every entry of a mapping's prefix at one moment
+    channel     a named pointer to one snapshot, which servers follow
     hook        a command of the operator that runs before, during or after a run
     pending     changed, and reported to no `on_change` hook yet
     cancel      end a run early, because of a signal or `sync.run_timeout`; a cancel token carries that to the workers
@@ -245,6 +247,8 @@ class Mapping:
     cache_control: str | None = None
     acl: str | None = None
     storage_class: str | None = None
+    snapshots: Location | None = None
+    """Where the mapping's snapshots are; None: the prefix is listed."""
 
 
 class IndexRow(NamedTuple):

@@ -85,6 +85,7 @@ class _Draft:
     name: str | None = None
     directory: str | None = None
     location: Location | None = None
+    snapshots: Location | None = None
     mapping: Mapping | None = None
     """None when anything in it is missing or wrong."""
     problems: list[str] = field(default_factory=list)
@@ -110,6 +111,8 @@ def read_maps(files: Sequence[MapFile], rules: MapRules) -> Maps:
         _refuse_overlaps(drafts, "s3", _location_parts)
         _refuse_prefix_with(drafts, rules.maps, "the map files")
         _refuse_prefix_with(drafts, rules.reports, "the reports of the fleet")
+    _refuse_overlaps(drafts, "snapshots", _snapshot_parts)
+    _refuse_snapshots_in(drafts, rules)
     mappings = [
         draft.mapping for draft in drafts if draft.mapping is not None and not draft.problems
     ]
@@ -166,6 +169,7 @@ def _draft(value: object, position: str, label: str, rules: MapRules) -> _Draft:
     draft.label = draft.name or label
     draft.location = values.get("location")
     draft.directory = values.get("directory")
+    draft.snapshots = values.get("snapshots")
     if not draft.problems:
         draft.mapping = Mapping(**values)
     return draft
@@ -231,6 +235,34 @@ def _refuse_prefix_with(drafts: Sequence[_Draft], held: Location | None, what: s
             draft.problems.append(
                 f"s3: the prefix holds {what}, {held}, which a master would delete; choose another one"
             )
+
+
+def _refuse_snapshots_in(drafts: Sequence[_Draft], rules: MapRules) -> None:
+    """Refuse snapshots inside or around what is mirrored, the map files or the reports.
+
+    A slave would mirror them, a master would delete them, and a channel would be read as a map file.
+    """
+    others = [(draft.location, draft.full_position) for draft in drafts if draft.location]
+    held = ((rules.maps, "the map files"), (rules.reports, "the reports of the fleet"))
+    others += [(location, what) for location, what in held if location]
+    for draft in drafts:
+        if draft.snapshots is None:
+            continue
+        for location, what in others:
+            if _overlap(draft.snapshots, location):
+                draft.problems.append(
+                    f"snapshots: {draft.snapshots} overlaps {what}, {location}; choose a prefix apart from it"
+                )
+
+
+def _overlap(one: Location, other: Location) -> bool:
+    parts, others = str(one).split("/"), str(other).split("/")
+    common = min(len(parts), len(others))
+    return parts[:common] == others[:common]
+
+
+def _snapshot_parts(draft: _Draft) -> tuple[str, ...] | None:
+    return None if draft.snapshots is None else tuple(str(draft.snapshots).split("/"))
 
 
 def _directory_parts(draft: _Draft) -> tuple[str, ...] | None:

@@ -26,6 +26,10 @@ _MAX_PERMISSIONS = 0o777
 
 # --- names and places ---
 
+CHANNEL = matching(
+    r"[a-z0-9][a-z0-9_-]{0,62}", "a name of lower-case letters, digits, `_` and `-`"
+)
+
 
 class Symlinks(Enum):
     """What a master does with a symbolic link."""

@@ -210,4 +210,10 @@ PROPERTIES = (
         _ACL,
     ),
     Property("storage_class", "Role master: the storage class of the objects.", _HEADER),
+    Property(
+        "snapshots",
+        "A prefix for the snapshots of this mapping, apart from every mapping, the maps and the reports. A master"
+        " publishes there, and a slave follows what is published instead of listing `s3`.",
+        LOCATION,
+    ),
 )

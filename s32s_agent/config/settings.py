@@ -23,6 +23,7 @@ from s32s_agent.config.hook_commands import COMMANDS, ON_CHANGE, Command, OnChan
 from s32s_agent.config.option_forms import (
     ACCOUNT,
     BANDWIDTH,
+    CHANNEL,
     DURATION,
     ENDPOINT,
     LOG_FORMATS,
@@ -103,6 +104,11 @@ class SyncSettings:
         " to eight times as many, at most 256.",
         whole_number(1, 256, "a count"),
         default=16,
+    )
+    channel: str = option(
+        "The channel that mappings with `snapshots` follow or, in role master, publish to.",
+        CHANNEL,
+        default="current",
     )
     max_bandwidth: int | None = option(
         "The limit of all workers together.", or_null(BANDWIDTH), example="20MB"

@@ -23,6 +23,11 @@ Nothing of the mapping is changed:
 | the answer is no listing | a correct answer | stores/s3/listing.py: parse_page |
 | the listing is incomplete or contradicts itself | a correct listing | stores/s3/listing.py: Listing |
 | pages requested ahead may leave out keys | page after page | stores/s3/prefix.py: S3Prefix._page |
+| nothing has been published to the channel | a publication | snapshots/place.py: Place.channel |
+| a snapshot is damaged, incomplete or of another mapping | a publication | snapshots/manifest.py: decode_snapshot |
+| an empty prefix is not published | `sync.allow_empty_source` | snapshots/publishing.py: SnapshotPublisher._attempt |
+| a chunk of a snapshot is missing or damaged | a publication | snapshots/chunks.py: unpack |
+| the sequence number of a channel fell | a publication | snapshots/following.py: follow |
 | keys come in another order | a sorted scan | plan/compare.py: pair_up |
 | one key is listed twice | a correct listing | stores/s3/sorted_listing.py: sorted_by_key |
 | a part of the target cannot be read | permissions | plan/compare.py: difference |

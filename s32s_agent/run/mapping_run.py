@@ -32,6 +32,7 @@ from s32s_agent.run.metering import Meter
 from s32s_agent.run.report import MappingReport
 from s32s_agent.run.scanning import compare_sides
 from s32s_agent.run.sides import Sides, open_sides
+from s32s_agent.run.snapshots import publisher_of
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.state.pending import local_path
 
@@ -69,7 +70,12 @@ class MappingRun:
             if run.options.dry_run:
                 run.show_plan(self.mapping, plan)
                 return
+            publisher = publisher_of(run, self.mapping, index)
+            if publisher:
+                publisher.before(plan)
             self._carry_out(plan, found.target.leftovers, context, report)
+            if publisher:
+                publisher.after(report)
             sides.target.prune(run.now)
             mounts = found.source.mounts
             if mounts is not None and mounts != index.mounts:

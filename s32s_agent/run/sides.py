@@ -13,6 +13,7 @@ from s32s_agent.config.option_forms import Symlinks
 from s32s_agent.errors import ConfigError, DeletesRefused
 from s32s_agent.model import Entry, Mapping, Role
 from s32s_agent.run.context import RunContext
+from s32s_agent.run.snapshots import open_source
 from s32s_agent.run.state_directory import BATCHES, UPLOADS
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import Content, Source, Target
@@ -59,7 +60,7 @@ def open_sides(
     """
     if context.settings.role is Role.SLAVE:
         # A slave has nothing with which it could write or delete in S3.
-        bucket = S3Source(context.connection, mapping.location)
+        bucket = open_source(context, mapping)
         with _target_directory(context, directory, index) as target:
             yield Sides(bucket, target, bucket, target.open)
     else:

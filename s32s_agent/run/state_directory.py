@@ -23,7 +23,8 @@ MAPS = "maps"
 LOCK = "run.lock"
 UPLOADS = "uploads"
 BATCHES = "batches"
-OWN_DIRECTORIES = (BATCHES, MAPS, PENDING, UPLOADS)
+SNAPSHOTS = "snapshots"
+OWN_DIRECTORIES = (BATCHES, MAPS, PENDING, SNAPSHOTS, UPLOADS)
 OWN_NAMES = (INDEX, LOCK, last_run.LAST_RUN, last_run.LAST_SKIPPED, *OWN_DIRECTORIES)
 """How the names of what a run creates in the state directory begin."""
 

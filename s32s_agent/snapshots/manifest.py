@@ -80,8 +80,8 @@ class Snapshot:
     id: str
     mapping: str
     """The mapping's name."""
-    location: Location
-    """The mapping's prefix."""
+    s3: str
+    """The mapping's `bucket/prefix`."""
     created: datetime
     by: str
     objects: int
@@ -129,7 +129,7 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
             "schema_version": VERSION,
             "id": snapshot.id,
             "mapping": snapshot.mapping,
-            "s3": str(snapshot.location),
+            "s3": snapshot.s3,
             "created": _time(snapshot.created),
             "by": snapshot.by,
             "objects": snapshot.objects,
@@ -137,6 +137,29 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
             "chunks": [_row(chunk) for chunk in snapshot.chunks],
         }
     )
+
+
+def read_snapshot(label: str, data: bytes) -> Snapshot:
+    """Read the bytes of a snapshot; that they are the right ones is not proven.
+
+    Raises:
+        NotASnapshot: anything about them is wrong.
+    """
+    fields = document(label, data)
+    fields.require_version()
+    snapshot = Snapshot(
+        fields.text("id", SNAPSHOT_ID),
+        fields.text("mapping"),
+        fields.text("s3"),
+        fields.time("created"),
+        fields.text("by"),
+        fields.number("objects"),
+        fields.number("bytes"),
+        tuple(_chunks(label, fields.list("chunks", MAX_CHUNKS))),
+    )
+    if snapshot.objects > sum(chunk.entries for chunk in snapshot.chunks):
+        raise fields.wrong("objects", "are more than the entries of all chunks")
+    return snapshot
 
 
 def decode_snapshot(
@@ -156,31 +179,17 @@ def decode_snapshot(
     label = f"snapshot {expected.snapshot}"
     if sha256_of(data) != expected.sha256:
         raise NotASnapshot(f"{label}: its bytes are not those that the channel names")
-    fields = document(label, data)
-    fields.require_version()
-    _require_same(fields, {"id": expected.snapshot, "mapping": mapping, "s3": str(location)})
-    snapshot = Snapshot(
-        expected.snapshot,
-        mapping,
-        location,
-        fields.time("created"),
-        fields.text("by"),
-        fields.number("objects"),
-        fields.number("bytes"),
-        tuple(_chunks(label, fields.list("chunks", MAX_CHUNKS))),
-    )
-    if (snapshot.objects, snapshot.bytes) != (expected.objects, expected.bytes):
+    found = read_snapshot(label, data)
+    for name, text, wanted in (
+        ("id", found.id, expected.snapshot),
+        ("mapping", found.mapping, mapping),
+        ("s3", found.s3, str(location)),
+    ):
+        if text != wanted:
+            raise NotASnapshot(f'{label}: {name}: is "{text}", expected "{wanted}"')
+    if (found.objects, found.bytes) != (expected.objects, expected.bytes):
         raise NotASnapshot(f"{label}: objects and bytes are not those of the channel")
-    if snapshot.objects > sum(chunk.entries for chunk in snapshot.chunks):
-        raise fields.wrong("objects", "are more than the entries of all chunks")
-    return snapshot
-
-
-def _require_same(fields: Fields, expected: Mapping[str, str]) -> None:
-    for name, text in expected.items():
-        found = fields.text(name)
-        if found != text:
-            raise fields.wrong(name, f'is "{found}", expected "{text}"')
+    return found
 
 
 def _chunks(label: str, rows: Sequence[object]) -> Iterable[Chunk]:

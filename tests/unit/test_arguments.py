@@ -14,7 +14,7 @@ from s32s_agent.monitoring.health import Limits
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("--once --json", "--json goes with --status or --fleet"),
+        ("--once --json", "--json goes with --status, --fleet, --publish or --snapshots"),
         ("--once --nagios", "--nagios goes with --status, and not with --json"),
         ("--status --nagios --json", "--nagios goes with --status, and not with --json"),
         ("--status --html x", "--html goes with --fleet"),
@@ -22,7 +22,10 @@ from s32s_agent.monitoring.health import Limits
         ("--fleet --status", "not allowed with"),
         ("--check --dry-run", "--dry-run goes with --once, and not with --check"),
         ("--status --verify", "--verify goes with --once, and not with --status"),
-        ("--fleet b/p --map web", "--map goes with --once, and not with --fleet"),
+        (
+            "--fleet b/p --map web",
+            "--map goes with --once, --publish or --snapshots, and not with --fleet",
+        ),
         ("--check --allow-deletes", "--allow-deletes goes with --once, and not with --check"),
         ("--status --lock-wait 5", "--lock-wait goes with --once, and not with --status"),
         ("--fleet --splay 5", "--splay goes with --once, and not with --fleet"),

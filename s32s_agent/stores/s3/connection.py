@@ -145,9 +145,22 @@ class Connection:
     # --- small objects ---
 
     def fetch(
-        self, bucket: str, key: str, limit: int, known_etag: str = ""
+        self,
+        bucket: str,
+        key: str,
+        limit: int,
+        known_etag: str = "",
+        *,
+        in_worker: bool = False,
     ) -> tuple[bytes, str] | None:
         """Fetch a small object whole, of at most `limit` bytes; None when it still has the known ETag.
+
+        Args:
+            bucket: of the object.
+            key: the object's, whole.
+            limit: bytes.
+            known_etag: as the store wrote it.
+            in_worker: the caller is not the thread that `answered` is for.
 
         Returns:
             Its bytes, and its ETag as the store wrote it.
@@ -172,7 +185,8 @@ class Connection:
                     raise StoreUnavailable(message) from error
                 raise
             finally:
-                self.answered()
+                if not in_worker:
+                    self.answered()
         raise AssertionError
 
     # --- objects ---

@@ -56,6 +56,7 @@ def test_three_keys_are_enough() -> None:
     assert actual.s3 == S3Settings(None, None, None, allow_http=False)
     assert actual.sync == SyncSettings(
         16,
+        "current",
         None,
         MaxDelete(25.0, None),
         False,

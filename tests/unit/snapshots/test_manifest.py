@@ -34,7 +34,7 @@ ETAG = "0" * 32
 WHEN = datetime(2026, 12, 1, 10, 15, tzinfo=UTC)
 SITE = Location("bucket", "site")
 CHUNK = Chunk("a" * 64, "a", 2, 100)
-SNAPSHOT = Snapshot("20261201T101500Z-3fd2a1", "site", SITE, WHEN, "web1", 1, 5, (CHUNK,))
+SNAPSHOT = Snapshot("20261201T101500Z-3fd2a1", "site", str(SITE), WHEN, "web1", 1, 5, (CHUNK,))
 SMALL = Cut(least=2, mean=4, greatest=16)
 FREE = Cut(least=1, mean=4)
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)

@@ -63,7 +63,7 @@ def test_a_trash_that_somebody_else_filled_ends_no_run(slave: Slave) -> None:
     """The owner of the directory may not be the agent's; what he puts there is told, and the run is in sync."""
     slave.publish({"a": b"alpha"})
     slave.once()
-    trash = slave.directory / ".s32s" / "trash"
+    trash = slave.target / ".s32s" / "trash"
     (trash / "99999999T999999Z-a").mkdir(parents=True)
     (trash / "20200101T000000Z-a").write_bytes(b"no directory")
 

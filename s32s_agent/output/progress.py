@@ -7,7 +7,6 @@ the work continues without it.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -140,6 +139,8 @@ class Progress:
             return
         self._next_draw = now + REDRAW_SECONDS
         # One column stays free: a full line makes some terminals wrap.
+        import shutil  # noqa: PLC0415 (it loads three compression libraries, and most runs have no terminal)
+
         width = shutil.get_terminal_size().columns - 1
         line = render(state, now - self._started, width, colours=self._colours)
         self._put(f"{_ERASE}{line}")

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
+import sys
 import threading
-import urllib.request
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -272,10 +271,10 @@ class Resolved:
     def transport(self, connect_seconds: float, read_seconds: float) -> Transport:
         """Return what all requests have in common: the proxy, the certificates, the timeouts."""
         bundle, directory = self._bundle(), None
-        if bundle is None:
+        proxy, direct = proxy_for(self.endpoint)
+        if bundle is None and not self._is_plain_http(proxy):
             directory = system_certificates()
             bundle = None if directory else boto3_certificates()
-        proxy, direct = proxy_for(self.endpoint)
         return Transport(
             ca_file=bundle,
             ca_directory=directory,
@@ -284,6 +283,10 @@ class Resolved:
             connect_seconds=connect_seconds,
             read_seconds=read_seconds,
         )
+
+    def _is_plain_http(self, proxy: str) -> bool:
+        """Return whether nobody shows a certificate: neither the store nor the proxy."""
+        return self.endpoint.startswith("http://") and not proxy.startswith("https:")
 
     def _bundle(self) -> str | None:
         """Return the file of the authorities that the operator trusts; None where nothing names one."""
@@ -334,14 +337,22 @@ def _refuse_prompt(_: str) -> str:
 
 def proxy_for(url: str) -> tuple[str, str]:
     """Return the proxy for a URL, "" without one, and what is reached directly; from the environment or the system."""
-    found = urllib.request.getproxies()
+    if sys.platform == "linux" and not any(
+        each.lower().endswith("_proxy") for each in os.environ
+    ):
+        return "", ""
+    from urllib.request import getproxies  # noqa: PLC0415 (slow, and only here)
+
+    found = getproxies()
     proxy = found.get(urlsplit(url).scheme) or found.get("all") or ""
     return proxy, found.get("no", "")
 
 
 def system_certificates() -> str | None:
     """Return the directory of the system's certificates, named by their hashes; None without one."""
-    paths = ssl.get_default_verify_paths()
+    from ssl import get_default_verify_paths  # noqa: PLC0415 (slow, and seldom needed)
+
+    paths = get_default_verify_paths()
     for each in (paths.capath, "/etc/ssl/certs"):
         if each and any(Path(each).glob("*.[0-9]")):
             return each

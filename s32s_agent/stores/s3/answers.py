@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from html import unescape
 from typing import NamedTuple
-from xml.sax.saxutils import unescape
 
 from s32s_agent.errors import (
     AccessDenied,

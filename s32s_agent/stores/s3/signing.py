@@ -107,8 +107,9 @@ def sign(
     valid_for = f"{stamp[:8]}/{scope.region}/{scope.service}/aws4_request"
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     text = f"{_ALGORITHM}\n{stamp}\n{valid_for}\n{digest}"
-    key = _signing_key(credentials.secret_key, stamp[:8], scope)
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    signing = _signing_key(credentials.secret_key, stamp[:8], scope).copy()
+    signing.update(text.encode())
+    signature = signing.hexdigest()
     headers["Authorization"] = (
         f"{_ALGORITHM} Credential={credentials.access_key}/{valid_for},"
         f" SignedHeaders={listed}, Signature={signature}"
@@ -117,9 +118,13 @@ def sign(
 
 
 @functools.lru_cache(maxsize=16)
-def _signing_key(secret_key: str, day: str, scope: Scope) -> bytes:
-    """Return the key of one day; deriving it takes four of the five digests of a signature."""
+def _signing_key(secret_key: str, day: str, scope: Scope) -> hmac.HMAC:
+    """Return the HMAC of one day; deriving its key takes four of the five digests of a request.
+
+    A copy is made for each request: `hmac.digest` would let another thread run meanwhile, which takes longer than the
+    digest.
+    """
     key = f"AWS4{secret_key}".encode()
     for part in (day, scope.region, scope.service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return key
+    return hmac.new(key, digestmod="sha256")

@@ -8,8 +8,8 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape, unescape
 from typing import NamedTuple
-from xml.sax.saxutils import escape, unescape
 
 from s32s_agent.errors import SourceChanged
 from s32s_agent.stores.s3.answers import TornAnswer
@@ -127,7 +127,7 @@ class WriteRequests:
             SourceChanged: the precondition does not hold, or the upload is gone.
         """
         listed = "".join(
-            f"<Part><PartNumber>{each.number}</PartNumber><ETag>{escape(each.raw_etag)}</ETag></Part>"
+            f"<Part><PartNumber>{each.number}</PartNumber><ETag>{escape(each.raw_etag, quote=False)}</ETag></Part>"
             for each in parts
         )
         root = "CompleteMultipartUpload"
@@ -136,7 +136,7 @@ class WriteRequests:
         query = (("uploadId", upload_id),)
         call = Call("POST", name.bucket, name.label, name.key, query, headers, body)
         found = _ETAG.search(_text(self._call(call)))
-        return unescape(found[1], {"&quot;": '"', "&#34;": '"'}) if found else ""
+        return unescape(found[1]) if found else ""
 
     def abort_upload(self, name: ObjectName, upload_id: str) -> None:
         """Abort an upload.

@@ -10,11 +10,22 @@ from dataclasses import dataclass
 from s32s_agent import __version__
 from s32s_agent.config.option_forms import LOG_FORMATS, LOG_LEVELS, duration
 from s32s_agent.monitoring.health import Limits
+from s32s_agent.snapshots.names import CHANNEL_NAME, SNAPSHOT_ID
 
 DEFAULT_CONFIG = "/etc/s32s-agent/config.yaml"
-MODES = ("once", "check", "status", "fleet", "publish", "snapshots")
+MODES = (
+    "once",
+    "check",
+    "status",
+    "fleet",
+    "publish",
+    "snapshots",
+    "promote",
+    "rollback",
+    "follow",
+)
 
-_OF_SNAPSHOTS = ("publish", "snapshots")
+OF_SNAPSHOTS = ("publish", "snapshots", "promote", "rollback", "follow")
 """Modes that concern the snapshots of mappings."""
 _ONLY_WITH_ONCE = ("dry_run", "verify", "allow_deletes", "splay", "lock_wait", "quiet")
 """How the log looks may be said with every mode, since a wrapper does that."""
@@ -29,7 +40,7 @@ class Arguments:
     """One of `MODES`."""
     config: str
     """The config file."""
-    # with --once, --publish and --snapshots
+    # with --once and the modes of snapshots
     names: tuple[str, ...]
     """Only these mappings; () is all."""
     # with --once
@@ -51,6 +62,12 @@ class Arguments:
     html: str | None
     """The web page to write."""
     limits: Limits
+    # with --promote and --rollback
+    promote: tuple[str, ...] = ()
+    """The channels, from which and to which."""
+    rollback: str = ""
+    """The snapshot's id; "" is the one before."""
+    channel: str | None = None
 
 
 def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
@@ -82,6 +99,9 @@ def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
         nagios=options.nagios,
         html=options.html,
         limits=_limits(options),
+        promote=tuple(options.promote or ()),
+        rollback=options.rollback or "",
+        channel=options.channel,
     )
 
 
@@ -136,7 +156,40 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="show the snapshots of each mapping, and which channels point to them",
     )
+    mode.add_argument(
+        "--promote",
+        metavar=("FROM", "TO"),
+        nargs=2,
+        type=_channel,
+        help="role master: have the channel TO point to the snapshot that FROM points to",
+    )
+    mode.add_argument(
+        "--rollback",
+        metavar="ID",
+        nargs="?",
+        const="",
+        type=_snapshot_id,
+        help="role slave: pin mappings to the snapshot before, or to ID, and make a run; with --channel, in role"
+        " master: the channel itself goes back",
+    )
+    mode.add_argument(
+        "--follow",
+        action="store_true",
+        help="role slave: release the pins of --rollback, and make a run",
+    )
     mode.add_argument("--version", action="version", version=f"s32s-agent {__version__}")
+
+
+def _channel(text: str) -> str:
+    if not CHANNEL_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected the name of a channel, got {text!r}")
+    return text
+
+
+def _snapshot_id(text: str) -> str:
+    if text and not SNAPSHOT_ID.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"expected the id of a snapshot, got {text!r}")
+    return text
 
 
 def _add_options_of_a_run(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +198,7 @@ def _add_options_of_a_run(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="with --once, --publish or --snapshots: only this mapping; may be repeated",
+        help="with --once and the modes of snapshots: only this mapping; may be repeated",
     )
     parser.add_argument(
         "--dry-run",
@@ -204,7 +257,13 @@ def _add_options_of_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="with --status, --fleet, --publish or --snapshots: print JSON",
+        help="with --status, --fleet, --publish, --snapshots or --promote: print JSON",
+    )
+    parser.add_argument(
+        "--channel",
+        metavar="NAME",
+        type=_channel,
+        help="with --rollback: this channel goes back, for every server that follows it",
     )
     parser.add_argument(
         "--nagios",
@@ -248,17 +307,21 @@ def _refuse_options_without_effect(
 ) -> None:
     """Print usage and exit when an option would have no effect: the operator who gave it expects one."""
     is_fleet = options.fleet is not None
-    for name in () if options.once else _ONLY_WITH_ONCE:
+    for name in _without_effect(options):
         if getattr(options, name):
             option = name.replace("_", "-")
             parser.error(f"--{option} goes with --once, and not with --{_mode(options)}")
-    is_of_snapshots = _mode(options) in _OF_SNAPSHOTS
+    is_of_snapshots = _mode(options) in OF_SNAPSHOTS
     if options.map and not options.once and not is_of_snapshots:
         parser.error(
-            f"--map goes with --once, --publish or --snapshots, and not with --{_mode(options)}"
+            f"--map goes with --once and the modes of snapshots, and not with --{_mode(options)}"
         )
+    if options.channel is not None and options.rollback is None:
+        parser.error("--channel goes with --rollback")
+    if options.json and (options.rollback is not None or options.follow):
+        parser.error("--json does not go with --rollback and --follow, which make a run")
     if options.json and not options.status and not is_fleet and not is_of_snapshots:
-        parser.error("--json goes with --status, --fleet, --publish or --snapshots")
+        parser.error("--json goes with --status, --fleet, --publish, --snapshots or --promote")
     if options.nagios and (options.json or not options.status):
         parser.error("--nagios goes with --status, and not with --json")
     if options.html is not None and not is_fleet:
@@ -270,12 +333,18 @@ def _refuse_options_without_effect(
         parser.error("--warn: expected no longer time than --crit")
 
 
+def _without_effect(options: argparse.Namespace) -> Sequence[str]:
+    """Return the options of a run that have no effect in this mode."""
+    if options.once:
+        return ()
+    if options.follow or (options.rollback is not None and options.channel is None):
+        return ("dry_run",)  # the run that follows takes the others
+    return _ONLY_WITH_ONCE
+
+
 def _mode(options: argparse.Namespace) -> str:
-    return (
-        "fleet"
-        if options.fleet is not None
-        else next(mode for mode in MODES if getattr(options, mode))
-    )
+    """Return the mode: the one option of all that was given, with or without a value."""
+    return next(mode for mode in MODES if getattr(options, mode) not in (None, False))
 
 
 def _limits(options: argparse.Namespace) -> Limits:

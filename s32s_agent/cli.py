@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from s32s_agent.arguments import Arguments, parse_arguments
+from s32s_agent.arguments import OF_SNAPSHOTS, Arguments, parse_arguments
 from s32s_agent.errors import AgentError, Cancelled, ConfigError
 from s32s_agent.text import printable
 
 if TYPE_CHECKING:
+    from s32s_agent.config.settings import Settings
     from s32s_agent.stores.s3.timeouts import Timeouts
 
 
@@ -57,6 +58,16 @@ def _dispatch(arguments: Arguments, timeouts: Timeouts | None) -> int:
         from s32s_agent.commands.check import check  # noqa: PLC0415
 
         return check(settings, arguments.config)
+    if arguments.mode in OF_SNAPSHOTS:
+        return _dispatch_snapshots(settings, arguments, timeouts)
+    from s32s_agent.commands.once import run_once  # noqa: PLC0415
+
+    return run_once(settings, arguments, timeouts)
+
+
+def _dispatch_snapshots(
+    settings: Settings, arguments: Arguments, timeouts: Timeouts | None
+) -> int:
     if arguments.mode == "publish":
         from s32s_agent.commands.publish import publish  # noqa: PLC0415
 
@@ -65,9 +76,15 @@ def _dispatch(arguments: Arguments, timeouts: Timeouts | None) -> int:
         from s32s_agent.commands.snapshots import show_snapshots  # noqa: PLC0415
 
         return show_snapshots(settings, arguments)
-    from s32s_agent.commands.once import run_once  # noqa: PLC0415
+    if arguments.mode == "promote" or (arguments.mode == "rollback" and arguments.channel):
+        from s32s_agent.commands.channels import promote, roll_back_channel  # noqa: PLC0415
 
-    return run_once(settings, arguments, timeouts)
+        move = promote if arguments.mode == "promote" else roll_back_channel
+        return move(settings, arguments)
+    from s32s_agent.commands.pins import follow, roll_back  # noqa: PLC0415
+
+    pin = follow if arguments.mode == "follow" else roll_back
+    return pin(settings, arguments, timeouts)
 
 
 def _settle_encodings() -> None:

@@ -92,6 +92,8 @@ class Entry(NamedTuple):
     """The index knows it, but the stamp is another one."""
     raw_etag: str = ""
     """As the store wrote it, where quoting the normal form would not give that; for `If-Match`."""
+    version_id: str = ""
+    """Of a versioned bucket, where a snapshot names it: the version can be fetched after it was replaced."""
 
 
 @dataclass(frozen=True, slots=True)

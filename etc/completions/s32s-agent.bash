@@ -7,7 +7,7 @@
 
 
 
-_shtab_s32s_agent_option_strings=(-h --help --once --check --status --fleet --publish --snapshots --version --config --map --dry-run --verify --allow-deletes --splay --lock-wait --quiet --log-level --log-format --json --nagios --html --warn --crit)
+_shtab_s32s_agent_option_strings=(-h --help --once --check --status --fleet --publish --snapshots --promote --rollback --follow --version --config --map --dry-run --verify --allow-deletes --splay --lock-wait --quiet --log-level --log-format --json --channel --nagios --html --warn --crit)
 
 _shtab_s32s_agent___config_COMPGEN=_shtab_compgen_files
 _shtab_s32s_agent___html_COMPGEN=_shtab_compgen_files
@@ -23,6 +23,9 @@ _shtab_s32s_agent___status_nargs=0
 _shtab_s32s_agent___fleet_nargs='?'
 _shtab_s32s_agent___publish_nargs=0
 _shtab_s32s_agent___snapshots_nargs=0
+_shtab_s32s_agent___promote_nargs=2
+_shtab_s32s_agent___rollback_nargs='?'
+_shtab_s32s_agent___follow_nargs=0
 _shtab_s32s_agent___version_nargs=0
 _shtab_s32s_agent___dry_run_nargs=0
 _shtab_s32s_agent___verify_nargs=0

@@ -51,7 +51,7 @@ function _shtab_s32s_agent_using
 end
 
 set -g _shtab_s32s_agent_commands
-set -g _shtab_s32s_agent_opts_with_value --config --crit --fleet --html --lock-wait --log-format --log-level --map --splay --warn
+set -g _shtab_s32s_agent_opts_with_value --channel --config --crit --fleet --html --lock-wait --log-format --log-level --map --promote --rollback --splay --warn
 
 complete -c s32s-agent -e
 complete -c s32s-agent -f
@@ -63,9 +63,12 @@ complete -c s32s-agent -n _shtab_s32s_agent_using -l status -d 'show what the la
 complete -c s32s-agent -n _shtab_s32s_agent_using -l fleet -x -d 'show what all servers report; the default is monitoring.report of the config'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l publish -d 'role master: publish a snapshot of what each prefix holds, without pushing anything'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l snapshots -d 'show the snapshots of each mapping, and which channels point to them'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l promote -x -d 'role master: have the channel TO point to the snapshot that FROM points to'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l rollback -x -d 'role slave: pin mappings to the snapshot before, or to ID, and make a run; with --channel, in role master: the channel itself goes back'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l follow -d 'role slave: release the pins of --rollback, and make a run'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l version -d 'show program'"'"'s version number and exit'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l config -xka "(__fish_complete_path (commandline -ct))" -d 'another config file than /etc/s32s-agent/config.yaml'
-complete -c s32s-agent -n _shtab_s32s_agent_using -l map -x -d 'with --once, --publish or --snapshots: only this mapping; may be repeated'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l map -x -d 'with --once and the modes of snapshots: only this mapping; may be repeated'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l dry-run -d 'with --once: print the plan to standard output; change nothing, the state included'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l verify -d 'with --once: hash every local file instead of trusting the index'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l allow-deletes -d 'with --once: lift sync.max_delete for this run, and accept that a disk of a master is gone for good; no other guard is lifted'
@@ -74,7 +77,8 @@ complete -c s32s-agent -n _shtab_s32s_agent_using -l lock-wait -x -d 'with --onc
 complete -c s32s-agent -n _shtab_s32s_agent_using -l quiet -d 'with --once: log only errors, and show no progress'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l log-level -xka "debug info warning error" -d 'instead of log.level, with every mode: debug, info, warning, error'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l log-format -xka "auto json logfmt console journal" -d 'instead of log.format, with every mode: auto, json, logfmt, console, journal'
-complete -c s32s-agent -n _shtab_s32s_agent_using -l json -d 'with --status, --fleet, --publish or --snapshots: print JSON'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l json -d 'with --status, --fleet, --publish, --snapshots or --promote: print JSON'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l channel -x -d 'with --rollback: this channel goes back, for every server that follows it'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l nagios -d 'with --status: one line, and the exit status of a Nagios plugin'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l html -xka "(__fish_complete_path (commandline -ct))" -d 'with --fleet: write a web page'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l warn -x -d 'with --nagios or --fleet: warn when the last success is older; the default is 15m'

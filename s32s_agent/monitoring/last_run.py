@@ -72,6 +72,12 @@ class MappingResult:
     withheld: int = 0
     """Deletes that a guard held back."""
     seconds: float | None = 0.0
+    snapshot: str = ""
+    """The snapshot that was followed or published; "" without snapshots, or when none could be read."""
+    channel: str = ""
+    """The channel of the mapping; "" without snapshots."""
+    pinned: str = ""
+    """The snapshot to which the mapping is pinned; "" when it follows its channel."""
 
     def __post_init__(self) -> None:
         _make_printable(self)

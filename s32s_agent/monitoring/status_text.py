@@ -76,6 +76,9 @@ def _result_lines(run: LastRun, now: datetime) -> Iterator[str]:
 
 def _mapping_line(mapping: MappingResult) -> str:
     line = f"  {mapping.name or '?'}: {mapping.outcome}: {_counts(mapping)}"
+    if mapping.snapshot:
+        held = "pinned" if mapping.pinned else mapping.channel
+        line += f"; snapshot {mapping.snapshot} ({held})"
     return f"{line}: {mapping.error}" if mapping.error else line
 
 

@@ -32,7 +32,7 @@ from s32s_agent.run.metering import Meter
 from s32s_agent.run.report import MappingReport
 from s32s_agent.run.scanning import compare_sides
 from s32s_agent.run.sides import Sides, open_sides
-from s32s_agent.run.snapshots import publisher_of
+from s32s_agent.run.snapshots import note_snapshot, publisher_of
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.state.pending import local_path
 
@@ -62,6 +62,7 @@ class MappingRun:
         run, guards = self.run, self._guards()
         index = self._index()
         with open_sides(run, self.mapping, self.directory, index) as sides:
+            note_snapshot(report, sides.remote, run.settings.sync.channel)
             context = self._context(sides, index)
             run.progress.start(f"{self.mapping.name}: comparing", 0, 0)
             found = compare_sides(sides, self.mapping, index, guards, run.progress)

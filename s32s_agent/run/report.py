@@ -31,6 +31,9 @@ class MappingReport:
     withheld: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    snapshot: str = ""
+    channel: str = ""
+    pinned: str = ""
     error: AgentError | None = None
     """What ended the mapping before its work was done."""
     codes: set[int] = field(default_factory=set)
@@ -116,6 +119,9 @@ class MappingReport:
             **self.counts(),
             withheld=self.withheld,
             seconds=round(self.seconds, 3),
+            snapshot=self.snapshot,
+            channel=self.channel,
+            pinned=self.pinned,
         )
 
 

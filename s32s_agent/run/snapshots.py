@@ -12,10 +12,11 @@ from s32s_agent.model import Entry, Extras, Kind, Location, Mapping, Plan, Probl
 from s32s_agent.plan import keys
 from s32s_agent.run.context import RunContext
 from s32s_agent.run.report import MappingReport
-from s32s_agent.run.state_directory import SNAPSHOTS
-from s32s_agent.snapshots.following import SnapshotSource, follow
-from s32s_agent.snapshots.manifest import Channel
+from s32s_agent.run.state_directory import PINS, SNAPSHOTS
+from s32s_agent.snapshots.following import SnapshotSource, follow, follow_pin
+from s32s_agent.snapshots.manifest import Channel, decode_channel
 from s32s_agent.snapshots.memory import Memory, Remembered
+from s32s_agent.snapshots.pins import read_pin
 from s32s_agent.snapshots.place import Place
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import ScanHints
@@ -36,9 +37,13 @@ def open_source(context: RunContext, mapping: Mapping) -> S3Source:
     if mapping.snapshots is None:
         return S3Source(context.connection, mapping.location)
     place = Place(context.connection, mapping.snapshots)
-    memory = _memory(context, mapping, mapping.snapshots)
+    pin = read_pin(Path(context.settings.state_dir, PINS), mapping.name)
+    memory = _memory(context, mapping, mapping.snapshots, is_pinned=pin is not None)
     channel = context.settings.sync.channel
-    followed = follow(place, memory, mapping, channel, _CHUNK_WORKERS)
+    if pin is None:
+        followed = follow(place, memory, mapping, channel, _CHUNK_WORKERS)
+    else:
+        followed = follow_pin(place, memory, mapping, pin, _CHUNK_WORKERS)
     context.log.info(
         "snapshot.followed",
         mapping=mapping.name,
@@ -47,17 +52,27 @@ def open_source(context: RunContext, mapping: Mapping) -> S3Source:
         sequence=followed.channel.sequence,
         chunks=followed.fetched,
         new=followed.is_new,
+        pinned=pin is not None,
     )
     return SnapshotSource(place, memory, mapping, followed)
 
 
-def _memory(context: RunContext, mapping: Mapping, place: Location) -> Memory:
+def note_snapshot(report: MappingReport, source: object, channel: str) -> None:
+    """Note which snapshot a slave follows, and whether it is pinned to it."""
+    if isinstance(source, SnapshotSource):
+        report.snapshot, report.channel = source.snapshot_id, channel
+        report.pinned = source.snapshot_id if source.is_pinned else ""
+
+
+def _memory(
+    context: RunContext, mapping: Mapping, place: Location, *, is_pinned: bool = False
+) -> Memory:
     settings = context.settings
     identity = (
         settings.role.value,
         context.connection.endpoint,
         str(place),
-        settings.sync.channel,
+        "a pin" if is_pinned else settings.sync.channel,
         mapping.name,
         str(mapping.location),
     )
@@ -97,12 +112,15 @@ class AfterRun:
             log.warning("snapshot.withheld", channel=channel, reason=reason)
             return
         place = Place(self.context.connection, self.place)
+        report.channel = channel
         known, memory = self._memory.read(), self._memory
         if known and place.channel(channel, known.raw_etag) is None:
+            report.snapshot = decode_channel(known.channel).snapshot
             return
-        self._publish(place, memory, channel)
+        report.snapshot = self._publish(place, memory, channel)
 
-    def _publish(self, place: Place, memory: Memory, name: str) -> None:
+    def _publish(self, place: Place, memory: Memory, name: str) -> str:
+        """Publish, remember it, and return the snapshot's id."""
         # Imported here, so that in a slave's process nothing exists that could write or delete in S3.
         from s32s_agent.snapshots.manifest import encode_channel  # noqa: PLC0415
         from s32s_agent.snapshots.publishing import Offer, SnapshotPublisher  # noqa: PLC0415
@@ -116,13 +134,14 @@ class AfterRun:
         done = SnapshotPublisher(place, writes).publish(offer, self._listing)
         memory.write(Remembered(done.raw_etag, encode_channel(done.channel), b""))
         if not done.is_new:
-            return
+            return done.channel.snapshot
         self._log(name, done.channel, done.chunks)
         try:
             remove_old(place, writes, context.now)
         except AgentError as error:
             fields = error.fields()
             context.log.warning("snapshot.unpruned", mapping=self.mapping.name, **fields)
+        return done.channel.snapshot
 
     def _log(self, name: str, channel: Channel, chunks: int) -> None:
         self.context.log.info(

@@ -23,8 +23,9 @@ MAPS = "maps"
 LOCK = "run.lock"
 UPLOADS = "uploads"
 BATCHES = "batches"
+PINS = "pins"
 SNAPSHOTS = "snapshots"
-OWN_DIRECTORIES = (BATCHES, MAPS, PENDING, SNAPSHOTS, UPLOADS)
+OWN_DIRECTORIES = (BATCHES, MAPS, PENDING, PINS, SNAPSHOTS, UPLOADS)
 OWN_NAMES = (INDEX, LOCK, last_run.LAST_RUN, last_run.LAST_SKIPPED, *OWN_DIRECTORIES)
 """How the names of what a run creates in the state directory begin."""
 

@@ -103,6 +103,8 @@ def _line(entry: Entry) -> bytes:
     row: dict[str, object] = {"key": entry.key, "size": entry.size, "etag": entry.etag or ""}
     if entry.raw_etag:
         row["raw_etag"] = entry.raw_etag
+    if entry.version_id:
+        row["version_id"] = entry.version_id
     problem = _problem_of(entry)
     if problem:
         raise NotASnapshot(f'"{entry.key}": {problem}')
@@ -177,18 +179,20 @@ def _entry(label: str, row: object) -> Entry:
             f"{label}: has a line that is no JSON object, or that repeats a field"
         )
     key, size, etag = row.get("key"), row.get("size"), row.get("etag")
-    raw_etag = row.get("raw_etag", "")
+    raw_etag, version_id = row.get("raw_etag", ""), row.get("version_id", "")
     if not isinstance(key, str) or not is_key(key):
         raise NotASnapshot(f"{label}: has an entry without a key of 1 to {KEY_BYTES} bytes")
     if type(size) is not int or not 0 <= size <= MAX_NUMBER:
         raise NotASnapshot(f'{label}: "{key}": size: expected a whole number')
     if not isinstance(etag, str) or not isinstance(raw_etag, str):
         raise NotASnapshot(f'{label}: "{key}": etag: expected text')
+    if not isinstance(version_id, str):
+        raise NotASnapshot(f'{label}: "{key}": version_id: expected text')
     is_directory = key.endswith("/")
     entry = (
         Entry(key, size, etag or None, kind=Kind.DIRECTORY)
         if is_directory
-        else Entry(key, size, etag, raw_etag=raw_etag)
+        else Entry(key, size, etag, raw_etag=raw_etag, version_id=version_id)
     )
     problem = _problem_of(entry)
     if problem:
@@ -206,6 +210,8 @@ def _problem_of(entry: Entry) -> str:
         return "is neither a file nor a directory"
     if not etag or etag.startswith("modified "):
         return "has no ETag, so that no request can ask for this version of it"
+    if not _HEADER.fullmatch(entry.version_id):
+        return "its version id cannot stand in a request"
     return "" if _is_etag(etag, raw_etag) else "its ETag cannot stand in a request"
 
 

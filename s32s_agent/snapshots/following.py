@@ -11,7 +11,13 @@ from s32s_agent.errors import SourceChanged
 from s32s_agent.model import Entry, Kind, Mapping, Problem
 from s32s_agent.snapshots.chunks import Chunk, unpack
 from s32s_agent.snapshots.fields import NotASnapshot
-from s32s_agent.snapshots.manifest import Channel, Snapshot, decode_channel, decode_snapshot
+from s32s_agent.snapshots.manifest import (
+    Channel,
+    Snapshot,
+    decode_channel,
+    decode_snapshot,
+    encode_channel,
+)
 from s32s_agent.snapshots.memory import Memory, Remembered
 from s32s_agent.snapshots.place import Place
 from s32s_agent.stores.base import NO_HINTS, Content, Learned, Scan, ScanHints
@@ -35,6 +41,8 @@ class Followed:
     """The channel has changed since it was last followed."""
     fetched: int
     """Chunks that were not known."""
+    is_pinned: bool = False
+    """A pin holds it, whatever the channel says."""
 
 
 def follow(
@@ -70,6 +78,34 @@ def follow(
     fetched = _fetch_missing(place, memory, snapshot, workers)
     memory.write(Remembered(found.raw_etag, found.data, data), snapshot.chunks)
     return Followed(found.channel, snapshot, is_new=True, fetched=fetched)
+
+
+def follow_pin(
+    place: Place, memory: Memory, mapping: Mapping, pin: Channel, workers: int
+) -> Followed:
+    """Take the snapshot to which a mapping is pinned; when this returns, every chunk of it is here.
+
+    Args:
+        place: where the snapshots are; it is asked only for what is not known.
+        memory: what is known of earlier runs with this pin.
+        mapping: that the snapshot must be of.
+        pin: names the snapshot.
+        workers: how many chunks are fetched at the same time.
+
+    Raises:
+        NotASnapshot: anything is missing or wrong.
+        AgentError: the store failed or refused.
+    """
+    known, _ = _known(memory, mapping)
+    is_known = known is not None and known.channel == pin
+    if known is None or not is_known:
+        data = place.snapshot(pin)
+        snapshot = decode_snapshot(data, pin, mapping.name, mapping.location)
+        fetched = _fetch_missing(place, memory, snapshot, workers)
+        memory.write(Remembered("", encode_channel(pin), data), snapshot.chunks)
+        return Followed(pin, snapshot, is_new=True, fetched=fetched, is_pinned=True)
+    fetched = _fetch_missing(place, memory, known.snapshot, workers)
+    return Followed(pin, known.snapshot, is_new=False, fetched=fetched, is_pinned=True)
 
 
 def _known(memory: Memory, mapping: Mapping) -> tuple[Followed | None, Remembered | None]:
@@ -127,6 +163,12 @@ class SnapshotSource(S3Source):
         self._place = place
         self._memory = memory
         self._snapshot = followed.snapshot
+        self.is_pinned = followed.is_pinned
+
+    @property
+    def snapshot_id(self) -> str:
+        """The id of the snapshot."""
+        return self._snapshot.id
 
     @property
     def may_be_unordered(self) -> bool:

@@ -23,6 +23,7 @@ from s32s_agent.snapshots.fields import (
     NotASnapshot,
     document,
 )
+from s32s_agent.snapshots.names import SNAPSHOT_ID
 
 MAX_CHANNEL = 64 << 10
 """Bytes of a channel, that a reader accepts."""
@@ -30,8 +31,6 @@ MAX_SNAPSHOT = 8 << 20
 """Bytes of a snapshot, that a reader accepts."""
 MAX_CHUNKS = 20_000
 """Of one snapshot, that a reader accepts."""
-CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-SNAPSHOT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 _PREVIOUS = re.compile(rf"(?:{SNAPSHOT_ID.pattern})?")
 CHANNELS, SNAPSHOTS, CHUNKS = "channels/", "snapshots/", "chunks/"
 """Where the three kinds of objects are, below the place of the snapshots."""

@@ -29,6 +29,7 @@ from s32s_agent.snapshots.manifest import (
 )
 from s32s_agent.snapshots.place import FoundChannel, NoChannel, Place
 from s32s_agent.snapshots.retention import listed_objects
+from s32s_agent.snapshots.versions import with_versions
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
 from s32s_agent.stores.s3.write_requests import WriteRequests
 
@@ -126,11 +127,13 @@ class SnapshotPublisher:
     ) -> Publication:
         found = self._channel(offer.channel)
         current = self._current(found, offer.mapping)
+        entries = _publishable(list_entries(), contents := _Contents())
+        if self._place.connection.is_versioned(offer.mapping.location.bucket, unknown=False):
+            entries = with_versions(self._place, offer.mapping, current, entries)
         # Only chunks that a channel names are safe from being removed before our channel names them.
         named = {chunk.sha256: chunk.size for chunk in current.chunks} if current else {}
         known = self._present(named) if named else set()
-        contents = _Contents()
-        for chunk, data in pack(_publishable(list_entries(), contents), self._cut):
+        for chunk, data in pack(entries, self._cut):
             contents.chunks.append(chunk)
             if chunk.sha256 not in known:
                 name = self._place.name_of(chunk_key(chunk.sha256))

@@ -10,16 +10,15 @@ from typing import NamedTuple
 from s32s_agent.errors import SourceChanged
 from s32s_agent.snapshots.fields import SHA256, NotASnapshot
 from s32s_agent.snapshots.manifest import (
-    CHANNEL_NAME,
     CHANNELS,
     CHUNKS,
     MAX_SNAPSHOT,
-    SNAPSHOT_ID,
     SNAPSHOTS,
     Snapshot,
     read_snapshot,
     snapshot_key,
 )
+from s32s_agent.snapshots.names import CHANNEL_NAME, SNAPSHOT_ID
 from s32s_agent.snapshots.place import FoundChannel, Place
 from s32s_agent.stores.s3.listing import Listing, decoded_keys
 from s32s_agent.stores.s3.write_requests import WriteRequests

@@ -134,6 +134,89 @@ def test_hand_over_between_listing_and_snapshots_fetches_nothing_again(
         assert (run.exit_code, run.finished["copied"], run.finished["unchanged"]) == (0, 0, 3)
 
 
+def test_a_bad_release_is_taken_back_on_every_server(master: Master, bucket: Bucket) -> None:
+    """Canary, then promoted, then rolled back: in a versioned bucket the old bytes are still there."""
+    bucket.client.put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+    slave = with_snapshots(master)
+    master.configure(sync={"channel": "canary"})
+    master.write(FILES)
+    master.once()
+    assert slave.once().exit_code == UNAVAILABLE
+    assert command(master, "--promote", "canary", "current").returncode == 0
+    assert slave.once().exit_code == 0
+    master.write({"a.txt": b"bad", "bad": b"bad"})
+    (master.source / "z").unlink()
+    master.once()
+    assert slave.once().finished["unchanged"] == 3
+    promoted = command(master, "--promote", "canary", "current", "--json")
+    assert json.loads(promoted.stdout)[0]["sequence"] == 2
+    assert slave.once().exit_code == 0
+    assert files_of(slave) == {"a.txt": b"bad", "img/x.png": FILES["img/x.png"], "bad": b"bad"}
+
+    back = command(master, "--rollback", "--channel", "current")
+
+    assert back.returncode == 0
+    run = slave.once()
+    assert (run.exit_code, files_of(slave)) == (0, FILES)
+    assert run.named("snapshot.followed")[0]["sequence"] == 3
+    again = command(master, "--promote", "current", "current")
+    assert "already" in again.stdout
+
+
+def test_a_pinned_server_stays_where_it_is_until_it_is_released(
+    master: Master, bucket: Bucket
+) -> None:
+    bucket.client.put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+    slave = with_snapshots(master)
+    master.write(FILES)
+    master.once()
+    slave.once()
+    master.write({"a.txt": b"bad"})
+    master.once()
+    slave.once()
+
+    back = slave.agent.run("--rollback", "--map", "site")
+
+    assert (back.exit_code, files_of(slave)) == (0, FILES)
+    master.write({"a.txt": b"worse"})
+    master.once()
+    stays = slave.once()
+    assert (stays.exit_code, files_of(slave)) == (0, FILES)
+    assert stays.named("snapshot.followed")[0]["pinned"] is True
+    assert "(pinned)" in command(slave, "--status").stdout
+    released = slave.agent.run("--follow")
+    assert (released.exit_code, files_of(slave)) == (0, {**FILES, "a.txt": b"worse"})
+    assert "(current)" in command(slave, "--status").stdout
+
+
+def test_a_damaged_pin_lets_no_bad_release_in(
+    pair: tuple[Master, Slave],
+) -> None:
+    """A mapping whose pin cannot be read follows nothing."""
+    master, slave = pair
+    master.once()
+    slave.once()
+    (first,) = [
+        row["id"]
+        for row in json.loads(command(slave, "--snapshots", "--json").stdout)[0]["snapshots"]
+    ]
+    assert slave.agent.run("--rollback", first).exit_code == 0
+    master.write({"new": b"new"})
+    master.once()
+    (pin,) = Path(slave.agent.state_dir, "pins").iterdir()
+    pin.write_bytes(b"{")
+
+    run = slave.once()
+
+    assert (run.exit_code, files_of(slave)) == (REFUSED, FILES)
+    assert command(slave, "--promote", "current", "x").returncode == 78
+    assert command(master, "--follow").returncode == 78
+
+
 # --- requests ---
 
 

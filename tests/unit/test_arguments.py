@@ -14,7 +14,10 @@ from s32s_agent.monitoring.health import Limits
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("--once --json", "--json goes with --status, --fleet, --publish or --snapshots"),
+        (
+            "--once --json",
+            "--json goes with --status, --fleet, --publish, --snapshots or --promote",
+        ),
         ("--once --nagios", "--nagios goes with --status, and not with --json"),
         ("--status --nagios --json", "--nagios goes with --status, and not with --json"),
         ("--status --html x", "--html goes with --fleet"),
@@ -24,7 +27,7 @@ from s32s_agent.monitoring.health import Limits
         ("--status --verify", "--verify goes with --once, and not with --status"),
         (
             "--fleet b/p --map web",
-            "--map goes with --once, --publish or --snapshots, and not with --fleet",
+            "--map goes with --once and the modes of snapshots, and not with --fleet",
         ),
         ("--check --allow-deletes", "--allow-deletes goes with --once, and not with --check"),
         ("--status --lock-wait 5", "--lock-wait goes with --once, and not with --status"),

@@ -6,13 +6,13 @@ It covers form. Digests, order, and what one document says of another are in `do
 from __future__ import annotations
 
 from s32s_agent.config.forms import Schema
-from s32s_agent.snapshots import chunks, fields, manifest
+from s32s_agent.snapshots import chunks, fields, manifest, names
 
 _COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": fields.MAX_NUMBER}
 _TEXT: Schema = {"type": "string", "maxLength": fields.MAX_TEXT}
 _KEY: Schema = {"type": "string", "minLength": 1, "maxLength": fields.KEY_BYTES}
 _SHA256: Schema = {"type": "string", "pattern": f"^{fields.SHA256.pattern}$"}
-_ID: Schema = {"type": "string", "pattern": f"^{manifest.SNAPSHOT_ID.pattern}$"}
+_ID: Schema = {"type": "string", "pattern": f"^{names.SNAPSHOT_ID.pattern}$"}
 _TIME: Schema = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
 _VERSION: Schema = {"const": fields.VERSION}
 
@@ -54,7 +54,7 @@ def of_snapshots() -> Schema:
             "entry": _object(
                 "one line of chunks/SHA256.jsonl.gz",
                 {"key": _KEY, "size": _COUNT, "etag": _TEXT},
-                {"raw_etag": _TEXT},
+                {"raw_etag": _TEXT, "version_id": _TEXT},
             ),
         },
     }

@@ -197,7 +197,8 @@ class Connection:
         Raises:
             SourceChanged: it is not there.
         """
-        query = () if part_number is None else (("partNumber", str(part_number)),)
+        part = () if part_number is None else (("partNumber", str(part_number)),)
+        query = (*name.query, *part)
         call = Call("HEAD", name.bucket, name.label, name.key, query)
         try:
             headers = self.client.call(call).headers
@@ -210,7 +211,8 @@ class Connection:
         size = _length(headers, name.label)
         parts = headers.get("x-amz-mp-parts-count", "")
         count = int(parts) if parts.isascii() and parts.isdigit() else 0
-        return Head(headers.get("etag", ""), size, is_encrypted(headers), count)
+        version = headers.get("x-amz-version-id", "")
+        return Head(headers.get("etag", ""), size, is_encrypted(headers), count, version)
 
     def get(self, name: ObjectName, condition: str | None, size: int) -> Body:
         """Request the bytes of one version of an object.
@@ -235,7 +237,8 @@ class Connection:
 
     def describe(self, name: ObjectName, condition: str | None) -> Body:
         """Request what `get` gives, but without the bytes."""
-        call = Call("HEAD", name.bucket, name.label, name.key, headers=_if_match(condition))
+        given = _if_match(condition)
+        call = Call("HEAD", name.bucket, name.label, name.key, name.query, given)
         headers = self.client.call(call).headers
         return _body(headers, name.label, lambda: iter(()))
 
@@ -257,7 +260,7 @@ class Connection:
         headers = _if_match(condition)
         if wanted is not None:
             headers["Range"] = f"bytes={wanted.start}-{wanted.end - 1}"
-        return Call("GET", name.bucket, name.label, name.key, headers=headers, limit=limit)
+        return Call("GET", name.bucket, name.label, name.key, name.query, headers, limit=limit)
 
     def _streamed(self, call: Call, wanted: Range | None) -> Body:
         """Begin a request whose bytes are read later; closing the body frees its connection."""
@@ -305,13 +308,13 @@ class Connection:
 
     # --- buckets ---
 
-    def is_versioned(self, bucket: str) -> bool:
-        """Return whether a bucket keeps old versions; True where the store does not say."""
+    def is_versioned(self, bucket: str, *, unknown: bool = True) -> bool:
+        """Return whether a bucket keeps old versions; `unknown` where the store does not say."""
         call = Call("GET", bucket, f'"{bucket}"', query=(("versioning", ""),))
         try:
             return _VERSIONED.search(self.client.call(call).body) is not None
         except AgentError:
-            return True
+            return unknown
 
 
 def _common(settings: S3Settings) -> dict[str, str]:

@@ -58,7 +58,7 @@ class Downloads:
             EntryUnreadable: the object stands for a symbolic link.
         """
         digest = best_digest(entry.size, entry.etag or "", self._prefix.part_sizes(entry))
-        name, condition = self._prefix.name_of(entry.key), condition_of(entry)
+        name, condition = self._prefix.version_of(entry), condition_of(entry)
         ranged = self._in_ranges and entry.size >= RANGED_FROM
         if ranged and digest is not None:
             described = self._connection.describe(name, condition)
@@ -82,7 +82,7 @@ class Downloads:
             SourceChanged: the answer is a range of another version.
             IntegrityError: it is another range, or no range at all.
         """
-        name, condition = self._prefix.name_of(entry.key), condition_of(entry)
+        name, condition = self._prefix.version_of(entry), condition_of(entry)
         body = self._connection.get_range(name, condition, wanted)
         with contextlib.closing(body):
             _check(entry, body)

@@ -18,6 +18,13 @@ class ObjectName(NamedTuple):
     """The whole key, prefix included."""
     label: str
     """Begins every message about the object."""
+    version_id: str = ""
+    """Of one version, in a versioned bucket; "" is the current one."""
+
+    @property
+    def query(self) -> tuple[tuple[str, str], ...]:
+        """The parameters of a request that reads this version."""
+        return (("versionId", self.version_id),) if self.version_id else ()
 
 
 class ListedPage(NamedTuple):
@@ -39,6 +46,8 @@ class Head(NamedTuple):
     """Encryption makes the ETag something else than an MD5."""
     part_count: int
     """0 when the answer does not say."""
+    version_id: str = ""
+    """"" where the bucket keeps no versions, or the answer does not say."""
 
 
 @dataclass(frozen=True, slots=True)

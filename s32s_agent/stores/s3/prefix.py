@@ -73,7 +73,7 @@ class S3Prefix:
             return ()
         candidates = candidate_part_sizes(entry.size, parts)
         with contextlib.suppress(AgentError):
-            first = self._connection.head(self.name_of(entry.key), part_number=1)
+            first = self._connection.head(self.version_of(entry), part_number=1)
             if first.part_count == parts and first.size > 0:
                 return tuple(dict.fromkeys((first.size, *candidates)))
         return candidates
@@ -101,6 +101,10 @@ class S3Prefix:
     def name_of(self, key: str) -> ObjectName:
         """Return how requests and messages name an entry."""
         return ObjectName(self._bucket, self._prefix + key, f'"{key}"')
+
+    def version_of(self, entry: Entry) -> ObjectName:
+        """Return how requests name the version of an entry, where it has a name of its own."""
+        return self.name_of(entry.key)._replace(version_id=entry.version_id)
 
 
 def condition_of(entry: Entry) -> str | None:

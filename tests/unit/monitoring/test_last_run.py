@@ -59,7 +59,10 @@ FILE = """\
       "failed": 1,
       "bytes": 1234567,
       "withheld": 3,
-      "seconds": 2.5
+      "seconds": 2.5,
+      "snapshot": "",
+      "channel": "",
+      "pinned": ""
     }
   ],
   "totals": {

@@ -34,15 +34,17 @@ _BUSY = 0.75
 class BackgroundCall(Generic[R]):
     """One call of a function in a thread of its own, made at once.
 
-    Nobody has to wait for it: a call that is dropped runs to its end, and its result is lost.
+    Nobody has to wait for it: a call that is dropped runs to its end, and its result is lost. Where the system starts
+    no more threads (TasksMax=, pids.max, RLIMIT_NPROC), the call is made here, before the constructor returns.
     """
 
     def __init__(self, function: Callable[[], R]) -> None:
         self._done = threading.Event()
         self._result: R | None = None
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=[function], daemon=True)
-        self._thread.start()
+        self._thread = _started(partial(self._run, function))
+        if self._thread is None:
+            self._run(function)
 
     def _run(self, function: Callable[[], R]) -> None:
         try:
@@ -58,7 +60,8 @@ class BackgroundCall(Generic[R]):
 
     def join(self, seconds: float | None = None) -> None:
         """Wait until the thread is gone, at most so long."""
-        self._thread.join(seconds)
+        if self._thread is not None:
+            self._thread.join(seconds)
 
     def result(self) -> R:
         """Wait for the result and return it, or raise what the function raised."""
@@ -66,6 +69,16 @@ class BackgroundCall(Generic[R]):
         if self._error is not None:
             raise self._error
         return cast("R", self._result)
+
+
+def _started(function: Callable[[], None]) -> threading.Thread | None:
+    """Start a thread; None where the system starts no more."""
+    thread = threading.Thread(target=function, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
 
 
 def call_with_timeout(
@@ -180,11 +193,21 @@ def in_parallel_or_idle(
     The caller checks the token after the last result.
     """
     pool = _Pool(function, items, cancel_token)
-    threads: list[BackgroundCall[None]] = []
+    threads: list[threading.Thread] = []
+
+    def start(count: int) -> int:
+        """Start so many threads, or as many as there can be; return how many."""
+        found = [thread for _ in range(count) if (thread := _started(pool.work))]
+        threads.extend(found)
+        return len(found)
+
     running, finished = 0, False
     try:
-        threads.extend(BackgroundCall(pool.work) for _ in range(workers))
-        running = workers
+        running = start(workers)
+        if not running:
+            # Not one more thread: what there is to do is done here, and its results are read afterwards.
+            pool.work()
+            running = 1
         while running:
             try:
                 result = pool.next_result()
@@ -195,9 +218,7 @@ def in_parallel_or_idle(
                 running -= 1
                 continue
             if running == len(threads):
-                for _ in range(grow(running)):
-                    threads.append(BackgroundCall(pool.work))
-                    running += 1
+                running += start(grow(running))
             yield result
         finished = True
     finally:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from s32s_agent.config.hook_commands import Command
-from s32s_agent.errors import ConfigError
+from s32s_agent.errors import ConfigError, HookError
 
 OUTPUT_BYTES = 64 << 10
 """So much of a command's output is passed on; the rest is read and counted."""
@@ -32,6 +32,9 @@ GRACE_SECONDS = 5.0
 START_SECONDS = 1.0
 """How long `kill` waits for a command that is just being started."""
 
+_FEW_THREADS = (
+    "raise the limit of threads: TasksMax= of the unit, pids.max of the container, `ulimit -u`"
+)
 _POLL_SECONDS = 0.05
 _CHUNK_BYTES = 64 << 10
 _DRAIN_BYTES = 1 << 20
@@ -80,9 +83,10 @@ class ChildProcess:
 
         Raises:
             Cancelled: whatever a signal handler raised meanwhile, when the command has been ended.
+            HookError: the system starts no thread that could watch it.
         """
         try:
-            self._thread.start()
+            self._start()
             while True:
                 try:
                     message = self._messages.get(timeout=1.0)
@@ -100,6 +104,13 @@ class ChildProcess:
             # A thread that a signal kept from starting finds `_stop` set, and starts nothing.
             with contextlib.suppress(RuntimeError):
                 self._thread.join()
+
+    def _start(self) -> None:
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            message = "the command was not started: the system starts no more threads"
+            raise HookError(message, remedy=_FEW_THREADS) from error
 
     def kill(self) -> None:
         """Kill the command and all that it started, also one that is just being started."""

@@ -10,7 +10,7 @@ import pytest
 
 from s32s_agent.cancellation import CancelToken, Heartbeat
 from s32s_agent.errors import Cancelled, Interrupted, StoreUnavailable
-from s32s_agent.workers import Growth, in_order, in_parallel
+from s32s_agent.workers import Growth, call_with_timeout, in_order, in_parallel
 
 TIMEOUT_SECONDS = 30
 
@@ -296,3 +296,40 @@ def test_growth_looks_only_now_and_then() -> None:
     grow = Growth(128, lambda: next(times))
 
     assert [grow(1), grow(1), grow(1)] == [0, 0, 1]
+
+
+@pytest.fixture
+def few_threads(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Have the system start so many threads, and then no more."""
+    left, start = [request.param], threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if not left[0]:
+            raise RuntimeError("can't start new thread")
+        left[0] -= 1
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+
+
+@pytest.mark.usefixtures("few_threads")
+@pytest.mark.parametrize("few_threads", [0, 1, 2, 10], indirect=True)
+def test_a_system_that_starts_few_threads_ends_no_run() -> None:
+    """Every item is worked on once, by as many threads as there are, and its result is not lost."""
+    token = CancelToken()
+    results = in_parallel(
+        lambda item, _: item * 2, range(100), 16, token, grow=lambda running: running
+    )
+
+    assert sorted(results) == [(item, item * 2) for item in range(100)]
+    assert not token.cancelled
+
+
+@pytest.mark.usefixtures("few_threads")
+@pytest.mark.parametrize("few_threads", [0, 1, 2], indirect=True)
+def test_calls_in_order_with_few_threads() -> None:
+    """What no thread can do is done by the caller, in its place."""
+    assert list(in_order(lambda item: item * 2, range(9), 4, CancelToken())) == [
+        item * 2 for item in range(9)
+    ]
+    assert call_with_timeout(lambda: 5, 10) == 5

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from s32s_agent.cancellation import Heartbeat
@@ -17,13 +17,13 @@ from s32s_agent.errors import (
     AccessDenied,
     AgentError,
     DirectoryError,
-    DiskFull,
     EntryUnreadable,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, IndexRow, Outcome, Status
 from s32s_agent.run.context import MappingContext
 from s32s_agent.run.staging import SpaceMaker, stage_entry
+from s32s_agent.run.waiting import Failures, Waiting
 from s32s_agent.stores.base import Published, Staged
 from s32s_agent.workers import Growth, in_parallel_or_idle
 
@@ -35,9 +35,6 @@ SMALL_BYTES = 256 << 10
 SMALL_AT_ONCE = 8
 """Of entries up to `SMALL_BYTES`, which mostly wait, so many times as many as there are workers may be under way."""
 MAX_THREADS = 256
-MAX_CONSECUTIVE_FAILURES = 24
-"""So many failures in a row, all of them the store's or the directory's, end the mapping."""
-_SYSTEMIC_ERRORS = (StoreUnavailable, AccessDenied, DirectoryError)
 
 
 @dataclass(slots=True)
@@ -98,30 +95,36 @@ def stage_all(
     """Stage copies side by side, publish the batch whenever it is full, and yield what became of each.
 
     Raises:
-        AgentError: the disk is full, or so many entries failed in a row that the others would fail, too.
+        AgentError: an entry did not fit on the disk, or so many failed in a row, also elsewhere, that the others would
+            fail, too. What is staged has been published, unless the batch is held.
     """
-    failures_in_a_row = 0
-    with contextlib.closing(_staged(copies, batch, context)) as results:
-        for each in results:
-            if each is None:
-                context.meter.refresh()
-            elif isinstance(result := each[1], Exception):
-                is_systemic = isinstance(result, _SYSTEMIC_ERRORS)
-                failures_in_a_row = failures_in_a_row + 1 if is_systemic else 0
-                yield _failure(each[0], result)
-                if failures_in_a_row >= MAX_CONSECUTIVE_FAILURES or isinstance(
-                    result, DiskFull
-                ):
-                    raise result
-            else:
-                failures_in_a_row = 0
-                batch.add(*result)
-            if batch.full:
-                yield from publish_batch(batch, context)
+    waiting = Waiting(copies)
+    failures = Failures(waiting)
+    try:
+        with contextlib.closing(_staged(waiting, len(copies), batch, context)) as results:
+            for each in results:
+                if each is None:
+                    context.meter.refresh()
+                elif isinstance(result := each[1], Exception):
+                    yield _failure(each[0], result)
+                    if failures.add(each[0], result):
+                        raise result
+                else:
+                    failures.add_success()
+                    batch.add(*result)
+                if batch.full:
+                    yield from publish_batch(batch, context)
+        if failures.disk_full:
+            raise failures.disk_full
+    except (StoreUnavailable, AccessDenied, DirectoryError):
+        # What came whole is not fetched again by the next run.
+        while batch.staged and not batch.held:
+            yield from publish_batch(batch, context)
+        raise
 
 
 def _staged(
-    copies: Sequence[Copy], batch: Batch, context: MappingContext
+    copies: Iterable[Copy], count: int, batch: Batch, context: MappingContext
 ) -> Generator[tuple[Copy, tuple[Staged, float] | Exception] | None, None, None]:
     """Stage copies in threads, more of the small ones than of the large ones; yield None while there is no result."""
     space = SpaceMaker(context.target)
@@ -142,9 +145,9 @@ def _staged(
         batch.unpublished[copy.entry.key] = staged
         return staged, time.monotonic() - started
 
-    workers = min(context.workers, len(copies))
+    workers = min(context.workers, count)
     most = max(context.workers, min(context.workers * SMALL_AT_ONCE, MAX_THREADS))
-    growth = Growth(min(most, len(copies)))
+    growth = Growth(min(most, count))
     return in_parallel_or_idle(stage, copies, workers, context.cancel_token, growth)
 
 

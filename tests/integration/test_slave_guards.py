@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from support.agents import AgentRun
 from support.buckets import Bucket
@@ -226,3 +228,18 @@ def test_a_disk_that_is_not_mounted_is_not_filled_below_its_mount_point(
     (failed,) = run.named("mapping.failed")
     assert (run.exit_code, list(disk.iterdir())) == (73, [])
     assert "data" in failed["error"]
+
+
+@pytest.mark.parametrize("size", [3 << 20, 30 << 20], ids=["in one piece", "in ranges"])
+def test_one_file_that_does_not_fit_starves_none_that_does(slave: Slave, size: int) -> None:
+    """What came with it arrives, before it and after it; the status is still that of a full disk."""
+    files = {f"{name}{number}": b"small" for name in "az" for number in range(50)}
+    disk = slave.root / "disk"
+    slave.publish({**files, "large": os.urandom(size)})
+    slave.publish_map(slave.mapping(slave=str(disk / "site")))
+    with or_skip(), small_tmpfs(disk, "size=2m"):
+        first, second = slave.once(), slave.once()
+
+        assert (first.exit_code, second.exit_code) == (73, 73)
+        assert snapshot(disk / "site") == files
+        assert (first.finished["copied"], second.finished["copied"]) == (len(files), 0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -36,13 +38,20 @@ from s32s_agent.model import (
 from s32s_agent.run.copying import (
     BATCH_BYTES,
     BATCH_ENTRIES,
-    MAX_CONSECUTIVE_FAILURES,
     SMALL_BYTES,
 )
+from s32s_agent.run.waiting import MAX_CONSECUTIVE_FAILURES, PROBES
 from s32s_agent.stores.base import Content, Published, Staged
 from s32s_agent.workers import IDLE_SECONDS
 
 # --- hopeless ---
+
+
+def own(number: int) -> DirectoryError:
+    """Return what the agent makes of an error of the system."""
+    error = DirectoryError(f"{os.strerror(number)}")
+    error.__cause__ = OSError(number, os.strerror(number))
+    return error
 
 
 @pytest.mark.parametrize("failure", [AccessDenied("403"), DirectoryError("EIO")])
@@ -51,13 +60,33 @@ def test_a_store_that_refuses_everything_is_left_alone(
 ) -> None:
     """So many failures in a row end the mapping with their cause, instead of a million requests."""
     rig.workers = 1
-    plan = Plan(copies=many(rig.source, 100), deletes=deletes("old"))
+    plan = Plan(copies=many(rig.source, 5000), deletes=deletes("old"))
     rig.source.failures = {copy.entry.key: [failure] for copy in plan.copies}
     found, message = rig.run_to_its_end(plan, type(failure))
 
-    assert len(found) == MAX_CONSECUTIVE_FAILURES
+    assert MAX_CONSECUTIVE_FAILURES + PROBES <= len(found) < 1000
     assert message == str(failure)
     assert "old" in rig.target.entries
+
+
+@pytest.mark.parametrize(
+    "failure", [AccessDenied("403 a policy on uploads/"), own(errno.EACCES)]
+)
+def test_forty_bad_files_in_one_directory_starve_no_other(
+    rig: MappingRig, failure: AgentError
+) -> None:
+    """Their directory comes first and is all that fails; the website behind it arrives, run after run."""
+    rig.workers = 1
+    names = [f"uploads/{number:03}" for number in range(400)]
+    names += [f"www/{number:03}" for number in range(200)]
+    rig.source.entries.update(dict.fromkeys(names, b"data"))
+    bad, good = copies(rig.source, *names[:400]), copies(rig.source, *names[400:])
+    rig.source.failures = {copy.entry.key: [failure] * 99 for copy in bad}
+
+    found = brief(rig.run(Plan(copies=(*bad, *good))))
+
+    assert {found[copy.entry.key] for copy in good} == {"copied"}
+    assert {found[copy.entry.key] for copy in bad} == {"failed"}
 
 
 def test_failures_with_successes_between_are_not_hopeless(rig: MappingRig) -> None:

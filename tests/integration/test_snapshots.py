@@ -306,6 +306,25 @@ def test_a_damaged_cache_costs_a_request_and_nothing_else(
     assert run.finished["copied"] == 0
 
 
+def test_a_follower_needs_no_right_to_list(
+    pair: tuple[Master, Slave], scripted: ScriptedS3
+) -> None:
+    """Neither for a run nor for --check; and a channel that is missing then looks like a refusal."""
+    master, slave = pair
+    absent = command(slave, "--check")
+    master.once()
+    scripted.on(is_list, error(403, "AccessDenied"))
+
+    checked, run = command(slave, "--check"), slave.once()
+
+    assert (absent.returncode, checked.returncode, run.exit_code) == (UNAVAILABLE, 0, 0)
+    assert "of 3 objects is in channel" in checked.stdout
+    del scripted.objects[CHANNEL]
+    scripted.on(lambda each: each.key == CHANNEL, error(403, "AccessDenied"))
+    assert "--publish" in slave.once().named("mapping.failed")[0]["remedy"]
+    assert files_of(slave) == FILES
+
+
 # --- disasters ---
 
 

@@ -21,6 +21,7 @@ _MAX_SECONDS = 366 * 86400.0
 """A longer duration is a slip, and no clock function has to cope with it."""
 _MAX_BANDWIDTH = 10**15
 _MAX_PERMISSIONS = 0o777
+_MAX_DIRECTORY_PERMISSIONS = 0o2777
 """Setuid, setgid and sticky bits never come from a config."""
 
 
@@ -199,18 +200,35 @@ def duration(text: str) -> float:
 _PERMISSIONS = "[0-7]{3,5}"
 
 
-def _permissions(value: object) -> int:
+def _octal(value: object) -> int:
     words = PERMISSIONS.words
     if isinstance(value, int) and not isinstance(value, bool):
         # YAML has already read 0644 as octal and 644 as decimal; the number no longer says which.
         raise ValueError(f"expected {words}, got a number without quotes")  # noqa: TRY004
     if not isinstance(value, str) or not re.fullmatch(_PERMISSIONS, value, re.ASCII):
         raise expected(words, value)
-    if int(value, 8) > _MAX_PERMISSIONS:
-        raise expected("permission bits only, up to 0777", value)
     return int(value, 8)
+
+
+def _permissions(value: object) -> int:
+    mode = _octal(value)
+    if mode > _MAX_PERMISSIONS:
+        raise expected("permission bits only, up to 0777", value)
+    return mode
+
+
+def _directory_permissions(value: object) -> int:
+    mode = _octal(value)
+    if mode & ~_MAX_DIRECTORY_PERMISSIONS:
+        raise expected("permission bits and the set-group-id bit only, up to 2777", value)
+    return mode
 
 
 PERMISSIONS: Form[int] = Form(
     'octal digits in quotes such as `"0644"`', _permissions, text_schema(_PERMISSIONS)
+)
+DIRECTORY_PERMISSIONS: Form[int] = Form(
+    'octal digits in quotes such as `"0755"` or `"2775"`',
+    _directory_permissions,
+    text_schema(_PERMISSIONS),
 )

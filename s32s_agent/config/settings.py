@@ -24,6 +24,7 @@ from s32s_agent.config.option_forms import (
     ACCOUNT,
     BANDWIDTH,
     CHANNEL,
+    DIRECTORY_PERMISSIONS,
     DURATION,
     ENDPOINT,
     LOG_FORMATS,
@@ -145,8 +146,9 @@ class SyncSettings:
         default="0644",
     )
     dir_mode: int = option(
-        "Role slave: mode of the directories that the agent creates.",
-        PERMISSIONS,
+        "Role slave: mode of the directories that the agent creates. In a directory with the set-group-id bit they have"
+        " it too, and its group, whether or not this mode has it.",
+        DIRECTORY_PERMISSIONS,
         default="0755",
     )
     owner: str | None = option(

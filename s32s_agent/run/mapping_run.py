@@ -77,7 +77,8 @@ class MappingRun:
             self._carry_out(plan, found.target.leftovers, context, report)
             if publisher:
                 publisher.after(report)
-            sides.target.prune(run.now)
+            for problem in sides.target.prune(run.now):
+                run.log.warning("trash.unpruned", mapping=self.mapping.name, error=problem)
             mounts = found.source.mounts
             if mounts is not None and mounts != index.mounts:
                 index.note_mounts(mounts)

@@ -269,5 +269,8 @@ class Target(Protocol):
     def make_durable(self) -> None:
         """Put on the disk what others wrote, before the index vouches for it."""
 
-    def prune(self, now: datetime) -> None:
-        """Remove what has been kept for long enough, after the work is done."""
+    def prune(self, now: datetime) -> list[str]:
+        """Remove what has been kept for long enough, after the work is done; return what stays, and why.
+
+        It raises nothing: what was to be done is done, and a status tells of that alone.
+        """

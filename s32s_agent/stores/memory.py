@@ -110,8 +110,9 @@ class MemoryStore:
     def make_durable(self) -> None:
         """Do nothing: memory is as durable as it gets."""
 
-    def prune(self, now: datetime) -> None:
-        """Do nothing: nothing is kept."""
+    def prune(self, now: datetime) -> list[str]:  # noqa: ARG002 (nothing is kept)
+        """Return that nothing stays: nothing is kept."""
+        return []
 
 
 class _Bytes:

@@ -57,3 +57,18 @@ def test_what_the_file_system_keeps_for_itself_is_not_copied_again_and_again(
     skipped = sorted(each["key"] for each in run.named("entry.skipped"))
     assert skipped == [".nfs0123456789abcdef", "lost+found/x"]
     assert sorted(two.tree()) == ["a", "b"]
+
+
+def test_a_trash_that_somebody_else_filled_ends_no_run(slave: Slave) -> None:
+    """The owner of the directory may not be the agent's; what he puts there is told, and the run is in sync."""
+    slave.publish({"a": b"alpha"})
+    slave.once()
+    trash = slave.target / ".s32s" / "trash"
+    (trash / "99999999T999999Z-a").mkdir(parents=True)
+    (trash / "20200101T000000Z-a").write_bytes(b"no directory")
+
+    run = slave.once()
+
+    assert run.exit_code == 0
+    told = [event["error"].partition(":")[0] for event in run.named("trash.unpruned")]
+    assert told == ['".s32s/trash/20200101T000000Z-a"', '".s32s/trash/99999999T999999Z-a"']

@@ -348,12 +348,9 @@ class LocalTarget:
             if stat.S_ISREG(status.st_mode) and os.geteuid() in (0, status.st_uid):
                 os.unlink(name, dir_fd=directory)
 
-    def prune(self, now: datetime) -> None:
-        """Remove what the trash has kept for long enough."""
-        try:
-            self._trash.prune(now)
-        except OSError as error:
-            raise translate(error, keys.TRASH) from error
+    def prune(self, now: datetime) -> list[str]:
+        """Remove what the trash has kept for long enough; return what stays, and why."""
+        return self._trash.prune(now)
 
     def free_space(self) -> bool:
         """Empty the trash of earlier runs, since the disk is full; return whether there was any."""

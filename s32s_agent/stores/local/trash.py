@@ -105,42 +105,73 @@ class Trash:
             yield fd, next(free for free in names if not _exists(fd, free))
         self._unsynced.add(f"{_DIRECTORY}/{self._run_id}/{keys.parent(key)}")
 
-    def prune(self, now: datetime) -> int:
-        """Remove what was kept for long enough; return the number of runs whose trash was removed."""
+    def prune(self, now: datetime) -> list[str]:
+        """Remove what was kept for long enough; return what stays although no run needs it, and why.
+
+        Whoever owns the directory can put anything here. A name that is none of a run's is left alone, and what cannot
+        be removed keeps nothing else from being removed.
+        """
         limit = now - timedelta(days=self._days)
-        return self._remove([run_id for run_id, when in self._runs() if when < limit])
+        try:
+            runs, foreign = self._runs()
+            problems = self._remove([run_id for run_id, when in runs if when < limit])[1]
+        except OSError as error:
+            return [f'"{_DIRECTORY}": {error.strerror}']
+        told = (
+            f'"{_DIRECTORY}/{name}": not a name of a run, so it is left alone'
+            for name in foreign
+        )
+        return [*problems, *told]
 
     def empty(self) -> bool:
-        """Remove what earlier runs kept; return whether there was any."""
-        return bool(
-            self._remove([run_id for run_id, _ in self._runs() if run_id != self._run_id])
-        )
+        """Remove what earlier runs kept; return whether any of it is gone."""
+        runs, _ = self._runs()
+        return self._remove([run_id for run_id, _ in runs if run_id != self._run_id])[0] > 0
 
-    def _runs(self) -> list[tuple[str, datetime]]:
-        """Return the runs that kept something, and when they began."""
+    def _runs(self) -> tuple[list[tuple[str, datetime]], list[str]]:
+        """Return the runs that kept something, when they began, and the names that are no run's."""
         try:
             with self._tree.directory(_DIRECTORY) as fd:
                 names = sorted(os.listdir(fd))
         except FileNotFoundError:
-            return []
-        found = [(name, _RUN_ID.fullmatch(name)) for name in names]
-        return [
-            (name, datetime.strptime(match[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC))
-            for name, match in found
-            if match
-        ]
+            return [], []
+        times = {name: _time_of(name) for name in names}
+        runs = [(name, when) for name, when in times.items() if when is not None]
+        return runs, [name for name, when in times.items() if when is None]
 
-    def _remove(self, run_ids: list[str]) -> int:
+    def _remove(self, run_ids: list[str]) -> tuple[int, list[str]]:
+        """Remove the trash of runs; return of how many, and why that of others stays."""
         if not run_ids:
-            return 0
+            return 0, []
+        problems = []
         with self._tree.directory(_DIRECTORY) as fd:
             for run_id in run_ids:
-                remove_tree(run_id, fd)
+                try:
+                    remove_tree(run_id, fd)
+                except OSError as error:
+                    problems.append(f'"{_DIRECTORY}/{run_id}": {error.strerror}')
+                except RecursionError:
+                    problems.append(
+                        f'"{_DIRECTORY}/{run_id}": too many directories in each other'
+                    )
         # The agent's own directories go with the last of them, so that none stays in the tree.
         for directory in (_DIRECTORY, keys.TRASH):
             with contextlib.suppress(OSError), self._tree.parent(directory) as (fd, name):
                 os.rmdir(name, dir_fd=fd)
-        return len(run_ids)
+        return len(run_ids) - len(problems), problems
+
+
+def _time_of(name: str) -> datetime | None:
+    """Return when a run began, from its name; None when it is not one, such as the 99th day of a 99th month."""
+    match = _RUN_ID.fullmatch(name)
+    try:
+        return (
+            datetime.strptime(match[1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            if match
+            else None
+        )
+    except ValueError:
+        return None
 
 
 def _reject_directory(directory: int, name: str, key: str) -> None:

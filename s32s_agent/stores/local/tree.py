@@ -216,7 +216,8 @@ def _create_directory(name: str, parent: int, create: NewDirectories) -> int:
     try:
         if create.owner != UNCHANGED:
             os.fchown(fd, *create.owner)
-        os.fchmod(fd, create.mode)  # past the umask
+        # Past the umask; the kernel has handed down the set-group-id bit, with which a team shares a directory.
+        os.fchmod(fd, create.mode | (os.fstat(fd).st_mode & stat.S_ISGID))
     except BaseException:
         os.close(fd)
         raise

@@ -268,8 +268,9 @@ class S3Target(S3Prefix):
     def make_durable(self) -> None:
         """Do nothing: what S3 has answered for is durable."""
 
-    def prune(self, now: datetime) -> None:
-        """Do nothing: nothing is kept."""
+    def prune(self, now: datetime) -> list[str]:  # noqa: ARG002 (nothing is kept)
+        """Return that nothing stays: nothing is kept."""
+        return []
 
 
 def _may_name_another(key: str) -> bool:

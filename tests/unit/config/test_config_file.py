@@ -138,6 +138,7 @@ def test_one_map_file_or_many(maps: str, single: bool) -> None:  # noqa: FBT001 
         ("sync.modes", "ignore", Modes.IGNORE),
         ("sync.file_mode", "'600'", 0o600),
         ("sync.dir_mode", "'0777'", 0o777),
+        ("sync.dir_mode", "'2775'", 0o2775),
         ("sync.owner", "www-data:www-data", "www-data:www-data"),
         ("sync.owner", "1000:1000", "1000:1000"),
         ("sync.symlinks", "follow", Symlinks.FOLLOW),

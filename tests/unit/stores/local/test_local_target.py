@@ -119,6 +119,19 @@ def test_files_and_directories_get_the_modes_of_the_settings(opened: Open, root:
     assert stat.S_IMODE((root / "e").stat().st_mode) == 0o2750
 
 
+def test_a_directory_that_a_team_shares_is_shared_below_its_first_level(
+    opened: Open, root: Path
+) -> None:
+    """Without the set-group-id bit, what a member creates there belongs to a group that the others are not in."""
+    root.chmod(0o2775)
+    store = opened()
+    install(store, "d/e/a", b"")
+    store.put(Copy(entry_of("empty/"), Why.NEW), Bytes(()))
+
+    for key in ("d", "d/e", "empty"):
+        assert stat.S_IMODE((root / key).stat().st_mode) == 0o2755
+
+
 def test_the_mode_that_an_object_carries_can_be_ignored(opened: Open, root: Path) -> None:
     """Every file then has the mode of the settings."""
     store = opened(restores_modes=False, file_mode=0o640)

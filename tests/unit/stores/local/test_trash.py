@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import subprocess
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -148,6 +149,52 @@ def test_the_trash_is_pruned_by_age(opened: Open, root: Path) -> None:
 
     kept = {path.name for path in (root / ".s32s" / "trash").iterdir()}
     assert kept == {young, "by-hand", "20200101T000000Z"}
+
+
+def test_a_name_that_anybody_can_make_ends_no_run(opened: Open, root: Path) -> None:
+    """A run's name with a time that no calendar has crashed every run, and those behind it were never removed."""
+    old = run_id_of(timedelta(days=30))
+    foreign = ["00000000T000000Z-a", "99999999T999999Z-a", "20260230T000000Z-0f", "by-hand"]
+    fill_trash(root, old, *foreign)
+    told = opened().prune(NOW)
+
+    assert {path.name for path in (root / ".s32s" / "trash").iterdir()} == set(foreign)
+    assert told == [
+        f'".s32s/trash/{name}": not a name of a run, so it is left alone'
+        for name in sorted(foreign)
+    ]
+    opened().free_space()
+    assert {path.name for path in (root / ".s32s" / "trash").iterdir()} == set(foreign)
+
+
+def test_trash_that_cannot_be_removed_keeps_nothing_else_from_being_removed(
+    opened: Open, root: Path
+) -> None:
+    """A file in place of a run's directory, or directories in each other without end, stay and are told."""
+    first, second, third = (run_id_of(timedelta(days=days)) for days in (50, 40, 30))
+    fill_trash(root, third)
+    (root / ".s32s" / "trash" / first).write_bytes(b"a file")
+    here = root / ".s32s" / "trash" / second
+    here.mkdir()
+    fd = os.open(here, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=fd)
+        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+
+    try:
+        told = opened().prune(NOW)
+        left = {path.name for path in (root / ".s32s" / "trash").iterdir()}
+    finally:
+        subprocess.run(["rm", "-rf", here], check=True)  # pytest cannot
+
+    assert left == {first, second}
+    assert [each.partition(":")[0] for each in told] == [
+        f'".s32s/trash/{first}"',
+        f'".s32s/trash/{second}"',
+    ]
 
 
 def test_an_empty_trash_leaves_no_directory(opened: Open, root: Path) -> None:

@@ -22,6 +22,7 @@ from s32s_agent.run.map_files import MapCache
 from s32s_agent.run.mapping_run import did_you_mean
 from s32s_agent.run.mappings import LoadedMappings, load_mappings
 from s32s_agent.run.report import one_code
+from s32s_agent.run.snapshots import try_snapshot
 from s32s_agent.run.state_directory import require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import Page, decoded_keys
@@ -125,6 +126,11 @@ def _try_mapping(
         return
     try:
         _try_local_side(Path(loaded.directories[mapping.name]), role)
+        if role is Role.SLAVE and mapping.snapshots:
+            yield Finding(
+                subject, f"{try_snapshot(settings, connection, mapping)}; {mapping.directory}"
+            )
+            return
         page = _first_page(connection, mapping.location)
         listed = _try_listing(connection, mapping, role, page)
         warning = _warn_of_empty_source(mapping, loaded, settings, connection, page)

@@ -32,6 +32,11 @@ _WORKERS = 16
 _MAX_TEXT = 300
 _MAX_ROLE = 10
 _MAX_VERSION = 20
+_MAX_ID = 40
+_MAX_MAPPINGS = 100
+"""Of one server, and in all, whose snapshots are shown."""
+_SHOWN = 3
+"""Snapshots of a mapping that the table names."""
 _COLUMNS = ("SERVER", "STATE", "ROLE", "IN SYNC", "AGE", "FAILURES", "VERSION", "")
 
 
@@ -57,6 +62,10 @@ class Server:
     version: str = ""
     error: str = ""
     """The first error of the last run."""
+    snapshots: tuple[tuple[str, str], ...] = ()
+    """The mappings with snapshots, by name, and which one each has."""
+    pinned: tuple[str, ...] = ()
+    """The mappings that are pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,14 @@ def _server(name: str, run: LastRun, now: datetime, limits: Limits) -> Server:
         consecutive_failures=run.consecutive_failures,
         version=_short(run.agent_version or "?", _MAX_VERSION),
         error=_short(first_error(run), _MAX_TEXT),
+        snapshots=tuple(
+            (_short(each.name, MAX_NAME), _short(each.snapshot, _MAX_ID))
+            for each in run.mappings[:_MAX_MAPPINGS]
+            if each.snapshot
+        ),
+        pinned=tuple(
+            _short(each.name, MAX_NAME) for each in run.mappings[:_MAX_MAPPINGS] if each.pinned
+        ),
     )
 
 
@@ -188,7 +205,28 @@ def fleet_text(fleet: Fleet) -> str:
     padded = (map(str.ljust, cells, widths) for cells in lines)
     table = "".join(f"{'  '.join(cells).rstrip()}\n" for cells in padded)
     tally = ", ".join(f"{count} {name}" for name, count in fleet.tally().items() if count)
-    return table + (f"{title(fleet)}: {tally}\n" if tally else f"{title(fleet)}\n")
+    rollouts = "".join(f"{line}\n" for line in rollout_lines(fleet))
+    return table + rollouts + (f"{title(fleet)}: {tally}\n" if tally else f"{title(fleet)}\n")
+
+
+def rollout_lines(fleet: Fleet) -> list[str]:
+    """Write for each mapping with snapshots how many servers have which, the newest first; masters count too."""
+    found: dict[str, Counter[str]] = {}
+    pinned = Counter(name for server in fleet.servers for name in server.pinned)
+    for server in fleet.servers:
+        for mapping, snapshot in server.snapshots:
+            found.setdefault(mapping, Counter())[snapshot] += 1
+    lines = []
+    for mapping, counts in sorted(found.items())[:_MAX_MAPPINGS]:
+        total = counts.total()
+        of_each = [
+            f"{counts[each]:,} of {total:,} have {each}"
+            for each in sorted(counts, reverse=True)
+        ]
+        held = [f"{pinned[mapping]:,} pinned"] if pinned[mapping] else []
+        more = [f"{len(of_each) - _SHOWN} older"] if len(of_each) > _SHOWN else []
+        lines.append(f"{mapping}: {', '.join([*of_each[:_SHOWN], *more, *held])}")
+    return lines
 
 
 def title(fleet: Fleet) -> str:
@@ -223,5 +261,6 @@ def fleet_document(fleet: Fleet) -> dict[str, object]:
         "location": printable(str(fleet.location)),
         "generated": fleet.now.isoformat(),
         "totals": fleet.tally(),
+        "rollouts": rollout_lines(fleet),
         "servers": servers,
     }

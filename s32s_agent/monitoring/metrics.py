@@ -17,6 +17,7 @@ from s32s_agent.plan.keys import TEMPORARY
 from s32s_agent.state.files import replace_file
 
 _PREFIX = "s32s_agent_"
+_ID_TIME = len("20261201T101500Z")
 _STEM = 40
 """Characters of the metrics file's name that are in the name of its temporary file, whose length is limited, too."""
 _METRICS_REMEDY = "create its directory, grant the agent's user write access, and list it in the unit's ReadWritePaths="
@@ -31,6 +32,8 @@ HELP = {
     "consecutive_failures": "Full runs in a row that did not end in sync.",
     "files": "What became of files in the last run.",
     "bytes": "Bytes that the last run copied.",
+    "mapping_snapshot_timestamp_seconds": "When the snapshot was made that a mapping follows or has published.",
+    "mapping_pinned": "Whether a mapping with snapshots is pinned to one.",
     "mapping_exit_code": "Exit status that each mapping of the last run would give alone.",
 }
 """Every metric, by its name without the prefix; all are gauges."""
@@ -69,6 +72,7 @@ class _LastRunCollector(Collector):
 def _samples(run: LastRun) -> dict[str, list[tuple[dict[str, str], float]]]:
     """Return labels and values by the names of the metrics, in the order of `HELP`."""
     # By name, since Prometheus refuses a file in which a metric stands twice.
+    snapshots = {mapping.name: mapping for mapping in run.mappings if mapping.snapshot}
     codes = {mapping.name: mapping.exit_code for mapping in run.mappings}
     return {
         "info": [({"version": run.agent_version, "role": run.role}, 1)],
@@ -80,8 +84,24 @@ def _samples(run: LastRun) -> dict[str, list[tuple[dict[str, str], float]]]:
         "consecutive_failures": [({}, run.consecutive_failures)],
         "files": [({"result": name}, count) for name, count in run.file_counts().items()],
         "bytes": [({}, run.totals.bytes)],
+        "mapping_snapshot_timestamp_seconds": [
+            ({"mapping": name, "channel": each.channel}, time)
+            for name, each in snapshots.items()
+            if (time := snapshot_time(each.snapshot))
+        ],
+        "mapping_pinned": [
+            ({"mapping": name}, int(bool(each.pinned))) for name, each in snapshots.items()
+        ],
         "mapping_exit_code": [({"mapping": name}, code) for name, code in codes.items()],
     }
+
+
+def snapshot_time(snapshot_id: str) -> float:
+    """Return when a snapshot was made, as its id says it; 0 when it is no id."""
+    with contextlib.suppress(ValueError):
+        time = datetime.strptime(f"{snapshot_id[:_ID_TIME]}+0000", "%Y%m%dT%H%M%SZ%z")
+        return time.timestamp()
+    return 0
 
 
 def _timestamp(time: datetime | None) -> float:

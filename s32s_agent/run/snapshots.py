@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from s32s_agent.config.settings import Settings
 from s32s_agent.errors import AgentError, SourceChanged
 from s32s_agent.model import Entry, Extras, Kind, Location, Mapping, Plan, Problem, Role
 from s32s_agent.plan import keys
@@ -14,12 +15,13 @@ from s32s_agent.run.context import RunContext
 from s32s_agent.run.report import MappingReport
 from s32s_agent.run.state_directory import PINS, SNAPSHOTS
 from s32s_agent.snapshots.following import SnapshotSource, follow, follow_pin
-from s32s_agent.snapshots.manifest import Channel, decode_channel
+from s32s_agent.snapshots.manifest import Channel, decode_channel, decode_snapshot
 from s32s_agent.snapshots.memory import Memory, Remembered
 from s32s_agent.snapshots.pins import read_pin
 from s32s_agent.snapshots.place import Place
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import ScanHints
+from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.prefix import S3Prefix
 from s32s_agent.stores.s3.source import S3Source
 
@@ -62,6 +64,27 @@ def note_snapshot(report: MappingReport, source: object, channel: str) -> None:
     if isinstance(source, SnapshotSource):
         report.snapshot, report.channel = source.snapshot_id, channel
         report.pinned = source.snapshot_id if source.is_pinned else ""
+
+
+def try_snapshot(settings: Settings, connection: Connection, mapping: Mapping) -> str:
+    """Return which snapshot a slave would take, without a listing, since a follower may have no right to list.
+
+    Raises:
+        AgentError: there is none, it cannot be read, or it is of another mapping.
+    """
+    if mapping.snapshots is None:
+        return ""
+    place, name = Place(connection, mapping.snapshots), settings.sync.channel
+    pin = read_pin(Path(settings.state_dir, PINS), mapping.name)
+    found = None if pin else place.channel(name)
+    channel = found.channel if found else pin
+    if channel is None:
+        return ""
+    snapshot = decode_snapshot(
+        place.snapshot(channel), channel, mapping.name, mapping.location
+    )
+    held = "is pinned" if pin else f'is in channel "{name}"'
+    return f"snapshot {snapshot.id} of {snapshot.objects} objects {held}"
 
 
 def _memory(

@@ -306,6 +306,25 @@ def test_a_damaged_cache_costs_a_request_and_nothing_else(
     assert run.finished["copied"] == 0
 
 
+def test_a_follower_needs_no_right_to_list(
+    pair: tuple[Master, Slave], scripted: ScriptedS3
+) -> None:
+    """Neither for a run nor for --check; and a channel that is missing then looks like a refusal."""
+    master, slave = pair
+    absent = command(slave, "--check")
+    master.once()
+    scripted.on(is_list, error(403, "AccessDenied"))
+
+    checked, run = command(slave, "--check"), slave.once()
+
+    assert (absent.returncode, checked.returncode, run.exit_code) == (UNAVAILABLE, 0, 0)
+    assert "of 3 objects is in channel" in checked.stdout
+    del scripted.objects[CHANNEL]
+    scripted.on(lambda each: each.key == CHANNEL, error(403, "AccessDenied"))
+    assert "--publish" in slave.once().named("mapping.failed")[0]["remedy"]
+    assert files_of(slave) == FILES
+
+
 # --- disasters ---
 
 
@@ -487,9 +506,9 @@ def test_old_snapshots_are_removed_and_nothing_else(
     """The newest 20 stay, what a channel points to, chunks that are young, and what has other names."""
     master, slave = pair
     master.once()
-    oldest = str(channel_in(scripted)["snapshot"])
-    canary = scripted.objects[CHANNEL].data
-    scripted.put(CHANNEL.replace("current", "stable"), canary)
+    oldest = "20200101T000000Z-000000"
+    stable = {**channel_in(scripted), "snapshot": oldest}
+    scripted.put(CHANNEL.replace("current", "stable"), json.dumps(stable).encode())
     theirs = (f"{PLACE}/README", f"{PLACE}/snapshots/notes.json", f"{PLACE}/chunks/old.gz")
     for key in theirs:
         scripted.put(key, b"theirs")
@@ -504,7 +523,7 @@ def test_old_snapshots_are_removed_and_nothing_else(
     assert master.once().named("snapshot.published")
 
     ids = sorted(key.split("/")[-1][:-5] for key in below(scripted, "snapshots"))
-    assert len([each for each in ids if each != "notes"]) == 20
+    assert len([each for each in ids if each != "notes"]) == 21
     assert oldest in ids
     assert all(key in scripted.objects for key in theirs)
     assert f"{PLACE}/chunks/{'0' * 64}.jsonl.gz" not in scripted.objects

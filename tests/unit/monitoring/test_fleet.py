@@ -129,6 +129,20 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
     assert "unsafe" not in page
 
 
+def test_a_rollout_can_be_watched() -> None:
+    """The newest snapshot first, and the servers that a pin holds back."""
+    old, new = "20261201T094500Z-81c02e", "20261201T101500Z-3fd2a1"
+    at_old = {"name": "site", "snapshot": old, "channel": "current", "pinned": old}
+    at_new = {"name": "site", "snapshot": new, "channel": "current"}
+    servers = tuple(read_changed(mappings=[each]) for each in (at_new, at_old, at_new))
+
+    fleet = Fleet(PLACE, NOW, servers)
+
+    line = f"site: 2 of 3 have {new}, 1 of 3 have {old}, 1 pinned"
+    assert line in fleet_text(fleet).splitlines()
+    assert fleet_document(fleet)["rollouts"] == [line]
+
+
 def test_the_fleet_as_json() -> None:
     """Plain values, the worst first, with the numbers."""
     document = json.loads(json.dumps(fleet_document(Fleet(PLACE, NOW, (read_changed(),)))))

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import s32s_agent
 from s32s_agent.errors import DirectoryError
 from s32s_agent.monitoring.last_run import LastRun
-from s32s_agent.monitoring.metrics import HELP, metrics_text, write_metrics
+from s32s_agent.monitoring.metrics import HELP, metrics_text, snapshot_time, write_metrics
 
 ROOT = Path(s32s_agent.__file__).parent.parent
 RULES = ROOT / "etc" / "prometheus" / "s32s-agent.rules.yml"
@@ -39,7 +39,14 @@ RUN = LastRun.from_json(
         "mappings": [
             {"name": 'we"b\\', "exit_code": 3, "withheld": 7},
             {"name": "data", "exit_code": 0, "withheld": 0},
-            {"name": "data", "exit_code": 1, "withheld": 1},
+            {
+                "name": "data",
+                "exit_code": 1,
+                "withheld": 1,
+                "snapshot": "20261122T200000Z-3fd2a1",
+                "channel": "current",
+                "pinned": "20261122T200000Z-3fd2a1",
+            },
         ],
         "totals": {
             "copied": 12,
@@ -97,6 +104,10 @@ def test_the_metrics_say_what_the_record_says() -> None:
             ({"result": "withheld"}, 8),
         ],
         "bytes": [({}, 4096)],
+        "mapping_snapshot_timestamp_seconds": [
+            ({"mapping": "data", "channel": "current"}, 1795377600)
+        ],
+        "mapping_pinned": [({"mapping": "data"}, 1)],
         "mapping_exit_code": [({"mapping": 'we"b\\'}, 3), ({"mapping": "data"}, 1)],
     }
 
@@ -106,6 +117,11 @@ def test_no_success_is_longest_ago() -> None:
     found = samples(metrics_text(replace(RUN, last_success=None), "web"))
 
     assert found["last_success_timestamp_seconds"] == [({}, 0)]
+
+
+def test_a_text_that_is_no_id_of_a_snapshot_has_no_time() -> None:
+    """A record may hold anything."""
+    assert snapshot_time("no id") == 0
 
 
 def test_a_metrics_file_can_be_read_by_the_collector(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ class MappingRun:
             self._carry_out(plan, found.target.leftovers, context, report)
             if publisher:
                 publisher.after(report)
+            for remark in sides.target.remarks():
+                run.log.warning("target.limited", mapping=self.mapping.name, reason=remark)
             for problem in sides.target.prune(run.now):
                 run.log.warning("trash.unpruned", mapping=self.mapping.name, error=problem)
             mounts = found.source.mounts

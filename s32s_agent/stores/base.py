@@ -269,6 +269,9 @@ class Target(Protocol):
     def make_durable(self) -> None:
         """Put on the disk what others wrote, before the index vouches for it."""
 
+    def remarks(self) -> list[str]:
+        """Return what the store did not keep of the entries that were put, a sentence for each kind."""
+
     def prune(self, now: datetime) -> list[str]:
         """Remove what has been kept for long enough, after the work is done; return what stays, and why.
 

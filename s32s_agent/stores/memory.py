@@ -110,6 +110,10 @@ class MemoryStore:
     def make_durable(self) -> None:
         """Do nothing: memory is as durable as it gets."""
 
+    def remarks(self) -> list[str]:
+        """Return nothing: it keeps all that it is given."""
+        return []
+
     def prune(self, now: datetime) -> list[str]:  # noqa: ARG002 (nothing is kept)
         """Return that nothing stays: nothing is kept."""
         return []

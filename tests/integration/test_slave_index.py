@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.buckets import Bucket
 from support.slaves import Slave
 
 pytestmark = pytest.mark.integration
@@ -152,3 +154,23 @@ def test_one_index_serves_two_targets_apart(slave: Slave) -> None:
 
     assert (run.exit_code, run.finished["copied"]) == (0, 3)
     assert slave.tree() == TREE
+
+
+def test_a_file_that_its_owner_may_not_read_fails_no_batch(
+    slave: Slave, bucket: Bucket
+) -> None:
+    """An agent that is not root cannot open such a file again to sync it; those beside it arrived in no run."""
+    slave.publish({"a": b"alpha", "z": b"omega"})
+    for key, mode in (("dark", "0200"), ("black", "0000")):
+        bucket.put(f"data/{key}", b"secret", Metadata={"mode": mode})
+
+    first, second = slave.once_unprivileged(), slave.once_unprivileged()
+
+    assert (first.exit_code, first.finished["copied"]) == (0, 4)
+    assert (second.exit_code, second.finished["copied"]) == (0, 0)
+    assert {
+        stat.S_IMODE((slave.target / key).stat().st_mode) for key in ("dark", "black")
+    } == {
+        0o200,
+        0,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 
@@ -17,6 +18,8 @@ _STRETCH = 8 << 20
 _OPEN_STRETCHES = 3
 """Earlier stretches that other threads may still be writing."""
 _CHUNK = 1 << 20
+REFUSALS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+"""What file systems without modes or times of their own (vfat, CIFS, FUSE) answer to their own files' owner."""
 
 
 def create_file(directory: int, name: str) -> int:

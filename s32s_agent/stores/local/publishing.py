@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import itertools
 import os
+import stat
 import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol, TypeAlias
@@ -78,11 +79,7 @@ class Publisher:
         """
         directories = [each for each in staged if not each.token]
         files = sorted((each for each in staged if each.token), key=_directory_of)
-        try:
-            self._sync_files(files)
-        except OSError as error:
-            yield from (self._failed(each, error) for each in files)
-            files = []
+        files = yield from self._sync_files(files)
         files = yield from self._move_to_directories(files)
         self._last_batch.note({each.copy.entry.key: each.etag for each in files})
         moved: dict[str, _Content] = {}
@@ -100,19 +97,38 @@ class Publisher:
         for directory, group in itertools.groupby(files, key=_directory_of):
             yield from self._stamp_in(directory, list(group), moved)
 
-    def _sync_files(self, staged: Sequence[Staged]) -> None:
-        """Make the bytes of temporary files durable."""
+    def _sync_files(
+        self, staged: Sequence[Staged]
+    ) -> Generator[Published, None, list[Staged]]:
+        """Make the bytes of temporary files durable; return those of which they are."""
         if not self._durable:
-            return
-        if len(staged) > _FEW and sync_file_system(self._tree.fd):
-            return
+            return list(staged)
+        try:
+            if len(staged) > _FEW and sync_file_system(self._tree.fd):
+                return list(staged)
+        except OSError as error:
+            yield from (self._failed(each, error) for each in staged)
+            return []
+        synced = []
         for each in staged:
-            with self._tree.parent(each.token) as (directory, name):
-                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
             try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+                self._sync_file(each)
+            except OSError as error:
+                yield self._failed(each, error)
+            else:
+                synced.append(each)
+        return synced
+
+    def _sync_file(self, staged: Staged) -> None:
+        with self._tree.parent(staged.token) as (directory, name):
+            mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+            if not mode & stat.S_IRUSR:
+                return  # whoever wrote it has synced it, since only root could open it now
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def _move_to_directories(
         self, staged: Sequence[Staged]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from s32s_agent.errors import EntryError
-from s32s_agent.stores.local.files import READ
+from s32s_agent.stores.local.files import READ, REFUSALS
 from s32s_agent.stores.local.owners import UNCHANGED, Owner
 from s32s_agent.stores.local.root import Level
 from s32s_agent.stores.local.syscalls import open_directory, open_unmounted
@@ -217,7 +217,12 @@ def _create_directory(name: str, parent: int, create: NewDirectories) -> int:
         if create.owner != UNCHANGED:
             os.fchown(fd, *create.owner)
         # Past the umask; the kernel has handed down the set-group-id bit, with which a team shares a directory.
-        os.fchmod(fd, create.mode | (os.fstat(fd).st_mode & stat.S_ISGID))
+        mode = create.mode | (os.fstat(fd).st_mode & stat.S_ISGID)
+        try:
+            os.fchmod(fd, mode)
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
     except BaseException:
         os.close(fd)
         raise

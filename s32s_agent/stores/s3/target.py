@@ -268,6 +268,10 @@ class S3Target(S3Prefix):
     def make_durable(self) -> None:
         """Do nothing: what S3 has answered for is durable."""
 
+    def remarks(self) -> list[str]:
+        """Return nothing: it keeps all that it is given."""
+        return []
+
     def prune(self, now: datetime) -> list[str]:  # noqa: ARG002 (nothing is kept)
         """Return that nothing stays: nothing is kept."""
         return []

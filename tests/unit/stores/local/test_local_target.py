@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import subprocess
@@ -117,6 +118,48 @@ def test_files_and_directories_get_the_modes_of_the_settings(opened: Open, root:
     assert stat.S_IMODE((root / "d" / "a").stat().st_mode) == 0o640
     assert stat.S_IMODE((root / "d").stat().st_mode) == 0o2750
     assert stat.S_IMODE((root / "e").stat().st_mode) == 0o2750
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_modes_and_times_is_filled_all_the_same(
+    opened: Open, root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As vfat, CIFS and FUSE do; the file arrives, and what is missing is told once for all files."""
+
+    def refuse(*_: object, **_given: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    store = opened()
+    assert store.remarks() == []
+    monkeypatch.setattr(os, "fchmod", refuse)
+    monkeypatch.setattr(os, "utime", refuse)
+    content = Bytes((b"data",), Attributes(MTIME_NS, 0o600))
+    shown = [
+        list(store.publish([store.put(copy_of(key, b"data"), content)]))
+        for key in ("d/a", "b")
+    ]
+
+    assert snapshot(root) == {"d": None, "d/a": b"data", "b": b"data"}
+    assert [each.error for (each,) in shown] == [None, None]
+    assert [each.partition(": ")[2] for each in store.remarks()] == [
+        "the file system refuses modes, so files are installed without them",
+        "the file system refuses times, so files are installed without them",
+    ]
+
+
+def test_a_disk_that_fails_is_no_file_system_without_modes(
+    opened: Open, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any other error is one of the entry."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    store = opened()
+    monkeypatch.setattr(os, "fchmod", fail)
+    with pytest.raises(DirectoryError):
+        store.put(copy_of("a", b"data"), Bytes((b"data",)))
+    assert snapshot(root) == {}
 
 
 def test_a_directory_that_a_team_shares_is_shared_below_its_first_level(

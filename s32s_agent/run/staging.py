@@ -20,6 +20,7 @@ ONE_PIECE = 4 << 20
 """Bytes up to which a store may send an entry at once, before its first byte is read."""
 ATTEMPTS = 3
 """How often one entry is tried."""
+_CHANGES = "it changes faster than it can be copied: let nothing write to it meanwhile, or exclude it with `ignore`"
 
 
 class SpaceMaker:
@@ -63,9 +64,12 @@ def stage_entry(
         times = space.times
         try:
             return _transfer(copy, context, heartbeat)
-        except SourceChanged:
+        except SourceChanged as error:
+            if attempt == ATTEMPTS:
+                error.remedy = _CHANGES
+                raise
             current = context.source.current_version(copy.entry)
-            if attempt == ATTEMPTS or current is None:
+            if current is None:
                 raise
             copy = copy._replace(entry=current)
         except DiskFull:

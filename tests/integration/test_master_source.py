@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -406,3 +408,51 @@ def test_check_warns_of_a_bucket_without_versions(master: Master, bucket: Bucket
         Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
     )
     assert "versions" not in master.agent.run("--check").stdout
+
+
+@pytest.mark.parametrize("size", [1 << 10, 12 << 20], ids=["in one piece", "in parts"])
+def test_a_log_that_grows_all_the_time_is_pushed_and_withholds_no_delete(
+    master: Master, bucket: Bucket, size: int
+) -> None:
+    """What is sent is the log as it was at one moment; an old file beside it is deleted in the same run."""
+    log = master.source / "log"
+    master.write({"log": os.urandom(size), "old": b"old"})
+    assert master.once().exit_code == 0
+    (master.source / "old").unlink()
+    stop = threading.Event()
+
+    def write() -> None:
+        with log.open("ab", 0) as stream:
+            while not stop.wait(0.002):
+                stream.write(b"a line of the log\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        time.sleep(0.1)
+        run = master.once()
+    finally:
+        stop.set()
+        writer.join()
+
+    sent = published(bucket)["log"]
+    assert run.exit_code == 0
+    assert len(sent) > size
+    assert log.read_bytes().startswith(sent)
+    assert set(published(bucket)) == {"log"}
+    assert master.once().exit_code == 0
+    assert published(bucket) == {"log": log.read_bytes()}
+
+
+def test_a_file_that_may_not_be_read_is_told_as_that(master: Master) -> None:
+    """No next run takes it; the remedy is to grant access, or to leave it out."""
+    master.write({"a": b"alpha", "secret": b"secret"})
+    (master.source / "secret").chmod(0)
+
+    run = master.once_unprivileged()
+
+    (failed,) = run.named("entry.failed") or run.named("entry.skipped")
+    told = failed.get("error", "") + failed.get("reason", "")
+    assert (failed["key"], "cannot be read: Permission denied" in told) == ("secret", True)
+    assert "grant" in failed.get("remedy", told)
+    assert run.exit_code == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from s32s_agent.cancellation import UNWATCHED, Heartbeat
@@ -11,7 +12,7 @@ from s32s_agent.errors import SourceChanged
 from s32s_agent.model import Entry, IndexRow
 from s32s_agent.plan import keys
 from s32s_agent.stores.base import NO_HINTS, Content, Scan, ScanHints
-from s32s_agent.stores.local.content import open_content
+from s32s_agent.stores.local.content import FileChanged, open_content
 from s32s_agent.stores.local.listing import list_directory
 from s32s_agent.stores.local.root import Root
 from s32s_agent.stores.local.walk import Walk, resolve_inside
@@ -42,6 +43,8 @@ class LocalSource:
         self._trust_index = trust_index
         self._follow_links = follow_links
         self._enters_mounts = enters_mounts
+        self._changed: set[str] = set()
+        """Keys of files that were other versions when they were opened, or read."""
 
     def close(self) -> None:
         """Close the directory."""
@@ -57,11 +60,36 @@ class LocalSource:
         self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED
     ) -> AbstractContextManager[Content]:
         """Open a file; what is read is one version, or `SourceChanged`."""
-        return open_content(lambda: self._root.read(self._resolved(entry.key)), entry)
+        return self._opened(entry)
 
-    def current_version(self, _entry: Entry) -> Entry | None:
-        """Return None: what changes while it is read is left for the next run."""
-        return None
+    @contextlib.contextmanager
+    def _opened(self, entry: Entry) -> Iterator[Content]:
+        may_grow = entry.key in self._changed
+        opened = open_content(
+            lambda: self._root.read(self._resolved(entry.key)), entry, may_grow=may_grow
+        )
+        try:
+            with opened as content:
+                yield content
+        except FileChanged:
+            self._changed.add(entry.key)
+            raise
+
+    def current_version(self, entry: Entry) -> Entry | None:
+        """Return a file that has grown since it was listed, as it is now; None leaves what changed for the next run.
+
+        A log is never the version that was listed. From now on it may grow while it is read: what is sent is the file
+        as it was when it was opened.
+        """
+        if entry.key not in self._changed:
+            return None
+        try:
+            status = self._root.status(self._resolved(entry.key))
+        except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode) or status.st_size <= entry.size:
+            return None
+        return entry._replace(size=status.st_size, etag=None)
 
     def confirm_absent(self, key: str) -> bool:
         """Return whether the directory does not have the key; one that no file can have is absent.

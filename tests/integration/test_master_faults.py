@@ -180,6 +180,29 @@ def test_a_store_without_conditions(
     assert (run.exit_code, shown(scripted), scripted.uploads) == (*expected, {})
 
 
+def test_a_store_without_conditions_is_compared_before_every_write(
+    master: Master, scripted: ScriptedS3
+) -> None:
+    """Not only before the first: another writer's object, put there later in the run, stays."""
+    names = [f"x{number:03}" for number in range(200)]
+    for name in names:
+        scripted.put(f"data/{name}", OLD)
+    master.write(dict.fromkeys(names, SMALL))
+
+    def refuse(request: Request) -> Reply | None:
+        if not request.headers.keys() & {"if-match", "if-none-match"}:
+            return None
+        scripted.put("data/x199", THEIRS)
+        return error(501, "NotImplemented")
+
+    scripted.on(lambda request: request.method == "PUT", refuse)
+
+    run = master.once()
+
+    assert (run.exit_code, run.finished["copied"]) == (PARTIAL, 199)
+    assert shown(scripted, "data/x199") == THEIRS
+
+
 def test_a_key_that_reads_501_does_not_end_the_conditions(
     master: Master, scripted: ScriptedS3
 ) -> None:

@@ -186,20 +186,18 @@ class S3Target(S3Prefix):
         self, copy: Copy, write: Callable[[Precondition | None], str]
     ) -> str:
         """Write on the condition that the store still has what was listed, and nothing else."""
-        precondition = self._precondition(copy)
-        try:
-            return write(precondition)
-        except StoreUnavailable as error:
-            if precondition is None or not is_not_implemented(error):
-                raise
-        self._conditions = False
+        if self._conditions:
+            try:
+                return write(self._precondition(copy))
+            except StoreUnavailable as error:
+                if not is_not_implemented(error):
+                    raise
+            self._conditions = False
         self._compare(copy)
         return write(None)
 
-    def _precondition(self, copy: Copy) -> Precondition | None:
-        """Return what must hold; None where the store does not know conditional writes."""
-        if not self._conditions:
-            return None
+    def _precondition(self, copy: Copy) -> Precondition:
+        """Return what must hold: that the store has what was listed, or nothing."""
         listed = copy.replaces
         return Precondition((condition_of(listed) or "") if listed is not None else "")
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import stat
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -27,6 +28,23 @@ _ATTEMPTS = 100
 """How often a path is resolved while its links change."""
 _MAX_LINKS = 40
 """As many as Linux follows on one path."""
+_REMOTE_TYPES = (
+    *(
+        "autofs ",
+        "nfs",
+        "cifs ",
+        "smb",
+        "ceph ",
+        "fuse",
+        "9p ",
+        "afs ",
+        "lustre ",
+        "glusterfs ",
+    ),
+    *("beegfs ", "gpfs ", "ocfs2 ", "virtiofs "),
+)
+"""How the type of a file system begins that may ask another machine."""
+_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def resolve_links(directory: str) -> str:
@@ -43,15 +61,44 @@ def resolve_links(directory: str) -> str:
     raise MapError(f'"{directory}"', [problem])
 
 
-def home_directories() -> tuple[str, ...]:
-    """List the home directories of people and of root."""
+def home_directories(mounts: str = "/proc/self/mountinfo") -> tuple[str, ...]:
+    """List the home directories of people and of root, their links resolved where that asks no file server.
+
+    To look at a home that an automounter manages would mount it, each of them at every run, and a file server that does
+    not answer would hold the run for ever. Such a home is compared by its name.
+
+    Args:
+        mounts: the system's list of what is mounted.
+    """
     if sys.platform == "win32":
         return (Path.home().as_posix(),)
     import pwd  # noqa: PLC0415 (POSIX only)
 
     people = range(1000, 60000)  # the user ids of people in login.defs
     homes = {each.pw_dir for each in pwd.getpwall() if each.pw_uid in people}
-    return tuple(sorted({resolve_links(home) for home in homes | {"/root"}} - {"/"}))
+    remote = _remote_mounts(mounts)
+    resolved = {
+        os.path.normpath(home)
+        if any(is_inside(home, mount) for mount in remote)
+        else resolve_links(home)
+        for home in homes | {"/root"}
+    }
+    return tuple(sorted(resolved - {"/"}))
+
+
+def _remote_mounts(mounts: str) -> list[str]:
+    """Return where an automounter or a file server is mounted; proc(5) describes the lines."""
+    try:
+        lines = Path(mounts).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        if after.startswith(_REMOTE_TYPES):
+            place = before.split(" ")[4]
+            found.append(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), place))
+    return found
 
 
 def aws_files(ca_bundle: str | None, environ: Environment[str, str]) -> list[str]:

@@ -368,3 +368,42 @@ def test_a_link_that_vanishes_while_it_is_resolved_is_no_crash(
     else:
         with pytest.raises(MapError, match="kept changing while it was resolved"):
             resolve_links(str(tmp_path))
+
+
+def test_a_dead_file_server_with_the_homes_of_all_users_does_not_hang_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An automounter mounts whatever is looked at; the homes that it manages are compared by their names."""
+    import pwd  # noqa: PLC0415
+
+    homes = [
+        "/net/homes/alice",
+        "/net/homes/bob",
+        "/net/with space/carol",
+        str(tmp_path / "dave"),
+    ]
+    users = [
+        pwd.struct_passwd(("x", "x", 1000 + number, 100, "", home, "/bin/sh"))
+        for number, home in enumerate(homes)
+    ]
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    real, looked_at = os.path.realpath, []
+
+    def look(path: str, **given: bool) -> str:
+        looked_at.append(path)
+        return real(path, **given)
+
+    monkeypatch.setattr(os.path, "realpath", look)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "dave").symlink_to(tmp_path / "data")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "24 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
+        "60 24 0:50 / /net/homes rw shared:2 - autofs /etc/auto.home rw,fd=6\n"
+        "61 24 0:51 / /net/with\\040space rw - nfs4 server:/x rw\n"
+    )
+
+    found = home_directories(str(mounts))
+
+    assert set(found) == {*homes[:3], str((tmp_path / "data").resolve()), "/root"}
+    assert set(looked_at) == {homes[3], "/root"}

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,13 +21,14 @@ from s32s_agent.model import IndexRow, Stamp
 from s32s_agent.plan.keys import is_no_text
 
 _APPLICATION_ID = int.from_bytes(b"S32S")
-_VERSION = 3
+_VERSION = 4
+_WITHOUT_DATES = 3
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE mapping (
     id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, unordered INTEGER NOT NULL DEFAULT 0,
-    seams TEXT NOT NULL DEFAULT '[]', mounts TEXT NOT NULL DEFAULT '[]'
+    seams TEXT NOT NULL DEFAULT '[]', mounts TEXT NOT NULL DEFAULT '[]', named INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE entry (
     mapping INTEGER NOT NULL, key TEXT NOT NULL, etag TEXT NOT NULL,
@@ -34,6 +36,10 @@ CREATE TABLE entry (
     PRIMARY KEY (mapping, key)
 ) WITHOUT ROWID;
 """
+
+KEPT_DAYS = 30
+"""How long the rows of a mapping are kept that no map names any more: a prefix of a former release, for one."""
+_DAY_SECONDS = 86_400
 
 _Column: TypeAlias = Literal["unordered", "seams", "mounts"]
 """What is remembered of a mapping apart from its entries."""
@@ -52,9 +58,13 @@ class Index:
     Args:
         path: the database file; its directory exists.
         read_only: never write, for a dry run; a missing file is an empty index.
+        now: seconds since 1970; those of the system's clock when left out.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, now: float | None = None
+    ) -> None:
+        self._today = int((time.time() if now is None else now) // _DAY_SECONDS)
         self._path = path
         self._read_only = read_only
         self.damaged = ""
@@ -92,8 +102,22 @@ class Index:
             return connection
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database; what no map has named for a month is forgotten first."""
+        # It can wait for another run, and no status tells of it.
+        with contextlib.suppress(sqlite3.DatabaseError):
+            if not self._read_only:
+                self._forget_unnamed()
         self._connection.close()
+
+    def _forget_unnamed(self) -> None:
+        query = "SELECT id FROM mapping WHERE named BETWEEN 1 AND ?"
+        limit = self._today - KEPT_DAYS - 1
+        for number in self._connection.execute(query, [limit]).fetchall():
+            with contextlib.closing(self._connection.cursor()) as cursor:
+                cursor.execute("BEGIN IMMEDIATE")
+                cursor.execute("DELETE FROM entry WHERE mapping = ?", number)
+                cursor.execute("DELETE FROM mapping WHERE id = ?", number)
+                cursor.execute("COMMIT")
 
     def of_mapping(self, identity: str) -> MappingIndex:
         """Return the part of one mapping.
@@ -101,12 +125,15 @@ class Index:
         Args:
             identity: all that its rows depend on: endpoint, prefix, directory.
         """
-        query = "SELECT id FROM mapping WHERE identity = ?"
-        insert = "INSERT INTO mapping (identity) VALUES (?) RETURNING id"
+        query = "SELECT id, named FROM mapping WHERE identity = ?"
+        insert = "INSERT INTO mapping (identity, named) VALUES (?, ?) RETURNING id, named"
+        update = "UPDATE mapping SET named = ? WHERE id = ?"
         try:
             row = self._connection.execute(query, [identity]).fetchone()
             if row is None and not self._read_only:
-                row = self._connection.execute(insert, [identity]).fetchone()
+                row = self._connection.execute(insert, [identity, self._today]).fetchone()
+            elif row is not None and row[1] != self._today and not self._read_only:
+                self._connection.execute(update, [self._today, row[0]])
         except sqlite3.DatabaseError as error:
             raise _failed(error) from error
         return MappingIndex(self._connection, row[0] if row else 0, read_only=self._read_only)
@@ -262,11 +289,23 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
         # Asked of SQLite, which first rolls back what a run left unfinished that was killed while it created the file.
         if connection.execute("PRAGMA schema_version").fetchone() == (0,):
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        _add_dates(connection)
         _check(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _add_dates(connection: sqlite3.Connection) -> None:
+    """Bring an index of the version before up to date, instead of hashing all files again."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if (application, version) == (_APPLICATION_ID, _WITHOUT_DATES):
+        connection.executescript(
+            "BEGIN; ALTER TABLE mapping ADD COLUMN named INTEGER NOT NULL DEFAULT 0;"
+            f" PRAGMA user_version = {_VERSION}; COMMIT;"
+        )
 
 
 def _open_reading(path: Path) -> sqlite3.Connection:
@@ -280,6 +319,7 @@ def _open_reading(path: Path) -> sqlite3.Connection:
         copy = sqlite3.connect("", isolation_level=None)
         copy.text_factory = _text
         connection.backup(copy)
+    _add_dates(copy)
     return copy
 
 
@@ -291,7 +331,7 @@ def _text(data: bytes) -> str:
 def _check(connection: sqlite3.Connection) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if application != _APPLICATION_ID or version != _VERSION:
+    if application != _APPLICATION_ID or version not in (_WITHOUT_DATES, _VERSION):
         raise sqlite3.DatabaseError("not an index of this version")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     for statement in (_MAPPINGS, _ENTRIES):

@@ -15,7 +15,7 @@ from support.disks import or_skip, small_tmpfs
 
 from s32s_agent.errors import DirectoryError
 from s32s_agent.model import IndexRow, Stamp
-from s32s_agent.state.index import Index
+from s32s_agent.state.index import KEPT_DAYS, Index
 
 STAMP = Stamp(5, 1_700_000_000_123_456_789, 1_700_000_000_987_654_321, 42)
 ROWS = [IndexRow("a", "e1", STAMP), IndexRow("b/c", "e2", STAMP._replace(inode=43))]
@@ -141,7 +141,7 @@ def of_somebody_else(path: Path) -> None:
 def of_another_version(path: Path) -> None:
     fill(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 4")
+        connection.execute("PRAGMA user_version = 5")
 
 
 Damage = Callable[[Path], None]
@@ -371,3 +371,61 @@ def test_a_name_that_is_no_text_is_no_row_and_no_error(tmp_path: Path) -> None:
         mine.forget(["\udcff", "a"])
 
         assert list(mine.rows()) == []
+
+
+DAY = 86_400.0
+NOW = 1_800_000_000.0
+
+
+def run_on(path: Path, day: int, *identities: str) -> None:
+    """Have a run name these mappings, so many days from now."""
+    with closing(Index(path, now=NOW + day * DAY)) as index:
+        for identity in identities:
+            index.of_mapping(identity).remember(ROWS)
+
+
+def counted(path: Path) -> tuple[list[str], int]:
+    with closing(sqlite3.connect(path)) as connection:
+        names = connection.execute("SELECT identity FROM mapping ORDER BY identity").fetchall()
+        (rows,) = connection.execute("SELECT count(*) FROM entry").fetchone()
+    return [name for (name,) in names], rows
+
+
+def test_the_prefixes_of_old_releases_are_forgotten_after_a_month(path: Path) -> None:
+    """Each release has a prefix of its own; all of them were read at the start of every run, for ever."""
+    run_on(path, 0, "release-1", "site")
+    run_on(path, 1, "release-2", "site")
+    run_on(path, KEPT_DAYS, "release-3", "site")
+    assert counted(path) == (["release-1", "release-2", "release-3", "site"], 8)
+
+    run_on(path, KEPT_DAYS + 1, "release-3", "site")
+    assert counted(path) == (["release-2", "release-3", "site"], 6)
+    run_on(path, KEPT_DAYS + 2, "release-3", "site")
+    assert counted(path) == (["release-3", "site"], 4)
+
+
+def test_a_clock_that_jumps_forgets_no_mapping_of_this_run(path: Path) -> None:
+    """What the run names has the day of the run, whatever day that is; a dry run forgets nothing."""
+    run_on(path, 0, "site")
+    with closing(Index(path, read_only=True, now=NOW + 9999 * DAY)) as index:
+        index.of_mapping("site")
+    assert counted(path) == (["site"], 2)
+    run_on(path, 9999, "site")
+    run_on(path, -9999, "site")
+
+    assert counted(path) == (["site"], 2)
+
+
+def test_an_index_of_the_version_before_costs_no_hashing(path: Path) -> None:
+    """It gets the dates that it lacks, and its rows count; a dry run reads it without that."""
+    fill(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "ALTER TABLE mapping DROP COLUMN named; PRAGMA user_version = 3;"
+        )
+    before = path.read_bytes()
+
+    assert rows_of(path, read_only=True) == ROWS
+    assert path.read_bytes() == before
+    with opened(path) as index:
+        assert (index.damaged, list(index.of_mapping("m").rows())) == ("", ROWS)

@@ -206,7 +206,7 @@ class Blocked(EntryError):
 
 
 class EntryUnreadable(EntryError):
-    """The entry exists but cannot be read now; its copy at the target stays."""
+    """The entry exists but cannot be read now, or replaced, since something is mounted on it; what is there stays."""
 
 
 class Cancelled(Reported):

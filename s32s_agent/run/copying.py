@@ -176,7 +176,9 @@ def _outcome(published: Published, seconds: float) -> Outcome:
     staged = published.staged
     entry, why = staged.copy.entry, staged.copy.why
     if published.error is not None:
-        return Outcome(Status.FAILED, entry.key, why=why, error=published.error)
+        is_skipped = isinstance(published.error, EntryUnreadable)
+        status = Status.SKIPPED if is_skipped else Status.FAILED
+        return Outcome(status, entry.key, why=why, error=published.error)
     return Outcome(Status.COPIED, entry.key, entry.size, why, seconds, staged.verified)
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 from support.agents import AgentRun
 from support.buckets import Bucket
-from support.disks import or_skip, small_tmpfs
+from support.disks import mounted_over, or_skip, small_tmpfs
 from support.slaves import Slave
 from support.trees import snapshot
 
@@ -243,3 +243,29 @@ def test_one_file_that_does_not_fit_starves_none_that_does(slave: Slave, size: i
         assert (first.exit_code, second.exit_code) == (73, 73)
         assert snapshot(disk / "site") == files
         assert (first.finished["copied"], second.finished["copied"]) == (len(files), 0)
+
+
+def test_a_file_that_something_is_mounted_on_is_told_as_that(
+    slave: Slave, bucket: Bucket
+) -> None:
+    """A container's engine mounts single files; they stay, and the others come and go."""
+    slave.publish({"a": b"old", "config": b"old", "gone": b"", "secret": b""})
+    slave.once()
+    here = slave.root / "here"
+    here.write_bytes(b"mounted")
+    slave.publish({"a": b"newer", "config": b"newer"})
+    bucket.delete("data/gone")
+    bucket.delete("data/secret")
+    with (
+        or_skip(),
+        mounted_over(slave.target / "config", here),
+        mounted_over(slave.target / "secret", here),
+    ):
+        run = slave.once()
+        tree = slave.tree()
+
+    told = {each["key"]: each["reason"] for each in run.named("entry.skipped")}
+    assert set(told) == {"config", "secret"}
+    assert all("something is mounted there" in each for each in told.values())
+    assert (run.exit_code, run.named("entry.failed")) == (1, [])
+    assert tree == {"a": b"newer", "config": b"mounted", "secret": b"mounted"}

@@ -150,6 +150,21 @@ def small_tmpfs(path: Path, options: str) -> Iterator[Path]:
 
 
 @contextmanager
+def mounted_over(path: Path, other: Path) -> Iterator[None]:
+    """Mount a file over another one, as a container's engine mounts a config file.
+
+    Raises:
+        NotPossible: this machine cannot.
+    """
+    with _or_not_possible():
+        _run("mount", "--bind", other, path)
+    try:
+        yield
+    finally:
+        _run("umount", path)
+
+
+@contextmanager
 def or_skip() -> Iterator[None]:
     """Skip a test, visibly, that needs what this machine does not allow."""
     try:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import errno
 
-from s32s_agent.errors import AgentError, DirectoryError, DiskFull, EntryError, is_disk_full
+from s32s_agent.errors import (
+    AgentError,
+    DirectoryError,
+    DiskFull,
+    EntryError,
+    EntryUnreadable,
+    is_disk_full,
+)
 
 _BLOCKED = (errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+_MOUNTED = "unmount it, or exclude it with `ignore`"
 _REMEDIES = {
     errno.EROFS: "the file system is mounted read-only",
     **dict.fromkeys(
@@ -39,7 +47,10 @@ def _meaning(error: OSError, key: str) -> AgentError:
     if error.errno in _BLOCKED:
         fact = "blocked by an existing link, file or directory"
         return EntryError(f'"{key}": {fact}', remedy="remove it, or exclude it with `ignore`")
+    if error.errno == errno.EBUSY:
+        fact = "something is mounted there"
+        return EntryUnreadable(f'"{key}": {fact}', remedy=_MOUNTED)
     if error.errno == errno.EXDEV:
         fact = "another file system is mounted in its path"
-        return EntryError(f'"{key}": {fact}', remedy="unmount it, or exclude it with `ignore`")
+        return EntryError(f'"{key}": {fact}', remedy=_MOUNTED)
     return DirectoryError(f'"{key}": {reason}', remedy=_REMEDIES.get(error.errno or 0, ""))

@@ -404,6 +404,30 @@ def test_a_source_that_changes_never_tears_an_object(
 # --- a pass that is killed ---
 
 
+def test_a_stopped_upload_is_aborted_by_the_run_itself(
+    scripted_master: Master, bucket: Bucket, tmp_path: Path
+) -> None:
+    """SIGTERM in the middle of the parts: nothing that is paid for stays until a next run, which may never come."""
+    master = scripted_master
+    master.bucket, master.put = bucket.name, bucket.put
+    master.publish_map(master.mapping())
+    master.configure(sync={"max_bandwidth": "4MB"})
+    master.write({"x": LARGE, "z": LARGE[::-1]})
+    notes = master.agent.state_dir / "uploads"
+    with master.agent.started(log=tmp_path / "log") as process:
+        deadline = time.monotonic() + 60
+        while not list(notes.glob("*.json")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(30) == 128 + signal.SIGTERM
+
+    found = bucket.client.list_multipart_uploads(Bucket=bucket.name)
+    assert (found.get("Uploads", []), list(notes.iterdir())) == ([], [])
+
+
 def test_a_killed_upload_is_aborted_by_the_next_pass(
     scripted_master: Master, bucket: Bucket, tmp_path: Path
 ) -> None:

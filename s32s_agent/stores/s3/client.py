@@ -11,7 +11,7 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
@@ -54,6 +54,8 @@ _ERROR_BYTES = 64 << 10
 _NOT_FOUND = 404
 _NOT_IMPLEMENTED = 501
 _LONGEST_PAUSE = 20.0
+_PARTING_SECONDS = 2.0
+"""How long a request of a stopped run may take, which waits five seconds for its workers."""
 _PASSING_CODES = frozenset(
     [
         "BadDigest",
@@ -171,6 +173,13 @@ class S3Client:
         """Of buckets that turned out to be elsewhere."""
         self._clock_offset = timedelta()
         """The server's clock less this computer's, where they differ too much."""
+
+    def for_a_stopped_run(self) -> S3Client:
+        """Return a client for what a stopped run still removes: it does not end with the run, but soon."""
+        timeouts = replace(
+            self._timeouts, attempts=1, request_seconds=_PARTING_SECONDS, connect_seconds=1
+        )
+        return S3Client(self._access, Http(self._http.transport), self._common, timeouts)
 
     def call(self, call: Call) -> HttpAnswer:
         """Make a request and return its answer, whose status is 2xx.

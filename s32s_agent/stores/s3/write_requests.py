@@ -50,6 +50,7 @@ class WriteRequests:
     """
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._settings = connection.settings
         self._call = connection.client.call
 
@@ -139,14 +140,17 @@ class WriteRequests:
         return unescape(found[1]) if found else ""
 
     def abort_upload(self, name: ObjectName, upload_id: str) -> None:
-        """Abort an upload.
+        """Abort an upload, also when the run has been stopped.
 
         Raises:
             SourceChanged: there is no such upload.
             AgentError: it may still be there.
         """
         query = (("uploadId", upload_id),)
-        self._call(Call("DELETE", name.bucket, name.label, name.key, query))
+        connection = self._connection
+        is_stopped = connection.cancel_token.cancelled
+        client = connection.client.for_a_stopped_run() if is_stopped else connection.client
+        client.call(Call("DELETE", name.bucket, name.label, name.key, query))
 
     def delete(self, name: ObjectName) -> None:
         """Delete an object; one that is absent is no error."""

@@ -7,7 +7,7 @@ error or a broken connection never does, since a key that is taken for absent is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import unescape
 from typing import NamedTuple
 
@@ -16,10 +16,11 @@ from s32s_agent.errors import (
     AgentError,
     EntryError,
     EntryUnreadable,
+    IntegrityError,
     SourceChanged,
     StoreUnavailable,
 )
-from s32s_agent.stores.s3.transport import HttpAnswer
+from s32s_agent.stores.s3.transport import AnswerTooLong, HttpAnswer
 from s32s_agent.text import printable
 
 
@@ -228,3 +229,18 @@ def tls_remedy(message: str) -> str:
     return next(
         (remedy for words, remedy in _CERTIFICATE if words.search(message)), TLS_REMEDY
     )
+
+
+def damage_told(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the chunks; raise IntegrityError where the answer is too long."""
+    try:
+        yield from chunks
+    except StoreUnavailable as error:
+        raise as_damage(error) from error
+
+
+def as_damage(error: StoreUnavailable) -> AgentError:
+    """Return an answer that is too long as damage, which another request may avoid."""
+    if isinstance(error.__cause__, AnswerTooLong):
+        return IntegrityError(str(error))
+    return error

@@ -21,7 +21,7 @@ from s32s_agent.errors import AgentError, IntegrityError, StoreUnavailable
 from s32s_agent.plan.etags import normal
 from s32s_agent.plan.proofs import Verdict, judge
 from s32s_agent.stores.s3.access import Resolved
-from s32s_agent.stores.s3.answers import NotModified, TornAnswer
+from s32s_agent.stores.s3.answers import NotModified, TornAnswer, as_damage, damage_told
 from s32s_agent.stores.s3.client import Call, S3Client, is_page_of_status_404
 from s32s_agent.stores.s3.http import Http
 from s32s_agent.stores.s3.listing import NotAListing, parse_page
@@ -232,7 +232,7 @@ class Connection:
         try:
             answer = self.client.call(self._get(name, condition, None, size + _TOLERATED))
         except StoreUnavailable as error:
-            raise _as_damage(error) from error
+            raise as_damage(error) from error
         return _body(answer.headers, name.label, lambda: iter((answer.body,)))
 
     def describe(self, name: ObjectName, condition: str | None) -> Body:
@@ -268,9 +268,9 @@ class Connection:
         try:
             head, chunks = opened.enter_context(self.client.stream(call))
         except StoreUnavailable as error:
-            raise _as_damage(error) from error
+            raise as_damage(error) from error
         try:
-            body = _body(head.headers, call.subject, lambda: _damage_told(chunks), wanted)
+            body = _body(head.headers, call.subject, lambda: damage_told(chunks), wanted)
         except BaseException:
             opened.close()
             raise
@@ -391,17 +391,3 @@ def _body(
     }
     etag = headers.get("etag", "")
     return Body(etag, size, span, _modified(headers, subject), metadata, chunks)
-
-
-def _damage_told(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    try:
-        yield from chunks
-    except StoreUnavailable as error:
-        raise _as_damage(error) from error
-
-
-def _as_damage(error: StoreUnavailable) -> AgentError:
-    """Return an answer that is too long as damage, which another request may avoid."""
-    if isinstance(error.__cause__, AnswerTooLong):
-        return IntegrityError(str(error))
-    return error

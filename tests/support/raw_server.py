@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -16,9 +17,17 @@ class RawServer:
 
     Args:
         answers: whole answers; b"" closes the connection instead, None leaves the client waiting.
+        host: the address to listen on.
+        continues: what is sent to a client that waits for `100 Continue`: at once, "late", "never" or "refused".
+        closes: end each connection behind its first answer, without a word in the answer.
+        refuses_early: answer when the head is there, and read no body.
     """
 
     answers: Sequence[bytes | None]
+    host: str = "127.0.0.1"
+    continues: str = "at once"
+    closes: bool = False
+    refuses_early: bool = False
     requests: list[bytes] = field(default_factory=list)
     """Heads, as they came."""
     bodies: list[bytes] = field(default_factory=list)
@@ -30,8 +39,11 @@ class RawServer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Self:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        is_v6 = ":" in self.host
+        family = socket.AF_INET6 if is_v6 else socket.AF_INET
+        self._socket = socket.create_server((self.host, 0), family=family)
+        name = f"[{self.host}]" if is_v6 else self.host
+        self._url = f"http://{name}:{self._socket.getsockname()[1]}"
         self._start(self._accept)
         return self
 
@@ -89,8 +101,10 @@ class RawServer:
             ),
             0,
         )
-        if b"expect: 100-continue" in head.lower():
-            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if b"expect: 100-continue" in head.lower() and not self._continue(connection, head):
+            return True
+        if self.refuses_early:
+            return self._refuse(connection, head)
         while len(body) < length:
             body += connection.recv(65536)
         with self._lock:
@@ -103,7 +117,28 @@ class RawServer:
         if not answer:
             return False
         connection.sendall(answer)
+        return not self.closes
+
+    def _continue(self, connection: socket.socket, head: bytes) -> bool:
+        """Answer a client that waits before it sends its body; return whether the body comes now."""
+        if self.continues == "refused":
+            self.requests.append(head)
+            connection.sendall(b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+            return False
+        if self.continues == "late":
+            time.sleep(0.3)
+        if self.continues != "never":
+            connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
         return True
+
+    def _refuse(self, connection: socket.socket, head: bytes) -> bool:
+        self.requests.append(head)
+        connection.sendall(self.answers[0] or b"")
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            while connection.recv(65536):  # or the kernel would throw the answer away
+                pass
+        return False
 
 
 def answer(status: int = 200, body: bytes = b"", **headers: str) -> bytes:

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeVar
 
 from s32s_agent.cancellation import CancelToken
-from s32s_agent.errors import AgentError, StoreUnavailable
+from s32s_agent.errors import AccessDenied, AgentError, StoreUnavailable
 from s32s_agent.stores.s3.addresses import Address
 from s32s_agent.stores.s3.answers import (
     PROXY_REMEDY,
@@ -82,6 +82,10 @@ _PASSING_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 509})
 _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture"})
 _LARGEST_DRIFT = 300.0
 """Seconds by which the clocks may differ before the server's is believed; S3 allows 900."""
+_ANONYMOUS = (
+    "requests are not signed, as s3.anonymous says: have the bucket's policy let everybody list and read it, or remove the"
+    " option"
+)
 _ELSEWHERE = frozenset(
     {
         "PermanentRedirect",
@@ -302,7 +306,10 @@ class S3Client:
         if refused.error.status == 304:  # noqa: PLR2004
             return NotModified(call.subject)
         address = self._access.address(call.bucket, self._regions.get(call.bucket, ""))
-        return meaning_of(refused.error, call.subject, address.url)
+        meaning = meaning_of(refused.error, call.subject, address.url)
+        if isinstance(meaning, AccessDenied) and self._access.credentials() is None:
+            meaning.remedy = _ANONYMOUS
+        return meaning
 
 
 class _Refused(Exception):

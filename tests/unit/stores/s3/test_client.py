@@ -105,6 +105,23 @@ def test_a_wrong_endpoint_is_named_with_its_url() -> None:
     assert server.url in str(caught.value)
 
 
+def test_who_asks_without_a_signature_is_not_sent_to_look_at_credentials() -> None:
+    """The bucket is not as public as `s3.anonymous` believes."""
+
+    class Anonymous(Fixed):
+        def credentials(self) -> None:  # type: ignore[override]
+            return None
+
+    with RawServer([error(403, "AccessDenied", "no")]) as server:
+        client = S3Client(Anonymous(server.url), Http(Transport(read_seconds=1)))
+        with pytest.raises(AccessDenied, match="AccessDenied: no") as caught:
+            client.call(GET)
+
+    assert "s3.anonymous" in caught.value.remedy
+    assert "check the credentials" not in caught.value.remedy
+    assert b"Authorization" not in server.requests[0]
+
+
 def test_only_an_answer_of_s3_means_absent() -> None:
     assert isinstance(refused(GET, error(404, "NoSuchKey"))[0], SourceChanged)
     head = answer(404, b"", x_amz_request_id="1", Content_Type="application/xml")

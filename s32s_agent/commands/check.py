@@ -100,7 +100,7 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
     connection = Connection(settings.s3)
     loaded = load_mappings(settings, config, connection, MapCache(None))
     found = (_several(loaded.files, "file"), _several(len(loaded.mappings), "mapping"))
-    yield Finding("s3", connection.route())
+    yield Finding("s3", connection.route(settings.maps.location.bucket))
     yield Finding("maps", ", ".join(found))
     for failure in loaded.failures:
         yield Finding(_subject(failure.mapping), error=failure.error)

@@ -51,6 +51,10 @@ class Address(NamedTuple):
         """The path before the key: of the endpoint, and of the bucket where it is not in the host."""
         return urlsplit(self.url).path
 
+    def style_of(self, bucket: str) -> str:
+        """Return how it names the bucket: `virtual`, before the host's name, or `path`."""
+        return "virtual" if self.host.startswith(f"{bucket}.") else "path"
+
     def path_of(self, key: str) -> str:
         """Return the encoded path of a key; "" is the bucket itself."""
         return f"{self.path}/{quoted_path(key)}"

@@ -83,8 +83,8 @@ _SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired", "RequestInTheFutu
 _LARGEST_DRIFT = 300.0
 """Seconds by which the clocks may differ before the server's is believed; S3 allows 900."""
 _ANONYMOUS = (
-    "requests are not signed, as s3.anonymous says: have the bucket's policy let everybody list and read it, or remove the"
-    " option"
+    "requests are not signed, as s3.anonymous says: have the bucket's policy let everybody list and read it, or remove"
+    " the option"
 )
 _ELSEWHERE = frozenset(
     {

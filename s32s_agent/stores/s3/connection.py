@@ -97,9 +97,10 @@ class Connection:
         self.custom_endpoint = self.access.custom_endpoint
         """Whether it is none of AWS."""
 
-    def route(self) -> str:
-        """Return how requests reach the store, for people: endpoint, credentials, proxy, certificates."""
-        parts = [self.endpoint, f"credentials from {self.access.source}"]
+    def route(self, bucket: str) -> str:
+        """Return how requests for a bucket went, for people: endpoint, style, credentials, proxy, certificates."""
+        style = self.access.address(bucket).style_of(bucket)
+        parts = [self.endpoint, f"{style} addresses", f"credentials from {self.access.source}"]
         parts.append("through a proxy" if self.http.through_proxy else "no proxy")
         if self.endpoint.startswith("https:"):
             trusted = self.http.transport.ca_file or self.http.transport.ca_directory

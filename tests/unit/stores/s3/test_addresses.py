@@ -84,3 +84,14 @@ def test_the_port_stands_in_the_host_only_where_it_is_not_the_usual_one() -> Non
     assert Address("https://h:443/b", Scope("r")).host == "h"
     assert Address("http://h:443/b", Scope("r")).host == "h:443"
     assert Address("https://h/b", Scope("r")).path_of("a b/") == "/b/a%20b/"
+
+
+def test_the_style_of_an_address_is_told() -> None:
+    """`--check` says which one a store was asked with, since some know only one of them."""
+    scope = Scope("us-east-1")
+
+    assert Address("https://bucket.s3.amazonaws.com", scope).style_of("bucket") == "virtual"
+    assert Address("https://s3.amazonaws.com/bucket", scope).style_of("bucket") == "path"
+    assert (
+        Address("http://127.0.0.1:1/storage/v1/s3/bucket", scope).style_of("bucket") == "path"
+    )

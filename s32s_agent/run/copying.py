@@ -110,7 +110,7 @@ def stage_all(
                     if failures.add(each[0], result):
                         raise result
                 else:
-                    failures.add_success()
+                    failures.begin_again()
                     batch.add(*result)
                 if batch.full:
                     yield from publish_batch(batch, context)

@@ -1,9 +1,9 @@
 """Order the copies that no worker has taken yet, and decide when failures end a mapping.
 
-Only a cause that entries share may end one: a file system that is read-only, a store that nobody reaches. Forty files
-that only root can replace, or a policy on some keys, keep no other entry from being copied. So after a number of
-failures in a row some entries are tried elsewhere, in directories where nothing failed; when they fail too, the others
-would. An entry that does not fit on the disk leaves those that are smaller.
+Only a cause that entries share, such as a read-only file system or a store that refuses connections, may end a mapping:
+forty files that only root can replace, or a policy on some keys, keep no other entry from being copied. So after a
+number of failures in a row some entries are tried elsewhere, in directories where nothing failed; when all of them fail
+of such a cause, the others would, too. An entry that does not fit on the disk leaves those that are smaller.
 """
 
 from __future__ import annotations
@@ -133,27 +133,31 @@ class Failures:
         self.disk_full: DiskFull | None = None
         """The first; smaller entries are still tried."""
 
-    def add_success(self) -> None:
-        """Begin to count again."""
+    def begin_again(self) -> None:
+        """Count from nothing: the cause is not shared, or what was tried elsewhere cannot tell."""
         self._in_a_row = 0
         self._elsewhere.clear()
         self._directories.clear()
 
     def add(self, copy: Copy, error: Exception) -> bool:
         """Count a failure; return whether the other entries would fail, too."""
+        key = copy.entry.key
         if isinstance(error, DiskFull):
             self.disk_full = self.disk_full or error
             self._times_full += 1
             self._waiting.leave_out_from(copy.entry.size)
+            self.begin_again()  # the store has answered, and what waits elsewhere may now be left out
             return self._times_full >= MAX_TIMES_FULL
         if not may_be_shared(error):
+            if key in self._elsewhere:
+                self.begin_again()
             return False
         self._in_a_row += 1
-        self._directories.add(keys.parent(copy.entry.key))
-        if self._in_a_row == MAX_CONSECUTIVE_FAILURES:
+        self._directories.add(keys.parent(key))
+        if key in self._elsewhere:
+            self._elsewhere.remove(key)
+            return not self._elsewhere
+        if self._in_a_row >= MAX_CONSECUTIVE_FAILURES and not self._elsewhere:
             # Where none waits, all have been tried.
             self._elsewhere = self._waiting.look_elsewhere(self._directories)
-        elif copy.entry.key in self._elsewhere:
-            self._elsewhere.remove(copy.entry.key)
-            return not self._elsewhere
         return False

@@ -82,9 +82,32 @@ def test_one_that_arrives_elsewhere_begins_the_count_again() -> None:
     for _ in range(MAX_CONSECUTIVE_FAILURES):
         failures.add(next(taken), AccessDenied("403"))
     assert next(taken).entry.key == "b/0"
-    failures.add_success()
+    failures.begin_again()
 
     assert not any(failures.add(next(taken), AccessDenied("403")) for _ in range(PROBES + 9))
+
+
+@pytest.mark.parametrize("settles_nothing", [from_system(errno.EACCES), DiskFull("full")])
+def test_a_store_that_goes_down_ends_the_mapping_whatever_became_of_an_entry_elsewhere(
+    settles_nothing: Exception,
+) -> None:
+    """One that fails for a reason of its own, or does not fit, was waited for for ever, and every entry was tried."""
+    waiting = Waiting(
+        copies(*(f"{name}/{number:03}" for name in "abcdefghijkl" for number in range(200)))
+    )
+    failures, taken = Failures(waiting), iter(waiting)
+    for _ in range(MAX_CONSECUTIVE_FAILURES):
+        failures.add(next(taken), AccessDenied("403"))
+    first = next(taken)
+    assert not failures.add(
+        first._replace(entry=first.entry._replace(size=9)), settles_nothing
+    )
+
+    tried = 0
+    while not failures.add(next(taken), StoreUnavailable("connection refused")):
+        tried += 1
+
+    assert tried < 2 * (MAX_CONSECUTIVE_FAILURES + PROBES)
 
 
 def test_failures_that_no_worker_waits_behind_end_nothing() -> None:

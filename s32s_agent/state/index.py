@@ -75,13 +75,13 @@ class Index:
         if self._read_only:
             return self._connect_reading()
         try:
-            return _open_or_create(self._path)
+            return _open_or_create(self._path, self._today)
         except _DAMAGE as error:
             if not _is_damage(error):
                 raise _failed(error) from error
             self.damaged = str(error)
             self._rename_damaged()
-            return _open_or_create(self._path)
+            return _open_or_create(self._path, self._today)
 
     def _rename_damaged(self) -> None:
         try:
@@ -93,7 +93,7 @@ class Index:
 
     def _connect_reading(self) -> sqlite3.Connection:
         try:
-            return _open_reading(self._path)
+            return _open_reading(self._path, self._today)
         except _DAMAGE as error:
             if self._path.exists():
                 self.damaged = str(error)
@@ -110,14 +110,12 @@ class Index:
         self._connection.close()
 
     def _forget_unnamed(self) -> None:
-        query = "SELECT id FROM mapping WHERE named BETWEEN 1 AND ?"
-        limit = self._today - KEPT_DAYS - 1
-        for number in self._connection.execute(query, [limit]).fetchall():
-            with contextlib.closing(self._connection.cursor()) as cursor:
-                cursor.execute("BEGIN IMMEDIATE")
-                cursor.execute("DELETE FROM entry WHERE mapping = ?", number)
-                cursor.execute("DELETE FROM mapping WHERE id = ?", number)
-                cursor.execute("COMMIT")
+        query = "SELECT id FROM mapping WHERE named < ?"
+        for number in self._connection.execute(query, [self._today - KEPT_DAYS]).fetchall():
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM entry WHERE mapping = ?", number)
+            self._connection.execute("DELETE FROM mapping WHERE id = ?", number)
+            self._connection.execute("COMMIT")
 
     def of_mapping(self, identity: str) -> MappingIndex:
         """Return the part of one mapping.
@@ -272,7 +270,7 @@ def _unreadable(error: Exception) -> DirectoryError:
     )
 
 
-def _open_or_create(path: Path) -> sqlite3.Connection:
+def _open_or_create(path: Path, today: int) -> sqlite3.Connection:
     try:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(path, flags, 0o600)
@@ -289,7 +287,7 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
         # Asked of SQLite, which first rolls back what a run left unfinished that was killed while it created the file.
         if connection.execute("PRAGMA schema_version").fetchone() == (0,):
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        _add_dates(connection)
+        _add_dates(connection, today)
         _check(connection)
     except BaseException:
         connection.close()
@@ -297,18 +295,19 @@ def _open_or_create(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _add_dates(connection: sqlite3.Connection) -> None:
+def _add_dates(connection: sqlite3.Connection, today: int) -> None:
     """Bring an index of the version before up to date, instead of hashing all files again."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if (application, version) == (_APPLICATION_ID, _WITHOUT_DATES):
+        # Which of its mappings a map still names, the next month shows.
         connection.executescript(
-            "BEGIN; ALTER TABLE mapping ADD COLUMN named INTEGER NOT NULL DEFAULT 0;"
-            f" PRAGMA user_version = {_VERSION}; COMMIT;"
+            "BEGIN; ALTER TABLE mapping ADD COLUMN named INTEGER NOT NULL DEFAULT 0;"  # noqa: S608 (no input)
+            f" UPDATE mapping SET named = {today}; PRAGMA user_version = {_VERSION}; COMMIT;"
         )
 
 
-def _open_reading(path: Path) -> sqlite3.Connection:
+def _open_reading(path: Path, today: int) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with contextlib.closing(
         sqlite3.connect(uri, uri=True, isolation_level=None)
@@ -319,7 +318,7 @@ def _open_reading(path: Path) -> sqlite3.Connection:
         copy = sqlite3.connect("", isolation_level=None)
         copy.text_factory = _text
         connection.backup(copy)
-    _add_dates(copy)
+    _add_dates(copy, today)
     return copy
 
 

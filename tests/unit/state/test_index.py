@@ -429,3 +429,20 @@ def test_an_index_of_the_version_before_costs_no_hashing(path: Path) -> None:
     assert path.read_bytes() == before
     with opened(path) as index:
         assert (index.damaged, list(index.of_mapping("m").rows())) == ("", ROWS)
+
+
+def test_what_the_version_before_knew_is_forgotten_too_when_no_map_names_it(
+    path: Path,
+) -> None:
+    """It has no dates: the month begins with the first run of this version."""
+    run_on(path, 0, "release-1", "site")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "ALTER TABLE mapping DROP COLUMN named; PRAGMA user_version = 3;"
+        )
+
+    run_on(path, 1, "site")
+    run_on(path, 1 + KEPT_DAYS, "site")
+    assert counted(path) == (["release-1", "site"], 4)
+    run_on(path, 2 + KEPT_DAYS, "site")
+    assert counted(path) == (["site"], 2)

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, cast
@@ -205,9 +205,7 @@ def in_parallel_or_idle(
     try:
         running = start(workers)
         if not running:
-            # Not one more thread: what there is to do is done here, and its results are read afterwards.
-            pool.work()
-            running = 1
+            yield from pool.work_here()
         while running:
             try:
                 result = pool.next_result()
@@ -272,6 +270,18 @@ class _Pool(Generic[T, R]):
         finally:
             worker.heartbeat = None
             self._results.put(None)
+
+    def work_here(self) -> Iterator[tuple[T, R | Exception]]:
+        """Take items in the caller's thread, where the system starts no other; yield each result when it is there."""
+        for item in self._items:
+            if self._cancel_token.cancelled:
+                return
+            try:
+                result = self._try(item, Heartbeat())
+            except Cancelled as reason:
+                self._cancel_token.cancel(reason)
+                return
+            yield item, result
 
     def _try(self, item: T, heartbeat: Heartbeat) -> R | Exception:
         try:

@@ -326,6 +326,28 @@ def test_a_system_that_starts_few_threads_ends_no_run() -> None:
 
 
 @pytest.mark.usefixtures("few_threads")
+@pytest.mark.parametrize("few_threads", [0], indirect=True)
+def test_without_a_thread_each_result_is_there_before_the_next_item_is_taken() -> None:
+    """A stop then loses no work that is done: what came is published meanwhile."""
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(5):
+            taken.append(item)
+            yield item
+
+    token = CancelToken()
+    results = in_parallel(lambda item, _: item, items(), 16, token)
+    found = [next(results), next(results)]
+
+    assert (found, taken) == ([(0, 0), (1, 1)], [0, 1])
+    token.cancel()
+    with pytest.raises(Cancelled):
+        list(results)
+    assert taken == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("few_threads")
 @pytest.mark.parametrize("few_threads", [0, 1, 2], indirect=True)
 def test_calls_in_order_with_few_threads() -> None:
     """What no thread can do is done by the caller, in its place."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from structlog.typing import FilteringBoundLogger
 
@@ -32,9 +33,11 @@ from s32s_agent.run.metering import Meter
 from s32s_agent.run.report import MappingReport
 from s32s_agent.run.scanning import compare_sides
 from s32s_agent.run.sides import Sides, open_sides
-from s32s_agent.run.snapshots import note_snapshot, publisher_of
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.state.pending import local_path
+
+if TYPE_CHECKING:
+    from s32s_agent.run.snapshots import AfterRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class MappingRun:
         run, guards = self.run, self._guards()
         index = self._index()
         with open_sides(run, self.mapping, self.directory, index) as sides:
-            note_snapshot(report, sides.remote, run.settings.sync.channel)
+            self._note_snapshot(sides, report)
             context = self._context(sides, index)
             run.progress.start(f"{self.mapping.name}: comparing", 0, 0)
             found = compare_sides(sides, self.mapping, index, guards, run.progress)
@@ -71,7 +74,7 @@ class MappingRun:
             if run.options.dry_run:
                 run.show_plan(self.mapping, plan)
                 return
-            publisher = publisher_of(run, self.mapping, index)
+            publisher = self._publisher(index)
             if publisher:
                 publisher.before(plan)
             self._carry_out(plan, found.target.leftovers, context, report)
@@ -84,6 +87,21 @@ class MappingRun:
             mounts = found.source.mounts
             if mounts is not None and mounts != index.mounts:
                 index.note_mounts(mounts)
+
+    # What snapshots need is imported here, as in `sides`: most mappings have none.
+
+    def _note_snapshot(self, sides: Sides, report: MappingReport) -> None:
+        if self.mapping.snapshots:
+            from s32s_agent.run.snapshots import note_snapshot  # noqa: PLC0415
+
+            note_snapshot(report, sides.remote, self.run.settings.sync.channel)
+
+    def _publisher(self, index: MappingIndex) -> AfterRun | None:
+        if not self.mapping.snapshots:
+            return None
+        from s32s_agent.run.snapshots import publisher_of  # noqa: PLC0415
+
+        return publisher_of(self.run, self.mapping, self.mapping.snapshots, index)
 
     def _guards(self) -> DeleteGuards:
         sync = self.run.settings.sync

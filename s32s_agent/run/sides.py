@@ -13,7 +13,6 @@ from s32s_agent.config.option_forms import Symlinks
 from s32s_agent.errors import ConfigError, DeletesRefused
 from s32s_agent.model import Entry, Mapping, Role
 from s32s_agent.run.context import RunContext
-from s32s_agent.run.snapshots import open_source
 from s32s_agent.run.state_directory import BATCHES, UPLOADS
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import Content, Source, Target
@@ -60,13 +59,23 @@ def open_sides(
     """
     if context.settings.role is Role.SLAVE:
         # A slave has nothing with which it could write or delete in S3.
-        bucket = open_source(context, mapping)
+        bucket = _source_of(context, mapping)
         with _target_directory(context, directory, index) as target:
             yield Sides(bucket, target, bucket, target.open)
     else:
         remote = _s3_target(context, mapping)
         with _source_directory(context, directory, index) as source:
             yield Sides(source, remote, remote, source.open)
+
+
+def _source_of(context: RunContext, mapping: Mapping) -> S3Source:
+    """Return the prefix in S3 as a slave reads it: as a snapshot lists it, or as the store does."""
+    if mapping.snapshots is None:
+        return S3Source(context.connection, mapping.location)
+    # Imported here, since most mappings have none, and a run in which nothing changed mostly imports.
+    from s32s_agent.run.snapshots import open_source  # noqa: PLC0415
+
+    return open_source(context, mapping, mapping.snapshots)
 
 
 def _s3_target(context: RunContext, mapping: Mapping) -> S3Target:

@@ -23,24 +23,26 @@ from s32s_agent.state.index import MappingIndex
 from s32s_agent.stores.base import ScanHints
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.prefix import S3Prefix
-from s32s_agent.stores.s3.source import S3Source
 
 _CHUNK_WORKERS = 8
 _OTHER_WRITER = "the next run puts it right and publishes; one prefix has one master"
 
 
-def open_source(context: RunContext, mapping: Mapping) -> S3Source:
-    """Return the source of a slave: the snapshot of its channel, or the prefix where the mapping has no snapshots.
+def open_source(context: RunContext, mapping: Mapping, location: Location) -> SnapshotSource:
+    """Return the source of a slave whose mapping has snapshots: the one of its channel, or of its pin.
+
+    Args:
+        context: of the run.
+        mapping: whose prefix it is.
+        location: where its snapshots are.
 
     Raises:
         NoChannel: nothing has been published yet. Such a mapping is never listed instead.
         AgentError: as `follow`.
     """
-    if mapping.snapshots is None:
-        return S3Source(context.connection, mapping.location)
-    place = Place(context.connection, mapping.snapshots)
+    place = Place(context.connection, location)
     pin = read_pin(Path(context.settings.state_dir, PINS), mapping.name)
-    memory = _memory(context, mapping, mapping.snapshots, is_pinned=pin is not None)
+    memory = _memory(context, mapping, location, is_pinned=pin is not None)
     channel = context.settings.sync.channel
     if pin is None:
         followed = follow(place, memory, mapping, channel, _CHUNK_WORKERS)
@@ -228,10 +230,10 @@ def _changed(key: str) -> SourceChanged:
 
 
 def publisher_of(
-    context: RunContext, mapping: Mapping, index: MappingIndex
+    context: RunContext, mapping: Mapping, location: Location, index: MappingIndex
 ) -> AfterRun | None:
-    """Return what publishes after a run; None where nothing is published."""
+    """Return what publishes after a run to the place of the snapshots; None where nothing is published."""
     is_master = context.settings.role is Role.MASTER
-    if mapping.snapshots is None or not is_master or context.options.dry_run:
+    if not is_master or context.options.dry_run:
         return None
-    return AfterRun(context, mapping, mapping.snapshots, index)
+    return AfterRun(context, mapping, location, index)

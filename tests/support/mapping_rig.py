@@ -58,10 +58,12 @@ class Source(MemoryStore):
         self.missed: set[str] = set()
         """What exists although no listing showed it."""
         self.when_asked: Callable[[], None] = lambda: None
+        self.when_opened: Callable[[], None] = lambda: None
 
     @contextlib.contextmanager
     def open(self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
         self.opened.append(entry.key)
+        self.when_opened()
         if failures := self.failures.get(entry.key):
             raise failures.pop(0)
         with super().open(entry) as content:

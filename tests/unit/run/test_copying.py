@@ -62,6 +62,8 @@ def test_a_store_that_refuses_everything_is_left_alone(
     rig.workers = 1
     plan = Plan(copies=many(rig.source, 5000), deletes=deletes("old"))
     rig.source.failures = {copy.entry.key: [failure] for copy in plan.copies}
+    # A refusal takes as long as a request, so that the workers are not far ahead of whoever counts.
+    rig.source.when_opened = lambda: time.sleep(0.005)
     found, message = rig.run_to_its_end(plan, type(failure))
 
     assert MAX_CONSECUTIVE_FAILURES + PROBES <= len(found) < 1000

@@ -28,22 +28,10 @@ _ATTEMPTS = 100
 """How often a path is resolved while its links change."""
 _MAX_LINKS = 40
 """As many as Linux follows on one path."""
-_REMOTE_TYPES = (
-    *(
-        "autofs ",
-        "nfs",
-        "cifs ",
-        "smb",
-        "ceph ",
-        "fuse",
-        "9p ",
-        "afs ",
-        "lustre ",
-        "glusterfs ",
-    ),
-    *("beegfs ", "gpfs ", "ocfs2 ", "virtiofs "),
+_REMOTE_TYPE = re.compile(
+    r"(?:autofs|nfs\d?|cifs|smb\d?|ceph|fuse(?:\.\S+)?|9p|afs|lustre|glusterfs|beegfs|gpfs|ocfs2|virtiofs) "
 )
-"""How the type of a file system begins that may ask another machine."""
+"""The type of a file system that may ask another machine; `fuseblk` is a disk of this one."""
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -95,7 +83,7 @@ def _remote_mounts(mounts: str) -> list[str]:
     found = []
     for line in lines:
         before, _, after = line.partition(" - ")
-        if after.startswith(_REMOTE_TYPES):
+        if _REMOTE_TYPE.match(after):
             place = before.split(" ")[4]
             found.append(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), place))
     return found

@@ -401,6 +401,7 @@ def test_a_dead_file_server_with_the_homes_of_all_users_does_not_hang_the_run(
         "24 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw\n"
         "60 24 0:50 / /net/homes rw shared:2 - autofs /etc/auto.home rw,fd=6\n"
         "61 24 0:51 / /net/with\\040space rw - nfs4 server:/x rw\n"
+        f"62 24 0:52 / {tmp_path} rw - fuseblk /dev/sdb1 rw\n"
     )
 
     found, asked = home_directories(str(mounts)), set(looked_at)

@@ -15,7 +15,7 @@ from s32s_agent.errors import ConfigError, SourceChanged
 from s32s_agent.model import Location, Mapping, Role
 from s32s_agent.snapshots.fields import NotASnapshot
 from s32s_agent.snapshots.manifest import Channel, decode_snapshot, sha256_of
-from s32s_agent.snapshots.place import FoundChannel, NoChannel, Place
+from s32s_agent.snapshots.place import FoundChannel, Place
 from s32s_agent.snapshots.publishing import move_channel
 from s32s_agent.snapshots.retention import fetch_snapshot
 from s32s_agent.stores.s3.connection import Connection
@@ -52,7 +52,7 @@ def promote(settings: Settings, arguments: Arguments) -> int:
         target = place.channel(from_name)
         if target is None:
             raise NotASnapshot(f'channel "{from_name}": no content')
-        return _Wanted(to_name, _found(place, to_name), target.channel)
+        return _Wanted(to_name, place.channel_if_any(to_name), target.channel)
 
     return _move(settings, arguments, wanted)
 
@@ -100,13 +100,6 @@ def channel_to(place: Place, mapping: Mapping, snapshot_id: str) -> Channel:
     )
     decode_snapshot(data, target, mapping.name, mapping.location)
     return target
-
-
-def _found(place: Place, name: str) -> FoundChannel | None:
-    try:
-        return place.channel(name)
-    except NoChannel:
-        return None
 
 
 def _move(

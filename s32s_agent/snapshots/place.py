@@ -79,6 +79,17 @@ class Place:
         data, raw_etag = found
         return FoundChannel(decode_channel(data), data, raw_etag)
 
+    def channel_if_any(self, name: str) -> FoundChannel | None:
+        """Fetch a channel; None when it does not exist.
+
+        Raises:
+            AgentError: as `channel`, for every other reason.
+        """
+        try:
+            return self.channel(name)
+        except NoChannel:
+            return None
+
     def snapshot(self, channel: Channel) -> bytes:
         """Fetch the bytes of the snapshot that a channel points to.
 

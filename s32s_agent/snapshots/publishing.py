@@ -27,7 +27,7 @@ from s32s_agent.snapshots.manifest import (
     sha256_of,
     snapshot_key,
 )
-from s32s_agent.snapshots.place import FoundChannel, NoChannel, Place
+from s32s_agent.snapshots.place import FoundChannel, Place
 from s32s_agent.snapshots.retention import listed_objects
 from s32s_agent.snapshots.versions import with_versions
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
@@ -125,7 +125,7 @@ class SnapshotPublisher:
     def _attempt(
         self, offer: Offer, list_entries: Callable[[], Iterable[Entry | Problem]]
     ) -> Publication:
-        found = self._channel(offer.channel)
+        found = self._place.channel_if_any(offer.channel)
         current = self._current(found, offer.mapping)
         entries = _publishable(list_entries(), contents := _Contents())
         if self._place.connection.is_versioned(offer.mapping.location.bucket, unknown=False):
@@ -147,12 +147,6 @@ class SnapshotPublisher:
             written = contents.written
             return Publication(found.channel, found.raw_etag, is_new=False, chunks=written)
         return self._move(offer, found, self._write_snapshot(offer, contents), contents)
-
-    def _channel(self, name: str) -> FoundChannel | None:
-        try:
-            return self._place.channel(name)
-        except NoChannel:
-            return None
 
     def _current(self, found: FoundChannel | None, mapping: Mapping) -> Snapshot | None:
         """Return the snapshot that the channel points to; None when it is missing or damaged, and to be replaced."""

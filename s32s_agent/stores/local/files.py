@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
 
 from s32s_agent.stores.local.syscalls import start_writeback
 
@@ -18,8 +19,23 @@ _STRETCH = 8 << 20
 _OPEN_STRETCHES = 3
 """Earlier stretches that other threads may still be writing."""
 _CHUNK = 1 << 20
-REFUSALS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
+_REFUSALS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 """What file systems without modes or times of their own (vfat, CIFS, FUSE) answer to their own files' owner."""
+
+
+def is_refused(set_attribute: Callable[[], None]) -> bool:
+    """Set an attribute of a file or directory of our own; return whether its file system takes none of that kind.
+
+    Raises:
+        OSError: it could not be set for another reason.
+    """
+    try:
+        set_attribute()
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        return True
+    return False
 
 
 def create_file(directory: int, name: str) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 
 from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import SourceChanged
@@ -56,14 +55,9 @@ class LocalSource:
         walk = Walk(self._root, follow_links=self._follow_links, known_mounts=mounts)
         return Scan(list_directory(walk, self._rows, trust_index=self._trust_index))
 
-    def open(
-        self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED
-    ) -> AbstractContextManager[Content]:
-        """Open a file; what is read is one version, or `SourceChanged`."""
-        return self._opened(entry)
-
     @contextlib.contextmanager
-    def _opened(self, entry: Entry) -> Iterator[Content]:
+    def open(self, entry: Entry, _heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
+        """Open a file; what is read is one version, or `SourceChanged`."""
         may_grow = entry.key in self._changed
         opened = open_content(
             lambda: self._root.read(self._resolved(entry.key)), entry, may_grow=may_grow

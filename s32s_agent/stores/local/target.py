@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,7 +45,7 @@ from s32s_agent.stores.base import (
 )
 from s32s_agent.stores.local import partial_downloads
 from s32s_agent.stores.local.content import open_content
-from s32s_agent.stores.local.files import REFUSALS, OpenFile, create_file, write_all
+from s32s_agent.stores.local.files import OpenFile, create_file, is_refused, write_all
 from s32s_agent.stores.local.last_batch import LastBatch
 from s32s_agent.stores.local.listing import list_directory
 from s32s_agent.stores.local.owners import UNCHANGED, Owner, find_owner
@@ -291,20 +291,13 @@ class LocalTarget:
             os.fchown(fd, *self._options.owner)
         carried = attributes.mode if self._options.restores_modes else None
         mode = self._options.file_mode if carried is None else carried & 0o777
-        self._set("modes", lambda: os.fchmod(fd, mode))
-        if (time_ns := attributes.mtime_ns) is not None:
-            self._set("times", lambda: os.utime(fd, ns=(time_ns, time_ns)))
+        if is_refused(lambda: os.fchmod(fd, mode)):
+            self._refused.add("modes")
+        time_ns = attributes.mtime_ns
+        if time_ns is not None and is_refused(lambda: os.utime(fd, ns=(time_ns, time_ns))):
+            self._refused.add("times")
         if self._options.durable and not mode & stat.S_IRUSR:
             os.fsync(fd)  # it cannot be opened again for that
-
-    def _set(self, what: str, call: Callable[[], None]) -> None:
-        """Set an attribute of a file; remember where the file system refuses it of its own files."""
-        try:
-            call()
-        except OSError as error:
-            if error.errno not in REFUSALS:
-                raise
-            self._refused.add(what)
 
     def remarks(self) -> list[str]:
         """Return what this file system does not keep."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from s32s_agent.errors import EntryError
-from s32s_agent.stores.local.files import READ, REFUSALS
+from s32s_agent.stores.local.files import READ, is_refused
 from s32s_agent.stores.local.owners import UNCHANGED, Owner
 from s32s_agent.stores.local.root import Level
 from s32s_agent.stores.local.syscalls import open_directory, open_unmounted
@@ -218,11 +218,7 @@ def _create_directory(name: str, parent: int, create: NewDirectories) -> int:
             os.fchown(fd, *create.owner)
         # Past the umask; the kernel has handed down the set-group-id bit, with which a team shares a directory.
         mode = create.mode | (os.fstat(fd).st_mode & stat.S_ISGID)
-        try:
-            os.fchmod(fd, mode)
-        except OSError as error:
-            if error.errno not in REFUSALS:
-                raise
+        is_refused(lambda: os.fchmod(fd, mode))
     except BaseException:
         os.close(fd)
         raise

@@ -285,7 +285,7 @@ class Resolved:
         )
 
     def _is_plain_http(self, proxy: str) -> bool:
-        """Return whether nobody shows a certificate: neither the store nor the proxy."""
+        """Return whether no certificate has to be checked: store and proxy are reached by plain http."""
         return self.endpoint.startswith("http://") and not proxy.startswith("https:")
 
     def _bundle(self) -> str | None:

@@ -44,6 +44,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from s32s_agent.errors import EntryUnreadable
+
 
 class Role(Enum):
     """Which side this computer is."""
@@ -206,6 +208,12 @@ class Outcome:
     verified: str = ""
     """What proved a copy: `md5`, `multipart`, or `length` (length and pinned ETag)."""
     error: Exception | None = None
+
+    @classmethod
+    def of_error(cls, key: str, error: Exception, why: Why | None = None) -> Outcome:
+        """Return what became of an action that an error ended: skipped, where what is there cannot be touched now."""
+        is_skipped = isinstance(error, EntryUnreadable)
+        return cls(Status.SKIPPED if is_skipped else Status.FAILED, key, why=why, error=error)
 
 
 @dataclass(frozen=True, slots=True)

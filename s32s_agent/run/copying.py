@@ -17,7 +17,6 @@ from s32s_agent.errors import (
     AccessDenied,
     AgentError,
     DirectoryError,
-    EntryUnreadable,
     StoreUnavailable,
 )
 from s32s_agent.model import Copy, IndexRow, Outcome, Status
@@ -152,11 +151,9 @@ def _staged(
 
 
 def _failure(copy: Copy, error: Exception) -> Outcome:
-    if isinstance(error, EntryUnreadable):
-        return Outcome(Status.SKIPPED, copy.entry.key, why=copy.why, error=error)
     if not isinstance(error, AgentError):
         raise error
-    return Outcome(Status.FAILED, copy.entry.key, why=copy.why, error=error)
+    return Outcome.of_error(copy.entry.key, error, copy.why)
 
 
 def publish_batch(batch: Batch, context: MappingContext) -> Iterator[Outcome]:
@@ -176,9 +173,7 @@ def _outcome(published: Published, seconds: float) -> Outcome:
     staged = published.staged
     entry, why = staged.copy.entry, staged.copy.why
     if published.error is not None:
-        is_skipped = isinstance(published.error, EntryUnreadable)
-        status = Status.SKIPPED if is_skipped else Status.FAILED
-        return Outcome(status, entry.key, why=why, error=published.error)
+        return Outcome.of_error(entry.key, published.error, why)
     return Outcome(Status.COPIED, entry.key, entry.size, why, seconds, staged.verified)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from s32s_agent.errors import AgentError, EntryUnreadable
+from s32s_agent.errors import AgentError
 from s32s_agent.model import Delete, Kind, Outcome, Status
 from s32s_agent.run.context import MappingContext
 from s32s_agent.workers import in_parallel
@@ -72,8 +72,7 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
 def _outcome(key: str, result: object, removed: list[str]) -> Iterator[Outcome]:
     """Yield what became of one deletion; nothing for a directory that is not empty."""
     if isinstance(result, AgentError):
-        is_skipped = isinstance(result, EntryUnreadable)
-        yield Outcome(Status.SKIPPED if is_skipped else Status.FAILED, key, error=result)
+        yield Outcome.of_error(key, result)
     elif isinstance(result, Exception):
         raise result
     elif result:

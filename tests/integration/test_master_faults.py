@@ -404,60 +404,68 @@ def test_a_source_that_changes_never_tears_an_object(
 # --- a pass that is killed ---
 
 
-def test_a_stopped_upload_is_aborted_by_the_run_itself(
-    scripted_master: Master, bucket: Bucket, tmp_path: Path
-) -> None:
-    """SIGTERM in the middle of the parts: nothing that is paid for stays until a next run, which may never come."""
+@pytest.fixture
+def slow_master(scripted_master: Master, bucket: Bucket) -> Master:
+    """A master of a real bucket, so slow that it can be ended in the middle of the parts."""
     master = scripted_master
     master.bucket, master.put = bucket.name, bucket.put
     master.publish_map(master.mapping())
     master.configure(sync={"max_bandwidth": "4MB"})
-    master.write({"x": LARGE, "z": LARGE[::-1]})
-    notes = master.agent.state_dir / "uploads"
-    with master.agent.started(log=tmp_path / "log") as process:
+    return master
+
+
+def notes_of(master: Master) -> list[Path]:
+    return list((master.agent.state_dir / "uploads").glob("*"))
+
+
+def uploads_in(bucket: Bucket) -> set[str]:
+    found = bucket.client.list_multipart_uploads(Bucket=bucket.name)
+    return {each["Key"] for each in found.get("Uploads", [])}
+
+
+def ended_in_the_middle(master: Master, log: Path, number: int, after: float = 0) -> int:
+    """Send a run a signal, so many seconds after it has noted its upload; return its exit status."""
+    with master.agent.started(log=log) as process:
         deadline = time.monotonic() + 60
-        while not list(notes.glob("*.json")):
+        # What S3 began and we had not heard of, nobody can abort.
+        while not any(note.suffix == ".json" for note in notes_of(master)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        time.sleep(0.5)
-        process.send_signal(signal.SIGTERM)
+        time.sleep(after)
+        process.send_signal(number)
 
-        assert process.wait(30) == 128 + signal.SIGTERM
+        return process.wait(30)
 
-    found = bucket.client.list_multipart_uploads(Bucket=bucket.name)
-    assert (found.get("Uploads", []), list(notes.iterdir())) == ([], [])
+
+def test_a_stopped_upload_is_aborted_by_the_run_itself(
+    slow_master: Master, bucket: Bucket, tmp_path: Path
+) -> None:
+    """SIGTERM in the middle of the parts: nothing that is paid for stays until a next run, which may never come."""
+    master = slow_master
+    master.write({"x": LARGE, "z": LARGE[::-1]})
+
+    status = ended_in_the_middle(master, tmp_path / "log", signal.SIGTERM, after=0.5)
+
+    assert status == 128 + signal.SIGTERM
+    assert (uploads_in(bucket), notes_of(master)) == (set(), [])
 
 
 def test_a_killed_upload_is_aborted_by_the_next_pass(
-    scripted_master: Master, bucket: Bucket, tmp_path: Path
+    slow_master: Master, bucket: Bucket, tmp_path: Path
 ) -> None:
     """SIGKILL in the middle of the parts: the next pass aborts our upload and leaves somebody else's alone."""
-    master = scripted_master
-    master.bucket, master.put = bucket.name, bucket.put
-    master.publish_map(master.mapping())
-    master.configure(sync={"max_bandwidth": "4MB"})
+    master = slow_master
     master.write({"x": LARGE})
     foreign = bucket.client.create_multipart_upload(Bucket=bucket.name, Key="data/foreign")
 
-    def uploads() -> set[str]:
-        found = bucket.client.list_multipart_uploads(Bucket=bucket.name)
-        return {each["Key"] for each in found.get("Uploads", [])}
+    status = ended_in_the_middle(master, tmp_path / "log", signal.SIGKILL)
 
-    notes = master.agent.state_dir / "uploads"
-    with master.agent.started(log=tmp_path / "log") as process:
-        deadline = time.monotonic() + 60
-        # What S3 began and we had not heard of, nobody can abort.
-        while not list(notes.glob("*.json")):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-
-    assert process.returncode == -signal.SIGKILL
-    assert uploads() == {"data/x", "data/foreign"}
+    assert status == -signal.SIGKILL
+    assert uploads_in(bucket) == {"data/x", "data/foreign"}
     master.configure()
     (master.source / "x").unlink()
     master.write({"y": b"y"})
     run = master.once()
-    assert (run.exit_code, uploads()) == (0, {"data/foreign"})
-    assert list(notes.iterdir()) == []
+    assert (run.exit_code, uploads_in(bucket)) == (0, {"data/foreign"})
+    assert notes_of(master) == []
     assert foreign["UploadId"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -42,16 +41,10 @@ from s32s_agent.run.copying import (
 )
 from s32s_agent.run.waiting import MAX_CONSECUTIVE_FAILURES, PROBES
 from s32s_agent.stores.base import Content, Published, Staged
+from s32s_agent.stores.local.translate import translate
 from s32s_agent.workers import IDLE_SECONDS
 
 # --- hopeless ---
-
-
-def own(number: int) -> DirectoryError:
-    """Return what the agent makes of an error of the system."""
-    error = DirectoryError(f"{os.strerror(number)}")
-    error.__cause__ = OSError(number, os.strerror(number))
-    return error
 
 
 @pytest.mark.parametrize("failure", [AccessDenied("403"), DirectoryError("EIO")])
@@ -72,7 +65,11 @@ def test_a_store_that_refuses_everything_is_left_alone(
 
 
 @pytest.mark.parametrize(
-    "failure", [AccessDenied("403 a policy on uploads/"), own(errno.EACCES)]
+    "failure",
+    [
+        AccessDenied("403 a policy on uploads/"),
+        translate(PermissionError(errno.EACCES, "no"), "key"),
+    ],
 )
 def test_forty_bad_files_in_one_directory_starve_no_other(
     rig: MappingRig, failure: AgentError

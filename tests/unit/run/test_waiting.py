@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from s32s_agent.errors import (
     AccessDenied,
-    DirectoryError,
+    AgentError,
     DiskFull,
     EntryError,
     StoreUnavailable,
@@ -25,16 +25,15 @@ from s32s_agent.run.waiting import (
     Waiting,
     may_be_shared,
 )
+from s32s_agent.stores.local.translate import translate
 
 
 def copies(*keys: str, size: int = 1) -> list[Copy]:
     return [Copy(Entry(key, size), Why.NEW) for key in keys]
 
 
-def from_system(number: int) -> DirectoryError:
-    error = DirectoryError(os.strerror(number))
-    error.__cause__ = OSError(number, os.strerror(number))
-    return error
+def from_system(number: int) -> AgentError:
+    return translate(OSError(number, os.strerror(number)), "key")
 
 
 @pytest.mark.parametrize(

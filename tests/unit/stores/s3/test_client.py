@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from support.fixed_access import Fixed, client_of
 from support.raw_server import RawServer, answer, error
 
 from s32s_agent.cancellation import CancelToken
@@ -20,12 +21,9 @@ from s32s_agent.errors import (
     SourceChanged,
     StoreUnavailable,
 )
-from s32s_agent.stores.s3.addresses import Address
 from s32s_agent.stores.s3.answers import NotModified
 from s32s_agent.stores.s3.client import Call, S3Client
 from s32s_agent.stores.s3.http import Http
-from s32s_agent.stores.s3.signing import Credentials, Scope
-from s32s_agent.stores.s3.timeouts import Timeouts
 from s32s_agent.stores.s3.transport import HttpRequest, Transport
 
 OK = answer(200, b"body", ETag='"e"')
@@ -33,27 +31,6 @@ PAGE = answer(404, b"<html><body>Not Found</body></html>", Content_Type="text/ht
 GET = Call("GET", "bucket", '"key"', "key")
 HEAD = Call("HEAD", "bucket", '"key"', "key")
 LIST = Call("GET", "bucket", 'listing "bucket"', query=(("list-type", "2"),))
-
-
-class Fixed:
-    """An access to one server, whatever the bucket."""
-
-    def __init__(self, url: str, *, follows_regions: bool = False) -> None:
-        self.url = url
-        self.follows_regions = follows_regions
-        self.asked: list[str] = []
-
-    def address(self, bucket: str, region: str = "") -> Address:
-        self.asked.append(region)
-        return Address(f"{self.url}/{bucket}", Scope(region or "us-east-1"))
-
-    def credentials(self) -> Credentials:
-        return Credentials("AKID", "secret")
-
-
-def client_of(url: str, **more: bool) -> S3Client:
-    timeouts = Timeouts(attempts=3, pause_seconds=0.01, request_seconds=20)
-    return S3Client(Fixed(url, **more), Http(Transport(read_seconds=1)), timeouts=timeouts)
 
 
 def refused(call: Call, *answers: bytes | None) -> tuple[AgentError, int]:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import socket
 
 import pytest
+from support.fixed_access import client_of
 from support.raw_server import RawServer, answer, error
 from support.socks_proxy import SocksProxy
 
 from s32s_agent.errors import AccessDenied, StoreUnavailable
 from s32s_agent.stores.s3.access import proxy_for
-from s32s_agent.stores.s3.addresses import Address
-from s32s_agent.stores.s3.client import Call, S3Client
-from s32s_agent.stores.s3.http import Http
-from s32s_agent.stores.s3.signing import Credentials, Scope
-from s32s_agent.stores.s3.timeouts import Timeouts
-from s32s_agent.stores.s3.transport import Transport
+from s32s_agent.stores.s3.client import Call
 
 OK = answer(200, b"body", ETag='"e"')
 GET = Call("GET", "bucket", '"key"', "key")
@@ -23,27 +19,6 @@ LARGE = bytes(range(256)) * (12 << 10)
 """Over the size from which libcurl asks before it sends a body."""
 PUT = Call("PUT", "bucket", '"key"', "key", body=LARGE)
 SMALL_PUT = Call("PUT", "bucket", '"key"', "key", body=b"small")
-
-
-class Fixed:
-    """An access to one server, whatever the bucket."""
-
-    follows_regions = False
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def address(self, bucket: str, region: str = "") -> Address:
-        return Address(f"{self.url}/{bucket}", Scope(region or "us-east-1"))
-
-    def credentials(self) -> Credentials:
-        return Credentials("AKID", "secret")
-
-
-def client_of(url: str, proxy: str = "") -> S3Client:
-    timeouts = Timeouts(attempts=2, pause_seconds=0.01, request_seconds=20)
-    transport = Transport(read_seconds=3, proxy=proxy)
-    return S3Client(Fixed(url), Http(transport), timeouts=timeouts)
 
 
 def has_ipv6() -> bool:
@@ -58,7 +33,7 @@ def has_ipv6() -> bool:
 def test_an_endpoint_is_an_address_of_ipv6() -> None:
     """The host is signed and sent in brackets, with its port."""
     with RawServer([OK], host="::1") as server:
-        assert client_of(server.url).call(GET).body == b"body"
+        assert client_of(server.url, read_seconds=3, attempts=2).call(GET).body == b"body"
         port = server.url.rpartition(":")[2]
     (head,) = server.requests
     assert f"\r\nHost: [::1]:{port}\r\n".encode() in head
@@ -70,7 +45,7 @@ def test_a_server_that_answers_100_continue_late_or_never_gets_the_whole_body(
 ) -> None:
     """One that refuses to be asked gets it in a second request, without the question."""
     with RawServer([OK], continues=continues) as server:
-        assert client_of(server.url).call(PUT).status == 200
+        assert client_of(server.url, read_seconds=3, attempts=2).call(PUT).status == 200
     assert server.bodies == [LARGE]
     assert (b"expect:" in server.requests[-1].lower()) == (continues != "refused")
 
@@ -79,7 +54,7 @@ def test_a_server_that_answers_100_continue_late_or_never_gets_the_whole_body(
 def test_a_box_that_drops_idle_connections_costs_no_request(call: Call) -> None:
     """A kept connection turns out to be dead: the request goes over a new one, each of them once."""
     with RawServer([OK], closes=True) as server:
-        client = client_of(server.url)
+        client = client_of(server.url, read_seconds=3, attempts=2)
         for _ in range(3):
             assert client.call(call).body == b"body"
     assert (len(server.requests), server.connections) == (3, 3)
@@ -94,7 +69,7 @@ def test_a_server_that_refuses_before_it_has_read_the_body_is_understood() -> No
         RawServer([no], refuses_early=True) as server,
         pytest.raises(AccessDenied, match="AccessDenied: no writes on Sundays"),
     ):
-        client_of(server.url).call(PUT)
+        client_of(server.url, read_seconds=3, attempts=2).call(PUT)
     assert len(server.requests) == 1
 
 
@@ -110,7 +85,7 @@ def test_everything_goes_through_a_socks_proxy(
         monkeypatch.setenv("ALL_PROXY", f"socks5h://{login}{'@' * bool(login)}{proxy.address}")
         url = server.url.replace("127.0.0.1", "store.invalid")
         chosen, _ = proxy_for(url)
-        client = client_of(url, chosen)
+        client = client_of(url, proxy=chosen, read_seconds=3, attempts=2)
 
         assert client.call(GET).body == b"body"
         assert client.call(SMALL_PUT).body == b"body"

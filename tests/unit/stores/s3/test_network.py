@@ -96,10 +96,12 @@ def test_everything_goes_through_a_socks_proxy(
 
 def test_a_socks_proxy_that_refuses_the_login_is_told_as_the_proxy() -> None:
     """The remedy names the proxy's variables, and no text the password."""
-    with SocksProxy("user:right") as proxy, pytest.raises(StoreUnavailable) as caught:
-        client_of("http://store.invalid:1", f"socks5h://user:wrong-word@{proxy.address}").call(
-            GET
+    with SocksProxy("user:right") as proxy:
+        client = client_of(
+            "http://store.invalid:1", proxy=f"socks5h://user:wrong-word@{proxy.address}"
         )
+        with pytest.raises(StoreUnavailable) as caught:
+            client.call(GET)
 
     assert "PROXY" in caught.value.remedy
     assert "wrong-word" not in str(caught.value) + caught.value.remedy

@@ -276,12 +276,7 @@ class _Pool(Generic[T, R]):
         for item in self._items:
             if self._cancel_token.cancelled:
                 return
-            try:
-                result = self._try(item, Heartbeat())
-            except Cancelled as reason:
-                self._cancel_token.cancel(reason)
-                return
-            yield item, result
+            yield item, self._try(item, Heartbeat())
 
     def _try(self, item: T, heartbeat: Heartbeat) -> R | Exception:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +19,6 @@ pytestmark = [
         reason="mkdocs is not installed (extra: docs)",
     ),
 ]
-PATIENCE_SECONDS = 30
 
 
 def build(source: Path, site: Path) -> subprocess.CompletedProcess[str]:
@@ -104,11 +102,7 @@ def test_a_result_leads_to_its_place(shown: Browser) -> None:
     shown.run(
         "document.querySelector('#mkdocs-search-results a[href*=\"how-it-works\"]').click()"
     )
-
-    end = time.monotonic() + PATIENCE_SECONDS
-    while shown.run("location.href") != link:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    shown.wait_for_page(link)
 
 
 def test_a_page_asks_no_other_server(shown: Browser, site: Path) -> None:

@@ -21,6 +21,8 @@ _OPTIONS = (
     *("--no-first-run", "--hide-scrollbars", "--remote-debugging-pipe"),
 )
 
+PATIENCE_SECONDS = 30
+
 
 class Browser:
     """One page of a browser."""
@@ -35,6 +37,13 @@ class Browser:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol, and return its result."""
+        answer = self._answer(method, **parameters)
+        assert "error" not in answer, answer
+        result = answer["result"]
+        assert isinstance(result, dict)
+        return result
+
+    def _answer(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
         if self._session:
@@ -43,10 +52,7 @@ class Browser:
         self._requests.flush()
         while (answer := self._next()).get("id") != self._number:
             self.happened.append(answer)
-        assert "error" not in answer, answer
-        result = answer["result"]
-        assert isinstance(result, dict)
-        return result
+        return answer
 
     def _next(self) -> dict[str, Any]:
         data = b""
@@ -84,8 +90,20 @@ class Browser:
         while "Page.loadEventFired" not in [each.get("method") for each in self.happened]:
             self.happened.append(self._next())
         # The event may have been that of the page before.
-        shown = f"location.href + document.readyState === '{path.as_uri()}complete'"
-        while not self.run(shown):
+        self.wait_for_page(path.as_uri())
+
+    def wait_for_page(self, url: str) -> None:
+        """Wait until a page is shown whole.
+
+        A page that changes while it is asked has no answer: Chromium ends such a call with an error.
+        """
+        end = time.monotonic() + PATIENCE_SECONDS
+        shown = f"location.href + document.readyState === {json.dumps(url + 'complete')}"
+        while True:
+            answer = self._answer("Runtime.evaluate", expression=shown, returnByValue=True)
+            if answer.get("result", {}).get("result", {}).get("value") is True:
+                return
+            assert time.monotonic() < end, answer
             time.sleep(0.05)
 
     def run(self, expression: str) -> Any:

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, cast
@@ -160,7 +160,7 @@ def in_parallel(
         function: called in the threads with an item and a heartbeat, which must beat as long as the work gets ahead. A
             cancellation that the function raises is no value: it cancels the token.
         items: taken in the threads.
-        workers: how many threads.
+        workers: how many threads; no more than items, where these have a length.
         cancel_token: ends the threads when it is cancelled.
         idle: called in the caller's thread, some times a second, while there is no result.
         grow: called in the caller's thread after each result with the number of threads, until one has ended; returns
@@ -203,7 +203,7 @@ def in_parallel_or_idle(
 
     running, finished = 0, False
     try:
-        running = start(workers)
+        running = start(min(workers, len(items)) if isinstance(items, Sized) else workers)
         if not running:
             yield from pool.work_here()
         while running:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from structlog.typing import FilteringBoundLogger
-
 from s32s_agent.config.settings import Settings
 from s32s_agent.errors import AgentError
 from s32s_agent.monitoring.last_run import LastRun
+from s32s_agent.output.structured import FilteringBoundLogger
 from s32s_agent.signals import unmasked
 from s32s_agent.workers import call_with_timeout
 

@@ -16,10 +16,8 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, TextIO, cast
 
-import structlog
-from structlog.typing import FilteringBoundLogger, Processor
-
 from s32s_agent.output import journal
+from s32s_agent.output.structured import FilteringBoundLogger, Processor, structlog
 from s32s_agent.output.terminal import (
     BOLD,
     CYAN,

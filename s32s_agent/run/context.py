@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from structlog.typing import FilteringBoundLogger
-
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import Settings
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.output.progress import Progress
+from s32s_agent.output.structured import FilteringBoundLogger
 from s32s_agent.run.metering import Meter, Throttle
 from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.state.pending import Pending

@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from structlog.typing import FilteringBoundLogger
-
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.hook_commands import Command
 from s32s_agent.config.settings import HookSettings
 from s32s_agent.errors import DirectoryError, HookError
 from s32s_agent.output.progress import Progress
+from s32s_agent.output.structured import FilteringBoundLogger
 from s32s_agent.run.child_process import ChildProcess
 from s32s_agent.run.context import RunOptions
 from s32s_agent.run.report import RunReport

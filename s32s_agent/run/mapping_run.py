@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from structlog.typing import FilteringBoundLogger
-
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.errors import AgentError, DirectoryError
 from s32s_agent.model import (
@@ -24,6 +22,7 @@ from s32s_agent.model import (
     Status,
     Withheld,
 )
+from s32s_agent.output.structured import FilteringBoundLogger
 from s32s_agent.plan.compare import Difference
 from s32s_agent.plan.plan import DeleteGuards, lifted, make_plan
 from s32s_agent.run import execute, sandbox

@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from structlog.typing import FilteringBoundLogger
-
 from s32s_agent import __version__
 from s32s_agent.config.settings import Settings
 from s32s_agent.errors import DirectoryError
 from s32s_agent.monitoring import last_run
 from s32s_agent.monitoring.last_run import LastRun, Totals
 from s32s_agent.monitoring.publish import Publisher
+from s32s_agent.output.structured import FilteringBoundLogger
 from s32s_agent.run.context import RunOptions
 from s32s_agent.run.report import RunReport
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from structlog.typing import FilteringBoundLogger
-
 from s32s_agent import __version__
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import Settings
@@ -23,6 +21,7 @@ from s32s_agent.errors import AgentError, Cancelled, DirectoryError, SoftwareErr
 from s32s_agent.model import Mapping, Plan
 from s32s_agent.monitoring.last_run import LastRun
 from s32s_agent.output.progress import Progress
+from s32s_agent.output.structured import FilteringBoundLogger
 from s32s_agent.run import sandbox
 from s32s_agent.run.context import RunContext, RunOptions
 from s32s_agent.run.hooks import HookRunner, Hooks

@@ -243,7 +243,10 @@ try:
     cli.main(sys.argv[1:])
 except SystemExit:
     pass
-slow = {"boto3", "botocore", "prometheus_client", "pycurl", "s32s_agent.run.snapshots"}
+slow = {
+    "asyncio", "boto3", "botocore", "http.client", "prometheus_client", "pycurl", "rich", "s32s_agent.run.snapshots",
+    "ssl",
+}
 print(sorted(slow & set(sys.modules)))
 """
 

@@ -37,6 +37,18 @@ def test_no_items(workers: int) -> None:
     assert list(in_parallel(text, nothing, workers, CancelToken())) == []
 
 
+def test_no_more_threads_than_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most runs find nothing to do in most steps, and starting threads takes longer than that."""
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda thread: (started.append(thread), start(thread))[-1]
+    )
+
+    assert dict(in_parallel(text, [1, 2], 16, CancelToken())) == {1: "1", 2: "2"}
+    assert len(started) == 2
+
+
 def test_an_exception_is_a_value() -> None:
     """What fails for one item does not touch the others."""
 

@@ -337,9 +337,8 @@ def _refuse_prompt(_: str) -> str:
 
 def proxy_for(url: str) -> tuple[str, str]:
     """Return the proxy for a URL, "" without one, and what is reached directly; from the environment or the system."""
-    if sys.platform == "linux" and not any(
-        each.lower().endswith("_proxy") for each in os.environ
-    ):
+    variables = {name.lower() for name in os.environ if name.lower().endswith("_proxy")}
+    if sys.platform == "linux" and variables <= {"no_proxy"}:
         return "", ""
     from urllib.request import getproxies  # noqa: PLC0415 (slow, and only here)
 

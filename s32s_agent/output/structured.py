@@ -20,9 +20,9 @@ class _Deferred(ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
-# asyncio is for loggers whose methods are coroutines; rich is for tracebacks on structlog's console. None marks a
-# module as not installed.
-_STAND_INS: dict[str, Any] = {"asyncio": _Deferred("asyncio"), "rich": None}
+# asyncio is for loggers whose methods are coroutines, the others for structlog's console. None marks a module as not
+# installed.
+_STAND_INS: dict[str, Any] = {"asyncio": _Deferred("asyncio"), "rich": None, "colorama": None}
 for _name, _stand_in in _STAND_INS.items():
     sys.modules.setdefault(_name, _stand_in)
 try:

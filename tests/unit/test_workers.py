@@ -41,9 +41,12 @@ def test_no_more_threads_than_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most runs find nothing to do in most steps, and starting threads takes longer than that."""
     started: list[threading.Thread] = []
     start = threading.Thread.start
-    monkeypatch.setattr(
-        threading.Thread, "start", lambda thread: (started.append(thread), start(thread))[-1]
-    )
+
+    def counted(thread: threading.Thread) -> None:
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", counted)
 
     assert dict(in_parallel(text, [1, 2], 16, CancelToken())) == {1: "1", 2: "2"}
     assert len(started) == 2

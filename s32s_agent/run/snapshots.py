@@ -83,7 +83,7 @@ def try_snapshot(settings: Settings, connection: Connection, mapping: Mapping) -
     if channel is None:
         return ""
     snapshot = decode_snapshot(
-        place.snapshot(channel), channel, mapping.name, mapping.location
+        place.snapshot(channel.snapshot), channel, mapping.name, mapping.location
     )
     held = "is pinned" if pin else f'is in channel "{name}"'
     return f"snapshot {snapshot.id} of {snapshot.objects} objects {held}"

@@ -16,7 +16,6 @@ from s32s_agent.model import Entry, Kind, Mapping, Problem
 from s32s_agent.snapshots.chunks import CUT, Chunk, Cut, pack
 from s32s_agent.snapshots.fields import NotASnapshot
 from s32s_agent.snapshots.manifest import (
-    CHUNKS,
     Channel,
     Snapshot,
     channel_key,
@@ -28,7 +27,7 @@ from s32s_agent.snapshots.manifest import (
     snapshot_key,
 )
 from s32s_agent.snapshots.place import FoundChannel, Place
-from s32s_agent.snapshots.retention import listed_objects
+from s32s_agent.snapshots.retention import present_chunks
 from s32s_agent.snapshots.versions import with_versions
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
 from s32s_agent.stores.s3.write_requests import WriteRequests
@@ -131,11 +130,11 @@ class SnapshotPublisher:
         if self._place.connection.is_versioned(offer.mapping.location.bucket, unknown=False):
             entries = with_versions(self._place, offer.mapping, current, entries)
         # Only chunks that a channel names are safe from being removed before our channel names them.
-        named = {chunk.sha256: chunk.size for chunk in current.chunks} if current else {}
-        known = self._present(named) if named else set()
+        known = present_chunks(self._place, current.chunks if current else ())
+        known_digests = {chunk.sha256 for chunk in known}
         for chunk, data in pack(entries, self._cut):
             contents.chunks.append(chunk)
-            if chunk.sha256 not in known:
+            if chunk.sha256 not in known_digests:
                 name = self._place.name_of(chunk_key(chunk.sha256))
                 self._writes.put(name, data, _GZIP)
                 contents.written += 1
@@ -153,17 +152,10 @@ class SnapshotPublisher:
         if found is None:
             return None
         try:
-            data = self._place.snapshot(found.channel)
+            data = self._place.snapshot(found.channel.snapshot)
             return decode_snapshot(data, found.channel, mapping.name, mapping.location)
         except NotASnapshot:
             return None
-
-    def _present(self, named: dict[str, int]) -> set[str]:
-        """Return which chunks of the current snapshot are in the bucket, with the right size."""
-        sizes = {key: size for key, size, _ in listed_objects(self._place, CHUNKS)}
-        return {
-            sha256 for sha256, size in named.items() if sizes.get(chunk_key(sha256)) == size
-        }
 
     def _write_snapshot(self, offer: Offer, contents: _Contents) -> tuple[Snapshot, bytes]:
         mapping = offer.mapping

@@ -154,7 +154,8 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     mode.add_argument(
         "--snapshots",
         action="store_true",
-        help="show the snapshots of each mapping, and which channels point to them",
+        help="show the snapshots of each mapping, what changed in each, which channels point to them, and which one is"
+        " installed here",
     )
     mode.add_argument(
         "--promote",
@@ -203,7 +204,8 @@ def _add_options_of_a_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="with --once: print the plan to standard output; change nothing, the state included",
+        help="with --once, --rollback and --follow: print the plan to standard output; change nothing, the state"
+        " included. With --promote and --rollback --channel: show what the channel would point to",
     )
     parser.add_argument(
         "--verify",
@@ -335,11 +337,11 @@ def _refuse_options_without_effect(
 
 def _without_effect(options: argparse.Namespace) -> Sequence[str]:
     """Return the options of a run that have no effect in this mode."""
-    if options.once:
+    has_run = options.rollback is not None and options.channel is None
+    if options.once or options.follow or has_run:
         return ()
-    if options.follow or (options.rollback is not None and options.channel is None):
-        return ("dry_run",)  # the run that follows takes the others
-    return _ONLY_WITH_ONCE
+    moves_channel = options.promote is not None or options.rollback is not None
+    return [each for each in _ONLY_WITH_ONCE if each != "dry_run" or not moves_channel]
 
 
 def _mode(options: argparse.Namespace) -> str:

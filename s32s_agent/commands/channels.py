@@ -127,7 +127,7 @@ def _move(
             by=socket.gethostname(),
             previous=before.snapshot if before else "",
         )
-        if is_new:
+        if is_new and not arguments.dry_run:
             try:
                 move_channel(place, writes, name, channel, found)
             except SourceChanged as error:
@@ -139,6 +139,7 @@ def _move(
             "sequence": channel.sequence if is_new or before is None else before.sequence,
             "previous": before.snapshot if before else "",
             "new": is_new,
+            "dry_run": arguments.dry_run,
         }
 
     return each_mapping(settings, arguments, connection, act, _line)
@@ -146,5 +147,6 @@ def _move(
 
 def _line(done: dict[str, object]) -> str:
     name = printable(str(done["mapping"]))
-    verb = "now points to" if done["new"] else "points to this already:"
+    moved = "would point to" if done["dry_run"] else "now points to"
+    verb = moved if done["new"] else "points to this already:"
     return f"{name}: {done['channel']} {verb} {done['snapshot']} (before: {done['previous'] or 'none'})"

@@ -33,6 +33,8 @@ from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
 from s32s_agent.stores.s3.write_requests import WriteRequests
 
 _TRIES = 2
+_NUMBERS = 16**6
+"""How many ids a second has."""
 _JSON = ObjectHeaders("application/json")
 _GZIP = ObjectHeaders("application/gzip")
 _LOST = "two publishers of one channel: let one of them publish, or publish again"
@@ -145,7 +147,7 @@ class SnapshotPublisher:
         if found and is_same:
             written = contents.written
             return Publication(found.channel, found.raw_etag, is_new=False, chunks=written)
-        return self._move(offer, found, self._write_snapshot(offer, contents), contents)
+        return self._move(offer, found, self._write_snapshot(offer, found, contents), contents)
 
     def _current(self, found: FoundChannel | None, mapping: Mapping) -> Snapshot | None:
         """Return the snapshot that the channel points to; None when it is missing or damaged, and to be replaced."""
@@ -157,10 +159,12 @@ class SnapshotPublisher:
         except NotASnapshot:
             return None
 
-    def _write_snapshot(self, offer: Offer, contents: _Contents) -> tuple[Snapshot, bytes]:
+    def _write_snapshot(
+        self, offer: Offer, found: FoundChannel | None, contents: _Contents
+    ) -> tuple[Snapshot, bytes]:
         mapping = offer.mapping
         snapshot = Snapshot(
-            new_snapshot_id(offer.now),
+            new_snapshot_id(offer.now, found.channel.snapshot if found else ""),
             mapping.name,
             str(mapping.location),
             offer.now,
@@ -222,9 +226,12 @@ def move_channel(
     return writes.put(key, encode_channel(channel), _JSON, condition)
 
 
-def new_snapshot_id(now: datetime) -> str:
-    """Return an id for a snapshot; ids sort by time."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def new_snapshot_id(now: datetime, after: str = "") -> str:
+    """Return an id for a snapshot; ids sort by time, also behind the one that the channel has from the same second."""
+    second = f"{now:%Y%m%dT%H%M%SZ}-"
+    least = int(after.removeprefix(second), 16) + 1 if after.startswith(second) else 0
+    least %= _NUMBERS
+    return f"{second}{least + secrets.randbelow(_NUMBERS - least):06x}"
 
 
 def _publishable(entries: Iterable[Entry | Problem], contents: _Contents) -> Iterator[Entry]:

@@ -239,6 +239,48 @@ def test_a_pin_outlives_its_snapshot_in_the_bucket(
     assert "--follow" in failed["remedy"]
 
 
+def test_a_dry_rollback_shows_what_would_come_back_and_pins_nothing(
+    master: Master, bucket: Bucket
+) -> None:
+    """Nor does a dry `--follow` release a pin, or a dry `--promote` move a channel."""
+    bucket.client.put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+    slave = with_snapshots(master)
+    master.write(FILES)
+    master.once()
+    slave.once()
+    released = {**FILES, "a.txt": b"bad release"}
+    master.write(released)
+    master.once()
+    slave.once()
+
+    back = slave.agent.run("--rollback", "--dry-run")
+
+    assert (back.exit_code, files_of(slave)) == (0, released)
+    assert "would be pinned to" in back.stdout
+    assert "a.txt" in back.stdout
+    assert slave.once().named("snapshot.followed")[0]["pinned"] is False
+    assert slave.agent.run("--rollback").exit_code == 0
+    forth = slave.agent.run("--follow", "--dry-run")
+    assert "would be released" in forth.stdout
+    assert "a.txt" in forth.stdout
+    assert slave.once().named("snapshot.followed")[0]["pinned"] is True
+    moves = (("--promote", "current", "stable"), ("--rollback", "--channel", "current"))
+    before = bucket.get(CHANNEL)
+    for words in moves:
+        assert "would point to" in command(master, *words, "--dry-run").stdout
+    assert bucket.get(CHANNEL) == before
+    assert CHANNEL.replace("current", "stable") not in bucket.keys()  # noqa: SIM118 (a list)
+    shown = command(slave, "--snapshots", "--json")
+    bad, good = json.loads(shown.stdout)[0]["snapshots"]
+    assert bad["changes"] == {"added": 0, "changed": 1, "deleted": 0, "bytes": 11}
+    assert (good["changes"], good["installed"], good["pinned"]) == (None, True, True)
+    text = command(slave, "--snapshots").stdout
+    assert "(+0 ~1 -0, 11 B)" in text
+    assert "[installed here, pinned]" in text
+
+
 def test_a_snapshot_that_lacks_a_chunk_is_not_promoted(
     pair: tuple[Master, Slave], scripted: ScriptedS3
 ) -> None:

@@ -132,7 +132,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     mode.add_argument(
         "--check",
         action="store_true",
-        help="test config, maps, credentials and access to both sides of every mapping; change nothing",
+        help="test config, maps, credentials, the store, and access to both sides of every mapping; change nothing",
     )
     mode.add_argument(
         "--status",
@@ -259,7 +259,7 @@ def _add_options_of_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="with --status, --fleet, --publish, --snapshots or --promote: print JSON",
+        help="with --check, --status, --fleet, --publish, --snapshots or --promote: print JSON",
     )
     parser.add_argument(
         "--channel",
@@ -322,8 +322,10 @@ def _refuse_options_without_effect(
         parser.error("--channel goes with --rollback")
     if options.json and (options.rollback is not None or options.follow):
         parser.error("--json does not go with --rollback and --follow, which make a run")
-    if options.json and not options.status and not is_fleet and not is_of_snapshots:
-        parser.error("--json goes with --status, --fleet, --publish, --snapshots or --promote")
+    if options.json and options.once:
+        parser.error(
+            "--json goes with --check, --status, --fleet, --publish, --snapshots or --promote"
+        )
     if options.nagios and (options.json or not options.status):
         parser.error("--nagios goes with --status, and not with --json")
     if options.html is not None and not is_fleet:

@@ -58,7 +58,7 @@ complete -c s32s-agent -f
 
 complete -c s32s-agent -n _shtab_s32s_agent_using -s h -l help -d 'show this help message and exit'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l once -d 'make one run over all mappings, and exit'
-complete -c s32s-agent -n _shtab_s32s_agent_using -l check -d 'test config, maps, credentials and access to both sides of every mapping; change nothing'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l check -d 'test config, maps, credentials, the store, and access to both sides of every mapping; change nothing'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l status -d 'show what the last run did, without network and lock'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l fleet -x -d 'show what all servers report; the default is monitoring.report of the config'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l publish -d 'role master: publish a snapshot of what each prefix holds, without pushing anything'
@@ -77,7 +77,7 @@ complete -c s32s-agent -n _shtab_s32s_agent_using -l lock-wait -x -d 'with --onc
 complete -c s32s-agent -n _shtab_s32s_agent_using -l quiet -d 'with --once: log only errors, and show no progress'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l log-level -xka "debug info warning error" -d 'instead of log.level, with every mode: debug, info, warning, error'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l log-format -xka "auto json logfmt console journal" -d 'instead of log.format, with every mode: auto, json, logfmt, console, journal'
-complete -c s32s-agent -n _shtab_s32s_agent_using -l json -d 'with --status, --fleet, --publish, --snapshots or --promote: print JSON'
+complete -c s32s-agent -n _shtab_s32s_agent_using -l json -d 'with --check, --status, --fleet, --publish, --snapshots or --promote: print JSON'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l channel -x -d 'with --rollback: this channel goes back, for every server that follows it'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l nagios -d 'with --status: one line, and the exit status of a Nagios plugin'
 complete -c s32s-agent -n _shtab_s32s_agent_using -l html -xka "(__fish_complete_path (commandline -ct))" -d 'with --fleet: write a web page'

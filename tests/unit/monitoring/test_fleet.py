@@ -147,7 +147,7 @@ def test_a_rollout_can_be_watched() -> None:
     line = f"site: 2 of 3 have {new}, 1 of 3 have {old}, 1 pinned"
     assert line in fleet_text(fleet).splitlines()
     assert fleet_document(fleet)["rollouts"] == [line]
-    (of_channel,) = fleet_document(fleet)["channels"]
+    (of_channel,) = json.loads(json.dumps(fleet_document(fleet)))["channels"]
     assert (of_channel["at"], of_channel["total"], of_channel["percent"]) == (2, 3, 66)
     page = fleet_page(fleet)
     assert f"2 of 3 (66 %) have {new}, 1 pinned" in page

@@ -132,7 +132,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     mode.add_argument(
         "--check",
         action="store_true",
-        help="test config, maps, credentials and access to both sides of every mapping; change nothing",
+        help="test config, maps, credentials, the store, and access to both sides of every mapping; change nothing",
     )
     mode.add_argument(
         "--status",
@@ -154,7 +154,8 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     mode.add_argument(
         "--snapshots",
         action="store_true",
-        help="show the snapshots of each mapping, and which channels point to them",
+        help="show the snapshots of each mapping, what changed in each, which channels point to them, and which one is"
+        " installed here",
     )
     mode.add_argument(
         "--promote",
@@ -203,7 +204,8 @@ def _add_options_of_a_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="with --once: print the plan to standard output; change nothing, the state included",
+        help="with --once, --rollback and --follow: print the plan to standard output; change nothing, the state"
+        " included. With --promote and --rollback --channel: show what the channel would point to",
     )
     parser.add_argument(
         "--verify",
@@ -257,7 +259,7 @@ def _add_options_of_reports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="with --status, --fleet, --publish, --snapshots or --promote: print JSON",
+        help="with --check, --status, --fleet, --publish, --snapshots or --promote: print JSON",
     )
     parser.add_argument(
         "--channel",
@@ -320,8 +322,10 @@ def _refuse_options_without_effect(
         parser.error("--channel goes with --rollback")
     if options.json and (options.rollback is not None or options.follow):
         parser.error("--json does not go with --rollback and --follow, which make a run")
-    if options.json and not options.status and not is_fleet and not is_of_snapshots:
-        parser.error("--json goes with --status, --fleet, --publish, --snapshots or --promote")
+    if options.json and options.once:
+        parser.error(
+            "--json goes with --check, --status, --fleet, --publish, --snapshots or --promote"
+        )
     if options.nagios and (options.json or not options.status):
         parser.error("--nagios goes with --status, and not with --json")
     if options.html is not None and not is_fleet:
@@ -335,11 +339,11 @@ def _refuse_options_without_effect(
 
 def _without_effect(options: argparse.Namespace) -> Sequence[str]:
     """Return the options of a run that have no effect in this mode."""
-    if options.once:
+    has_run = options.rollback is not None and options.channel is None
+    if options.once or options.follow or has_run:
         return ()
-    if options.follow or (options.rollback is not None and options.channel is None):
-        return ("dry_run",)  # the run that follows takes the others
-    return _ONLY_WITH_ONCE
+    moves_channel = options.promote is not None or options.rollback is not None
+    return [each for each in _ONLY_WITH_ONCE if each != "dry_run" or not moves_channel]
 
 
 def _mode(options: argparse.Namespace) -> str:

@@ -57,7 +57,7 @@ def _dispatch(arguments: Arguments, timeouts: Timeouts | None) -> int:
     if arguments.mode == "check":
         from s32s_agent.commands.check import check  # noqa: PLC0415
 
-        return check(settings, arguments.config)
+        return check(settings, arguments.config, as_json=arguments.as_json)
     if arguments.mode in OF_SNAPSHOTS:
         return _dispatch_snapshots(settings, arguments, timeouts)
     from s32s_agent.commands.once import run_once  # noqa: PLC0415

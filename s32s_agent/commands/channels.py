@@ -17,7 +17,7 @@ from s32s_agent.snapshots.fields import NotASnapshot
 from s32s_agent.snapshots.manifest import Channel, decode_snapshot, sha256_of
 from s32s_agent.snapshots.place import FoundChannel, Place
 from s32s_agent.snapshots.publishing import move_channel
-from s32s_agent.snapshots.retention import fetch_snapshot
+from s32s_agent.snapshots.retention import fetch_snapshot, require_chunks
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.write_requests import WriteRequests
 from s32s_agent.text import printable
@@ -48,11 +48,14 @@ def promote(settings: Settings, arguments: Arguments) -> int:
     """
     from_name, to_name = arguments.promote
 
-    def wanted(_mapping: Mapping, place: Place) -> _Wanted:
-        target = place.channel(from_name)
-        if target is None:
+    def wanted(mapping: Mapping, place: Place) -> _Wanted:
+        source = place.channel(from_name)
+        if source is None:
             raise NotASnapshot(f'channel "{from_name}": no content')
-        return _Wanted(to_name, place.channel_if_any(to_name), target.channel)
+        target = source.channel
+        data = place.snapshot(target.snapshot)
+        require_chunks(place, decode_snapshot(data, target, mapping.name, mapping.location))
+        return _Wanted(to_name, place.channel_if_any(to_name), target)
 
     return _move(settings, arguments, wanted)
 
@@ -77,7 +80,9 @@ def roll_back_channel(settings: Settings, arguments: Arguments) -> int:
         if not snapshot_id:
             message = f'channel "{name}" has pointed to no other snapshot before'
             raise NotASnapshot(message, remedy=_NO_PREVIOUS)
-        return _Wanted(name, found, channel_to(place, mapping, snapshot_id))
+        target = channel_to(place, mapping, snapshot_id)
+        require_chunks(place, fetch_snapshot(place, snapshot_id)[0])
+        return _Wanted(name, found, target)
 
     return _move(settings, arguments, wanted)
 
@@ -122,7 +127,7 @@ def _move(
             by=socket.gethostname(),
             previous=before.snapshot if before else "",
         )
-        if is_new:
+        if is_new and not arguments.dry_run:
             try:
                 move_channel(place, writes, name, channel, found)
             except SourceChanged as error:
@@ -134,6 +139,7 @@ def _move(
             "sequence": channel.sequence if is_new or before is None else before.sequence,
             "previous": before.snapshot if before else "",
             "new": is_new,
+            "dry_run": arguments.dry_run,
         }
 
     return each_mapping(settings, arguments, connection, act, _line)
@@ -141,5 +147,6 @@ def _move(
 
 def _line(done: dict[str, object]) -> str:
     name = printable(str(done["mapping"]))
-    verb = "now points to" if done["new"] else "points to this already:"
+    moved = "would point to" if done["dry_run"] else "now points to"
+    verb = moved if done["new"] else "points to this already:"
     return f"{name}: {done['channel']} {verb} {done['snapshot']} (before: {done['previous'] or 'none'})"

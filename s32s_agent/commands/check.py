@@ -1,4 +1,4 @@
-"""Try everything that a run needs, and change nothing: `--check`."""
+"""Try everything that a run needs, and change nothing that is there: `--check`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
+from s32s_agent.commands.findings import Finding, print_each, print_json
+from s32s_agent.commands.store_check import try_store
 from s32s_agent.config.hook_commands import OnChange
 from s32s_agent.config.settings import HookSettings, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
@@ -21,7 +22,6 @@ from s32s_agent.run.ignored import Listed, count_covered
 from s32s_agent.run.map_files import MapCache
 from s32s_agent.run.mapping_run import did_you_mean
 from s32s_agent.run.mappings import LoadedMappings, load_mappings
-from s32s_agent.run.report import one_code
 from s32s_agent.run.snapshots import try_snapshot
 from s32s_agent.run.state_directory import require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
@@ -29,10 +29,13 @@ from s32s_agent.stores.s3.listing import Page, decoded_keys
 from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.ranges import Range
 from s32s_agent.stores.s3.similar_prefix import similar_prefix
-from s32s_agent.text import printable
 
 _NOT_VERSIONED = (
     "the bucket keeps no versions, so what a run replaces or deletes there is lost"
+)
+_OVERTAKE = (
+    "so two publishers of one channel can overtake each other, and slaves then refuse a sequence number that falls: let"
+    " one server publish"
 )
 _REFUSED_EMPTY = "a run refuses an empty source (sync.allow_empty_source: true accepts it)"
 _PROTECTS_NOTHING = (
@@ -40,44 +43,19 @@ _PROTECTS_NOTHING = (
 )
 
 
-class Finding(NamedTuple):
-    """One thing that was tried."""
-
-    subject: str
-    detail: str = ""
-    error: AgentError | None = None
-    warning: bool = False
-    note: bool = False
-    """Nothing is wrong with it, but S32Server read it differently."""
-
-
-def check(settings: Settings, config: str) -> int:
-    """Try everything, print each finding when it is there, and return the exit status.
+def check(settings: Settings, config: str, *, as_json: bool = False) -> int:
+    """Try everything, print what was found, and return the exit status.
 
     Args:
         settings: the config's.
         config: its file.
+        as_json: print one document at the end, and not each finding when it is there.
 
     Raises:
         AgentError: what stops every mapping.
     """
-    codes: set[int] = set()
-    for finding in findings(settings, config):
-        _print_finding(finding)
-        if finding.error is not None:
-            codes.add(finding.error.exit_status)
-    return one_code(codes)
-
-
-def _print_finding(finding: Finding) -> None:
-    subject, error = printable(finding.subject), finding.error
-    if error is None:
-        verdict = "warning" if finding.warning else "note   " if finding.note else "ok     "
-        print(f"{verdict} {subject}: {printable(finding.detail)}", flush=True)
-        return
-    print(f"FAILED  {subject}: {printable(str(error))}", flush=True)
-    if error.remedy:
-        print(f"        {printable(error.remedy)}", flush=True)
+    found = findings(settings, config)
+    return print_json(found) if as_json else print_each(found)
 
 
 def findings(settings: Settings, config: str) -> Iterator[Finding]:
@@ -105,8 +83,9 @@ def findings(settings: Settings, config: str) -> Iterator[Finding]:
     for failure in loaded.failures:
         yield Finding(_subject(failure.mapping), error=failure.error)
     yield from _unknown_in_hooks(settings.hooks.on_change, loaded)
+    tried: set[str] = set()
     for mapping in loaded.mappings:
-        yield from _try_mapping(mapping, loaded, settings, connection)
+        yield from _try_mapping(mapping, loaded, settings, connection, tried)
     for name, overlap in loaded.overlapping.items():
         yield Finding(_subject(name), error=overlap)
     yield from _try_report(connection, settings.monitoring.report)
@@ -117,9 +96,13 @@ def _subject(mapping: str) -> str:
 
 
 def _try_mapping(
-    mapping: Mapping, loaded: LoadedMappings, settings: Settings, connection: Connection
+    mapping: Mapping,
+    loaded: LoadedMappings,
+    settings: Settings,
+    connection: Connection,
+    tried: set[str],
 ) -> Iterator[Finding]:
-    """Try both sides of a mapping."""
+    """Try both sides of a mapping, and the store of its bucket unless it is one of those that were tried."""
     subject, role = _subject(mapping.name), settings.role
     if refused := loaded.refused.get(mapping.name):
         yield Finding(subject, error=refused)
@@ -143,10 +126,34 @@ def _try_mapping(
         yield Finding(subject, warning, warning=True)
     if mapping.ignore:
         yield from _try_patterns(mapping, loaded, settings, connection)
+    if role is Role.MASTER and mapping.snapshots:
+        yield _try_conditions(subject, connection, mapping.snapshots)
     for difference in _differences(connection, mapping):
         yield Finding(subject, difference, note=True)
     if role is Role.MASTER and not connection.is_versioned(mapping.location.bucket):
         yield Finding(subject, _NOT_VERSIONED, warning=True)
+    if mapping.location.bucket not in tried:
+        tried.add(mapping.location.bucket)
+        yield from try_store(connection, mapping.location, role, page)
+
+
+def _try_conditions(subject: str, connection: Connection, location: Location) -> Finding:
+    """Write below the place of the snapshots, as a publisher does, and see whether conditions are honoured."""
+    # Imported here, so that in a slave's process nothing exists that could write or delete in S3.
+    from s32s_agent.snapshots.conditions import ignored_conditions  # noqa: PLC0415
+    from s32s_agent.snapshots.place import Place  # noqa: PLC0415
+    from s32s_agent.stores.s3.write_requests import WriteRequests  # noqa: PLC0415
+
+    try:
+        ignored = ignored_conditions(Place(connection, location), WriteRequests(connection))
+    except AgentError as error:
+        return Finding(subject, error=error)
+    if ignored:
+        detail = (
+            f"the store ignores {' and '.join(ignored)} of a write to {location}, {_OVERTAKE}"
+        )
+        return Finding(subject, detail, warning=True)
+    return Finding(subject, f"{location} can be written, on conditions")
 
 
 def _several(count: int, noun: str) -> str:

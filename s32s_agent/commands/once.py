@@ -19,7 +19,7 @@ from s32s_agent.output import logs, sd_notify
 from s32s_agent.output.plan_table import plan_lines
 from s32s_agent.output.progress import Progress
 from s32s_agent.output.terminal import wants_colours
-from s32s_agent.run.context import RunOptions
+from s32s_agent.run.context import Pins, RunOptions
 from s32s_agent.run.run import Run, new_run_id
 from s32s_agent.run.state_directory import locked_state, require_trusted_state
 from s32s_agent.signals import Signals
@@ -27,7 +27,10 @@ from s32s_agent.stores.s3.timeouts import DEFAULT_TIMEOUTS, Timeouts
 
 
 def run_once(
-    settings: Settings, arguments: Arguments, timeouts: Timeouts | None = None
+    settings: Settings,
+    arguments: Arguments,
+    timeouts: Timeouts | None = None,
+    pins: Pins | None = None,
 ) -> int:
     """Do one run, alone and interruptible, and return its exit status.
 
@@ -35,6 +38,7 @@ def run_once(
         settings: the config's.
         arguments: the command line.
         timeouts: how long the run waits for S3; what users have when left out.
+        pins: what a dry run takes for the pins of these mappings.
 
     Raises:
         UsageError: the command line names a mapping that does not exist.
@@ -42,7 +46,15 @@ def run_once(
     listener = sd_notify.listener(os.environ)
     progress = Progress(sys.stderr, enabled=not arguments.quiet, listener=listener)
     _open_log(settings.log, arguments, progress)
-    run = _new_run(settings, arguments, progress, timeouts or DEFAULT_TIMEOUTS)
+    options = RunOptions(
+        arguments.names,
+        arguments.dry_run,
+        arguments.verify,
+        arguments.allow_deletes,
+        arguments.config,
+        pins or {},
+    )
+    run = _new_run(settings, options, progress, timeouts or DEFAULT_TIMEOUTS)
     signals = Signals(run.cancel_token.cancel, run.hooks.runner.kill)
     run.settle = signals.stop_raising
     signals.install()
@@ -76,16 +88,9 @@ def _open_log(settings: LogSettings, arguments: Arguments, progress: Progress) -
 
 
 def _new_run(
-    settings: Settings, arguments: Arguments, progress: Progress, timeouts: Timeouts
+    settings: Settings, options: RunOptions, progress: Progress, timeouts: Timeouts
 ) -> Run:
     run_id = new_run_id(datetime.now(UTC))
-    options = RunOptions(
-        arguments.names,
-        arguments.dry_run,
-        arguments.verify,
-        arguments.allow_deletes,
-        arguments.config,
-    )
     return Run(
         settings,
         options,

@@ -43,20 +43,24 @@ def roll_back(settings: Settings, arguments: Arguments, timeouts: Timeouts | Non
     """
     directory = Path(settings.state_dir, PINS)
     connection = Connection(settings.s3)
+    pins: dict[str, Channel | None] = {}
 
     def act(mapping: Mapping, location: Location) -> dict[str, object]:
         place = Place(connection, location)
         now_at = read_pin(directory, mapping.name)
         wanted = arguments.rollback or _before(place, settings.sync.channel, now_at)
         target = channel_to(place, mapping, wanted)
-        write_pin(directory, mapping.name, target)
+        pins[mapping.name] = target
+        if not arguments.dry_run:
+            write_pin(directory, mapping.name, target)
         return {"snapshot": target.snapshot}
 
     def line(done: dict[str, object]) -> str:
-        return f"{printable(str(done['mapping']))}: pinned to {done['snapshot']}; --follow releases it"
+        verb = "would be pinned" if arguments.dry_run else "pinned"
+        return f"{printable(str(done['mapping']))}: {verb} to {done['snapshot']}; --follow releases it"
 
     failed = _change_pins(settings, arguments, connection, _Change(act, line))
-    return failed or run_once(settings, arguments, timeouts)
+    return failed or run_once(settings, arguments, timeouts, pins)
 
 
 def _before(place: Place, channel: str, pinned: Channel | None) -> str:
@@ -88,22 +92,27 @@ def follow(settings: Settings, arguments: Arguments, timeouts: Timeouts | None) 
         AgentError: what stops every mapping.
     """
     directory = Path(settings.state_dir, PINS)
+    pins: dict[str, Channel | None] = {}
 
     def act(mapping: Mapping, _location: Location) -> dict[str, object]:
+        pins[mapping.name] = None
+        if arguments.dry_run:
+            return {"released": read_pin(directory, mapping.name) is not None}
         return {"released": release_pin(directory, mapping.name)}
 
     def line(done: dict[str, object]) -> str:
-        verb = "released" if done["released"] else "was not pinned"
+        released = "would be released" if arguments.dry_run else "released"
+        verb = released if done["released"] else "was not pinned"
         return f"{printable(str(done['mapping']))}: {verb}; follows {settings.sync.channel}"
 
     failed = _change_pins(settings, arguments, Connection(settings.s3), _Change(act, line))
-    return failed or run_once(settings, arguments, timeouts)
+    return failed or run_once(settings, arguments, timeouts, pins)
 
 
 def _change_pins(
     settings: Settings, arguments: Arguments, connection: Connection, change: _Change
 ) -> int:
-    """Change the pins, while no run is active, and return the exit status of that.
+    """Change the pins, while no run is active, and return the exit status of that; a dry run changes and locks nothing.
 
     Raises:
         ConfigError: this computer is no slave.
@@ -113,6 +122,8 @@ def _change_pins(
     if settings.role is not Role.SLAVE:
         raise ConfigError("role", ["pins need `role: slave`; --channel moves a channel"])
     require_trusted_state(settings.state_dir)
+    if arguments.dry_run:
+        return each_mapping(settings, arguments, connection, change.act, change.line)
     run_id = new_run_id(datetime.now(UTC))
     progress = Progress(sys.stderr, enabled=False)
     with locked_state(settings.state_dir, run_id, arguments.lock_wait, progress):

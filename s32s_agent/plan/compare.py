@@ -6,7 +6,7 @@ It concludes nothing from absence until both scans have ended, since a hole in a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -58,6 +58,21 @@ class Difference:
     """Files: a directory that is left over does not prove that the disk is mounted."""
     target_entries: int = 0
     """Files and links that the mapping concerns: what a percentage is taken of."""
+
+    def changes_target(self, equal: Container[str]) -> bool:
+        """Return whether something may be written or deleted, though files with these keys were found to be equal."""
+        if self.copies or self.removals:
+            return True
+        return any(check.entry.key not in equal for check in self.checks)
+
+
+def leave_out_directories(found: Difference) -> None:
+    """Leave out the empty directories that would be copied, for a target that cannot keep any."""
+    for copy in found.copies:
+        if copy.entry.kind is Kind.DIRECTORY:
+            reason = "the store keeps no empty directories"
+            found.problems.append(Problem(copy.entry.key, reason, expected=True))
+    found.copies = [copy for copy in found.copies if copy.entry.kind is not Kind.DIRECTORY]
 
 
 def pair_up(
@@ -138,6 +153,8 @@ def _concerned(scan: Scan, mapping: Mapping, found: Difference) -> Iterator[Entr
     """The files that something is below."""
     for entry in _entries(scan, mapping, found.problems):
         key = entry.key
+        if key.startswith(keys.PROBES):
+            continue  # a master tries out the store, and removes this in a moment
         if entry.kind is not Kind.MISSING:
             found.is_source_bare = False
         if mapping.files is not None and key not in mapping.files:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 TRASH = ".s32s"
 """The agent's own directory at the top of a local directory."""
+PROBES = f"{TRASH}/probe-"
+"""How the keys of the objects begin with which a master tries out a store; they are not there for long."""
 TEMPORARY = ".s32s-tmp."
 """How the names of files begin that are still being written."""
 

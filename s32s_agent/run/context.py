@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections.abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING, TypeAlias
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.config.settings import Settings
@@ -16,6 +18,14 @@ from s32s_agent.state.index import Index, MappingIndex
 from s32s_agent.state.pending import Pending
 from s32s_agent.stores.base import Source, Target
 from s32s_agent.stores.s3.connection import Connection
+
+if (
+    TYPE_CHECKING
+):  # most mappings have no snapshots, and a run loads what they need only for those that do
+    from s32s_agent.snapshots.manifest import Channel
+
+Pins: TypeAlias = "collections.abc.Mapping[str, Channel | None]"
+"""What holds mappings, by name: a snapshot, or None for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,8 @@ class RunOptions:
     allow_deletes: bool = False
     config: str = ""
     """The config file."""
+    pins: Pins = field(default_factory=dict)
+    """What a dry run takes for the pins of these mappings, None for none, instead of those in the state directory."""
 
     def includes(self, mapping: str) -> bool:
         """Return whether the run concerns the mapping of this name."""

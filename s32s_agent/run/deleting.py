@@ -9,8 +9,9 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from s32s_agent.errors import AgentError
-from s32s_agent.model import Delete, Kind, Outcome, Status
+from s32s_agent.model import Delete, Entry, Kind, Outcome, Status
 from s32s_agent.run.context import MappingContext
+from s32s_agent.stores.base import Target
 from s32s_agent.workers import in_parallel
 
 
@@ -55,18 +56,36 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
     removed: list[str] = []
     try:
         for some, workers in ((files, context.workers), (directories, 1)):
+            at_once = context.target.deletes_at_once if some is files else 1
             results = in_parallel(
-                lambda each, _: context.target.delete(each.entry),
-                some,
+                lambda each, _: _delete(each, context.target),
+                [some[first : first + at_once] for first in range(0, len(some), at_once)],
                 workers,
                 context.cancel_token,
             )
             with contextlib.closing(results):
-                for delete, result in results:
-                    yield from _outcome(delete.entry.key, result, removed)
-                    context.meter.count_entry()
+                for some_deletes, result in results:
+                    if isinstance(result, Exception):
+                        raise result
+                    for delete, outcome in zip(some_deletes, result, strict=True):
+                        yield from _outcome(delete.entry.key, outcome, removed)
+                        context.meter.count_entry()
     finally:
         context.index.forget(removed)
+
+
+def _delete(deletes: Sequence[Delete], target: Target) -> list[bool | AgentError]:
+    """Delete some entries; return what became of each, in their order."""
+    together = len(deletes) > 1
+    done = target.delete_many([each.entry for each in deletes]) if together else set()
+    return [each.entry.key in done or _delete_one(each.entry, target) for each in deletes]
+
+
+def _delete_one(entry: Entry, target: Target) -> bool | AgentError:
+    try:
+        return target.delete(entry)
+    except AgentError as error:
+        return error
 
 
 def _outcome(key: str, result: object, removed: list[str]) -> Iterator[Outcome]:

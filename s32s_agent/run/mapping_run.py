@@ -23,7 +23,7 @@ from s32s_agent.model import (
     Withheld,
 )
 from s32s_agent.output.structured import FilteringBoundLogger
-from s32s_agent.plan.compare import Difference
+from s32s_agent.plan.compare import Difference, leave_out_directories
 from s32s_agent.plan.plan import DeleteGuards, lifted, make_plan
 from s32s_agent.run import execute, sandbox
 from s32s_agent.run.context import MappingContext, RunContext
@@ -37,6 +37,11 @@ from s32s_agent.state.pending import local_path
 
 if TYPE_CHECKING:
     from s32s_agent.run.snapshots import AfterRun
+
+_NO_ETAGS = (
+    "the store's listings have no ETags, so that a change is seen by size and time of writing only, and copies are"
+    " proven by their length; a JuiceFS gateway lists them with --keep-etag"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,8 @@ class MappingRun:
             self._carry_out(plan, found.target.leftovers, context, report)
             if publisher:
                 publisher.after(report)
+            if report.copied and not sides.remote.lists_etags:
+                run.log.warning("store.limited", mapping=self.mapping.name, reason=_NO_ETAGS)
             for remark in sides.target.remarks():
                 run.log.warning("target.limited", mapping=self.mapping.name, reason=remark)
             for problem in sides.target.prune(run.now):
@@ -141,6 +148,8 @@ class MappingRun:
             context.workers,
             context.meter,
         )
+        if found.changes_target(equal) and not sides.learn_traits().keeps_directories:
+            leave_out_directories(found)
         hint = self._hint(sides) if found.is_source_bare else ""
         plan = make_plan(found, equal, self.mapping.extras, guards, hint)
         if plan.adopted and not run.options.dry_run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ from s32s_agent.stores.local.path_root import open_root
 from s32s_agent.stores.local.source import LocalSource
 from s32s_agent.stores.memory import MemoryStore
 from s32s_agent.stores.s3.source import S3Source
+from s32s_agent.stores.s3.traits import AS_AWS, StoreTraits
 
 if TYPE_CHECKING:
     from s32s_agent.stores.local.target import LocalTarget
@@ -35,6 +37,8 @@ class Sides(NamedTuple):
     """The one of them that is in S3."""
     open_local: Callable[[Entry], AbstractContextManager[Content]]
     """Opens a file of the one that is a directory."""
+    learn_traits: Callable[[], StoreTraits]
+    """Finds out what the store in S3 can do, where it is about to be written; only after both sides were listed."""
 
 
 @contextlib.contextmanager
@@ -61,11 +65,15 @@ def open_sides(
         # A slave has nothing with which it could write or delete in S3.
         bucket = _source_of(context, mapping)
         with _target_directory(context, directory, index) as target:
-            yield Sides(bucket, target, bucket, target.open)
+            yield Sides(bucket, target, bucket, target.open, lambda: AS_AWS)
     else:
+        # Imported here, so that in a slave's process nothing exists that could write or delete in S3.
+        from s32s_agent.run.store_traits import learn_traits  # noqa: PLC0415
+
         remote = _s3_target(context, mapping)
+        learn = functools.partial(learn_traits, context, mapping, remote)
         with _source_directory(context, directory, index) as source:
-            yield Sides(source, remote, remote, source.open)
+            yield Sides(source, remote, remote, source.open, learn)
 
 
 def _source_of(context: RunContext, mapping: Mapping) -> S3Source:
@@ -79,7 +87,7 @@ def _source_of(context: RunContext, mapping: Mapping) -> S3Source:
 
 
 def _s3_target(context: RunContext, mapping: Mapping) -> S3Target:
-    # Imported here, so that in a slave's process nothing exists that could write or delete in S3.
+    # Imported here, as above.
     from s32s_agent.stores.s3.target import S3Target, UploadOptions  # noqa: PLC0415
     from s32s_agent.stores.s3.unfinished_uploads import Uploads  # noqa: PLC0415
 

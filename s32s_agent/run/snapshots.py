@@ -41,7 +41,7 @@ def open_source(context: RunContext, mapping: Mapping, location: Location) -> Sn
         AgentError: as `follow`.
     """
     place = Place(context.connection, location)
-    pin = read_pin(Path(context.settings.state_dir, PINS), mapping.name)
+    pin = _pin(context, mapping)
     memory = _memory(context, mapping, location, is_pinned=pin is not None)
     channel = context.settings.sync.channel
     if pin is None:
@@ -59,6 +59,13 @@ def open_source(context: RunContext, mapping: Mapping, location: Location) -> Sn
         pinned=pin is not None,
     )
     return SnapshotSource(place, memory, mapping, followed)
+
+
+def _pin(context: RunContext, mapping: Mapping) -> Channel | None:
+    pins = context.options.pins
+    if mapping.name in pins:
+        return pins[mapping.name]
+    return read_pin(Path(context.settings.state_dir, PINS), mapping.name)
 
 
 def note_snapshot(report: MappingReport, source: object, channel: str) -> None:
@@ -83,7 +90,7 @@ def try_snapshot(settings: Settings, connection: Connection, mapping: Mapping) -
     if channel is None:
         return ""
     snapshot = decode_snapshot(
-        place.snapshot(channel), channel, mapping.name, mapping.location
+        place.snapshot(channel.snapshot), channel, mapping.name, mapping.location
     )
     held = "is pinned" if pin else f'is in channel "{name}"'
     return f"snapshot {snapshot.id} of {snapshot.objects} objects {held}"

@@ -25,8 +25,9 @@ UPLOADS = "uploads"
 BATCHES = "batches"
 PINS = "pins"
 SNAPSHOTS = "snapshots"
+STORES = "stores.json"
 OWN_DIRECTORIES = (BATCHES, MAPS, PENDING, PINS, SNAPSHOTS, UPLOADS)
-OWN_NAMES = (INDEX, LOCK, last_run.LAST_RUN, last_run.LAST_SKIPPED, *OWN_DIRECTORIES)
+OWN_NAMES = (INDEX, LOCK, STORES, last_run.LAST_RUN, last_run.LAST_SKIPPED, *OWN_DIRECTORIES)
 """How the names of what a run creates in the state directory begin."""
 
 

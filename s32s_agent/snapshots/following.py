@@ -25,6 +25,10 @@ from s32s_agent.stores.s3.source import S3Source
 from s32s_agent.workers import in_parallel
 
 _OVERTAKEN = "the next publication repairs it: publish again after every change of the prefix"
+_PIN_LOST = (
+    "it is older than what the publisher keeps, or damaged: pin the mapping to another snapshot with --rollback ID, or"
+    " release it with --follow; --snapshots shows what there is"
+)
 _WENT_BACK = (
     "two publishers overtook each other, or another user put back an old channel: publish again; to follow the channel"
     " as it is, remove the mapping's files in state_dir/snapshots"
@@ -73,7 +77,7 @@ def follow(
         numbers = f"{found.channel.sequence} after {known.channel.sequence}"
         message = f'channel "{channel}": its sequence number fell: {numbers}'
         raise NotASnapshot(message, remedy=_WENT_BACK)
-    data = place.snapshot(found.channel)
+    data = place.snapshot(found.channel.snapshot)
     snapshot = decode_snapshot(data, found.channel, mapping.name, mapping.location)
     fetched = _fetch_missing(place, memory, snapshot, workers)
     memory.write(Remembered(found.raw_etag, found.data, data), snapshot.chunks)
@@ -84,6 +88,8 @@ def follow_pin(
     place: Place, memory: Memory, mapping: Mapping, pin: Channel, workers: int
 ) -> Followed:
     """Take the snapshot to which a mapping is pinned; when this returns, every chunk of it is here.
+
+    From then on the pin needs nothing of the place, where the publisher may remove an old snapshot.
 
     Args:
         place: where the snapshots are; it is asked only for what is not known.
@@ -96,10 +102,21 @@ def follow_pin(
         NotASnapshot: anything is missing or wrong.
         AgentError: the store failed or refused.
     """
+    try:
+        return _pinned(place, memory, mapping, pin, workers)
+    except NotASnapshot as error:
+        message = (
+            f"the mapping is pinned to snapshot {pin.snapshot}, which cannot be read: {error}"
+        )
+        raise NotASnapshot(message, remedy=_PIN_LOST) from error
+
+
+def _pinned(
+    place: Place, memory: Memory, mapping: Mapping, pin: Channel, workers: int
+) -> Followed:
     known, _ = _known(memory, mapping)
-    is_known = known is not None and known.channel == pin
-    if known is None or not is_known:
-        data = place.snapshot(pin)
+    if known is None or known.channel != pin:
+        data = place.snapshot(pin.snapshot)
         snapshot = decode_snapshot(data, pin, mapping.name, mapping.location)
         fetched = _fetch_missing(place, memory, snapshot, workers)
         memory.write(Remembered("", encode_channel(pin), data), snapshot.chunks)

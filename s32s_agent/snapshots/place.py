@@ -90,13 +90,13 @@ class Place:
         except NoChannel:
             return None
 
-    def snapshot(self, channel: Channel) -> bytes:
-        """Fetch the bytes of the snapshot that a channel points to.
+    def snapshot(self, snapshot_id: str) -> bytes:
+        """Fetch the bytes of a snapshot; that they are the right ones is not proven.
 
         Raises:
             NotASnapshot: it is not there.
         """
-        return self._immutable(snapshot_key(channel.snapshot), MAX_SNAPSHOT)
+        return self._immutable(snapshot_key(snapshot_id), MAX_SNAPSHOT)
 
     def chunk(self, chunk: Chunk, *, in_worker: bool = False) -> bytes:
         """Fetch the bytes of a chunk, of at most the size that the snapshot names.

@@ -16,7 +16,6 @@ from s32s_agent.model import Entry, Kind, Mapping, Problem
 from s32s_agent.snapshots.chunks import CUT, Chunk, Cut, pack
 from s32s_agent.snapshots.fields import NotASnapshot
 from s32s_agent.snapshots.manifest import (
-    CHUNKS,
     Channel,
     Snapshot,
     channel_key,
@@ -28,12 +27,14 @@ from s32s_agent.snapshots.manifest import (
     snapshot_key,
 )
 from s32s_agent.snapshots.place import FoundChannel, Place
-from s32s_agent.snapshots.retention import listed_objects
+from s32s_agent.snapshots.retention import present_chunks
 from s32s_agent.snapshots.versions import with_versions
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
 from s32s_agent.stores.s3.write_requests import WriteRequests
 
 _TRIES = 2
+_NUMBERS = 16**6
+"""How many ids a second has."""
 _JSON = ObjectHeaders("application/json")
 _GZIP = ObjectHeaders("application/gzip")
 _LOST = "two publishers of one channel: let one of them publish, or publish again"
@@ -131,11 +132,11 @@ class SnapshotPublisher:
         if self._place.connection.is_versioned(offer.mapping.location.bucket, unknown=False):
             entries = with_versions(self._place, offer.mapping, current, entries)
         # Only chunks that a channel names are safe from being removed before our channel names them.
-        named = {chunk.sha256: chunk.size for chunk in current.chunks} if current else {}
-        known = self._present(named) if named else set()
+        known = present_chunks(self._place, current.chunks if current else ())
+        known_digests = {chunk.sha256 for chunk in known}
         for chunk, data in pack(entries, self._cut):
             contents.chunks.append(chunk)
-            if chunk.sha256 not in known:
+            if chunk.sha256 not in known_digests:
                 name = self._place.name_of(chunk_key(chunk.sha256))
                 self._writes.put(name, data, _GZIP)
                 contents.written += 1
@@ -146,29 +147,24 @@ class SnapshotPublisher:
         if found and is_same:
             written = contents.written
             return Publication(found.channel, found.raw_etag, is_new=False, chunks=written)
-        return self._move(offer, found, self._write_snapshot(offer, contents), contents)
+        return self._move(offer, found, self._write_snapshot(offer, found, contents), contents)
 
     def _current(self, found: FoundChannel | None, mapping: Mapping) -> Snapshot | None:
         """Return the snapshot that the channel points to; None when it is missing or damaged, and to be replaced."""
         if found is None:
             return None
         try:
-            data = self._place.snapshot(found.channel)
+            data = self._place.snapshot(found.channel.snapshot)
             return decode_snapshot(data, found.channel, mapping.name, mapping.location)
         except NotASnapshot:
             return None
 
-    def _present(self, named: dict[str, int]) -> set[str]:
-        """Return which chunks of the current snapshot are in the bucket, with the right size."""
-        sizes = {key: size for key, size, _ in listed_objects(self._place, CHUNKS)}
-        return {
-            sha256 for sha256, size in named.items() if sizes.get(chunk_key(sha256)) == size
-        }
-
-    def _write_snapshot(self, offer: Offer, contents: _Contents) -> tuple[Snapshot, bytes]:
+    def _write_snapshot(
+        self, offer: Offer, found: FoundChannel | None, contents: _Contents
+    ) -> tuple[Snapshot, bytes]:
         mapping = offer.mapping
         snapshot = Snapshot(
-            new_snapshot_id(offer.now),
+            new_snapshot_id(offer.now, found.channel.snapshot if found else ""),
             mapping.name,
             str(mapping.location),
             offer.now,
@@ -230,9 +226,12 @@ def move_channel(
     return writes.put(key, encode_channel(channel), _JSON, condition)
 
 
-def new_snapshot_id(now: datetime) -> str:
-    """Return an id for a snapshot; ids sort by time."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def new_snapshot_id(now: datetime, after: str = "") -> str:
+    """Return an id for a snapshot; ids sort by time, also behind the one that the channel has from the same second."""
+    second = f"{now:%Y%m%dT%H%M%SZ}-"
+    least = int(after.removeprefix(second), 16) + 1 if after.startswith(second) else 0
+    least %= _NUMBERS
+    return f"{second}{least + secrets.randbelow(_NUMBERS - least):06x}"
 
 
 def _publishable(entries: Iterable[Entry | Problem], contents: _Contents) -> Iterator[Entry]:

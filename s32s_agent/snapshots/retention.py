@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from s32s_agent.errors import SourceChanged
+from s32s_agent.snapshots.chunks import Chunk
 from s32s_agent.snapshots.fields import SHA256, NotASnapshot
 from s32s_agent.snapshots.manifest import (
     CHANNELS,
     CHUNKS,
-    MAX_SNAPSHOT,
     SNAPSHOTS,
     Snapshot,
+    chunk_key,
     read_snapshot,
     snapshot_key,
 )
@@ -23,10 +23,14 @@ from s32s_agent.snapshots.place import FoundChannel, Place
 from s32s_agent.stores.s3.listing import Listing, decoded_keys
 from s32s_agent.stores.s3.write_requests import WriteRequests
 
+_INCOMPLETE = "the channel was not moved: publish again, or name another snapshot"
 KEPT = 20
 """Snapshots that stay, whether a channel points to them or not."""
 _CHUNK_AGE = timedelta(days=1)
 """A publisher that is at work names its chunks long before they are this old."""
+_SNAPSHOT_AGE = timedelta(minutes=30)
+"""A publisher that is at work has its channel name its snapshot before it is this old, also where clocks differ by the
+15 minutes that S3 accepts: the snapshot of a clock that is slow sorts before the newest."""
 _CHANNEL = re.compile(rf"{CHANNELS}({CHANNEL_NAME.pattern})\.json")
 _SNAPSHOT = re.compile(rf"{SNAPSHOTS}({SNAPSHOT_ID.pattern})\.json")
 _CHUNK = re.compile(rf"{CHUNKS}({SHA256.pattern})\.jsonl\.gz")
@@ -82,7 +86,8 @@ def remove_old(place: Place, writes: WriteRequests, now: datetime) -> int:
     Raises:
         AgentError: the store failed or refused.
     """
-    ids = sorted(_matches(place, SNAPSHOTS, _SNAPSHOT))
+    stored_ids = _matches(place, SNAPSHOTS, _SNAPSHOT)
+    ids = sorted(stored_ids)
     if len(ids) <= KEPT:
         return 0
     pointed = {
@@ -90,21 +95,22 @@ def remove_old(place: Place, writes: WriteRequests, now: datetime) -> int:
         for found in channels_of(place).values()
         for each in (found.channel.snapshot, found.channel.previous)
     }
-    kept = {*ids[-KEPT:], *pointed}
+    young = {each for each in ids if not _is_older(stored_ids[each], _SNAPSHOT_AGE, now)}
+    kept = {*ids[-KEPT:], *pointed, *young}
     named = {sha256 for each in kept.intersection(ids) for sha256 in _chunks_of(place, each)}
     removed = [snapshot_key(each) for each in ids if each not in kept]
-    for stored in list(listed_objects(place, CHUNKS)):
-        found_chunk = _CHUNK.fullmatch(stored.key)
-        if found_chunk and found_chunk[1] not in named and _is_old(stored, now):
+    for sha256, stored in _matches(place, CHUNKS, _CHUNK).items():
+        if sha256 not in named and _is_older(stored, _CHUNK_AGE, now):
             removed.append(stored.key)
     for key in removed:  # snapshots first, so that none names a chunk that is gone
         writes.delete(place.name_of(key))
     return len(removed)
 
 
-def _matches(place: Place, below: str, pattern: re.Pattern[str]) -> list[str]:
-    found = (pattern.fullmatch(stored.key) for stored in listed_objects(place, below))
-    return [match[1] for match in found if match]
+def _matches(place: Place, below: str, pattern: re.Pattern[str]) -> dict[str, Stored]:
+    """Return the objects of one kind that this format named, by id, name or digest."""
+    found = ((pattern.fullmatch(each.key), each) for each in listed_objects(place, below))
+    return {match[1]: each for match, each in found if match}
 
 
 def channels_of(place: Place) -> dict[str, FoundChannel]:
@@ -139,13 +145,7 @@ def fetch_snapshot(place: Place, snapshot_id: str) -> tuple[Snapshot, bytes]:
     Raises:
         NotASnapshot: it is missing, or cannot be read.
     """
-    label = f"snapshot {snapshot_id}"
-    key = place.prefix + snapshot_key(snapshot_id)
-    try:
-        found = place.connection.fetch(place.location.bucket, key, MAX_SNAPSHOT)
-    except SourceChanged as error:
-        raise NotASnapshot(f"{label} does not exist in {place.location}") from error
-    data = found[0] if found else b""
+    label, data = f"snapshot {snapshot_id}", place.snapshot(snapshot_id)
     snapshot = read_snapshot(label, data)
     if snapshot.id != snapshot_id:
         raise NotASnapshot(f'{label}: its id is "{snapshot.id}"')
@@ -156,9 +156,33 @@ def _chunks_of(place: Place, snapshot_id: str) -> list[str]:
     return [chunk.sha256 for chunk in fetch_snapshot(place, snapshot_id)[0].chunks]
 
 
-def _is_old(stored: Stored, now: datetime) -> bool:
+def require_chunks(place: Place, snapshot: Snapshot) -> None:
+    """Refuse a snapshot whose chunks are not all in the bucket.
+
+    Raises:
+        NotASnapshot: chunks are missing, or have another size than the snapshot says.
+        AgentError: the store failed or refused.
+    """
+    missing = len(set(snapshot.chunks) - present_chunks(place, snapshot.chunks))
+    if missing:
+        message = f"snapshot {snapshot.id}: {missing} of its {len(snapshot.chunks)} chunks are missing or damaged"
+        raise NotASnapshot(message, remedy=_INCOMPLETE)
+
+
+def present_chunks(place: Place, chunks: Iterable[Chunk]) -> set[Chunk]:
+    """Return which chunks are in the bucket, with the right size.
+
+    Raises:
+        AgentError: the store failed or refused.
+    """
+    wanted = set(chunks)
+    sizes = {each.key: each.size for each in listed_objects(place, CHUNKS)} if wanted else {}
+    return {each for each in wanted if sizes.get(chunk_key(each.sha256)) == each.size}
+
+
+def _is_older(stored: Stored, age: timedelta, now: datetime) -> bool:
     try:
         modified = datetime.fromisoformat(stored.modified)
-        return now - modified > _CHUNK_AGE
+        return now - modified > age
     except (ValueError, TypeError):
         return False

@@ -217,6 +217,10 @@ class Target(Protocol):
     publishes_on_put: bool
     """Whether `put` shows an entry already, so that what blocks it must be removed before."""
 
+    @property
+    def deletes_at_once(self) -> int:
+        """How many entries `delete_many` takes; 1 where it need not be called."""
+
     def scan(self, hints: ScanHints = NO_HINTS) -> Scan:
         """Yield every entry, as a source does."""
 
@@ -249,6 +253,9 @@ class Target(Protocol):
 
     def delete(self, entry: Entry) -> bool:
         """Remove an entry; one that is absent counts as removed. False: a directory that is not empty stays."""
+
+    def delete_many(self, entries: Sequence[Entry]) -> set[str]:
+        """Remove files together; return the keys that are certainly gone. `delete` finds out about the others."""
 
     def remove_leftovers(
         self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()

@@ -33,6 +33,7 @@ class MemoryStore:
     """
 
     publishes_on_put = False
+    deletes_at_once = 1
 
     def __init__(self, entries: dict[str, bytes] | None = None) -> None:
         self.entries = dict(entries or {})
@@ -95,6 +96,10 @@ class MemoryStore:
             return False
         self.entries.pop(entry.key, None)
         return True
+
+    def delete_many(self, _entries: Sequence[Entry]) -> set[str]:
+        """Remove nothing: entries are removed one at a time."""
+        return set()
 
     def remove_leftovers(
         self, _leftovers: Sequence[str] = (), _copies: Sequence[Copy] = ()

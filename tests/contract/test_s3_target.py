@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,9 @@ from s32s_agent.model import Copy, Entry, Kind, Location, Why
 from s32s_agent.stores.base import Attributes, Staged
 from s32s_agent.stores.s3.buffers import Buffers
 from s32s_agent.stores.s3.connection import Connection
+from s32s_agent.stores.s3.probe import probe
 from s32s_agent.stores.s3.target import S3Target, UploadOptions
+from s32s_agent.stores.s3.traits import AS_AWS, Checksum, Guard, StoreTraits
 from s32s_agent.stores.s3.unfinished_uploads import Upload, Uploads
 
 if TYPE_CHECKING:
@@ -37,6 +39,19 @@ LARGE = os.urandom(20 * MIB)
 NAMES = ["a", "with space", "+", "%", "&", "#", "?", "a+b%20c", "é", "e\u0301", "日本/語", "*"]
 CONTROL_NAMES = ["new\nline", "tab\there", "esc\x1b[31m", "del\x7f"]
 """moto does not route them, and rclone serves a file system."""
+IGNORED = ("create", "replace", "complete_new", "complete_over", "read")
+RCLONE: dict[str, Any] = {
+    **dict.fromkeys(IGNORED, Guard.IGNORED),
+    "crc64nvme": Checksum.KEPT,
+    "keeps_directories": False,
+    "names_part_sizes": False,
+}
+MOTO: dict[str, Any] = {
+    "complete_over": Guard.IGNORED,
+    "checks_md5": False,
+    "crc64nvme": Checksum.DROPPED,
+}
+SEAWEEDFS: dict[str, Any] = {"in_key_order": False, "keeps_names": False}
 METADATA = {"mtime": "1700000000.123456789", "mode": "0640"}
 
 
@@ -46,10 +61,8 @@ class Server:
 
     name: str
     endpoint_url: str
-    conditions: bool = True
-    """It refuses what a condition forbids."""
-    conditional_completion: bool = True
-    """The same with If-Match on CompleteMultipartUpload."""
+    traits: Mapping[str, Any] = field(default_factory=dict)
+    """What it does otherwise than AWS."""
     control_names: bool = False
     directories: bool = False
     """It keeps a directory when its last object is gone, and refuses a new object of its name."""
@@ -77,21 +90,19 @@ def server(
     del keys
     if request.param == "seaweedfs":
         yield Server(
-            "seaweedfs", seaweedfs_server.endpoint_url, control_names=True, directories=True
+            "seaweedfs",
+            seaweedfs_server.endpoint_url,
+            SEAWEEDFS,
+            control_names=True,
+            directories=True,
         )
     elif request.param == "moto":
         with moto() as url:
-            yield Server("moto", url, conditional_completion=False)
+            yield Server("moto", url, MOTO)
     else:
         directory = tmp_path_factory.mktemp("rclone")
         with rclone_server(directory) as url:
-            yield Server(
-                "rclone",
-                url,
-                conditions=False,
-                conditional_completion=False,
-                complete=False,
-            )
+            yield Server("rclone", url, RCLONE, complete=False)
 
 
 @dataclass
@@ -138,9 +149,31 @@ def connection(server: Server) -> Connection:
     return Connection(S3Settings(endpoint_url=url, addressing_style="path"))
 
 
+@pytest.fixture(scope="module")
+def traits(connection: Connection) -> StoreTraits:
+    """What the server was found to do, beside objects of other people that have names like those of a probe."""
+    client = connection.access.boto3("")
+    client.create_bucket(Bucket="tried")
+    theirs = {"data/small": b"a", "data/.s32s/x": b"b", "other/large": b"c"}
+    for key, data in theirs.items():
+        client.put_object(Bucket="tried", Key=key, Body=data)
+    found = probe(connection, Location("tried", "data"), with_parts=True)
+    left = client.list_objects_v2(Bucket="tried")["Contents"]
+    bodies = {
+        each["Key"]: client.get_object(Bucket="tried", Key=each["Key"])["Body"].read()
+        for each in left
+    }
+    assert bodies == theirs
+    return found
+
+
 @pytest.fixture
 def rig(
-    server: Server, connection: Connection, tmp_path: Path, request: pytest.FixtureRequest
+    server: Server,
+    connection: Connection,
+    traits: StoreTraits,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Rig:
     """A target in a bucket of its own."""
     uploads = Uploads(tmp_path / "uploads")
@@ -156,7 +189,32 @@ def rig(
     client = connection.access.boto3("")
     client.create_bucket(Bucket=bucket)
     target = S3Target(connection, Location(bucket, "data"), options)
+    target.traits = traits
     return Rig(server, target, client, uploads, bucket)
+
+
+def test_what_a_store_does_is_found_out(server: Server, traits: StoreTraits) -> None:
+    """What was measured of each store, and nothing that was there is touched."""
+    found = {name: getattr(traits, name) for name in server.traits}
+
+    assert found == server.traits
+    assert traits == replace(AS_AWS, server=traits.server, **server.traits)
+
+
+def test_many_objects_are_deleted_at_once(rig: Rig) -> None:
+    """One request deletes all that it names, also names that XML or a URL writes otherwise, and nothing else."""
+    names = (
+        [*NAMES, "a/b"] if rig.server.name == "rclone" else [*NAMES, "a/b", "a&amp;b", "<a>"]
+    )
+    names = [name for name in names if name != "a"]
+    for name in [*names, "stays"]:
+        rig.put(name, b"x")
+    entries = [Entry(name) for name in [*names, "never was"]]
+
+    deleted = rig.target.delete_many(entries)
+
+    assert deleted >= set(names)
+    assert set(rig.scanned()) - {"a/"} == {"stays"}
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB + 1, 8 * MIB, 8 * MIB + 1, 20 * MIB])
@@ -198,8 +256,6 @@ def test_every_key_is_written_exactly(rig: Rig) -> None:
 @pytest.mark.parametrize("size", [5, 9 * MIB])
 def test_a_new_object_of_another_writer_is_not_overwritten(rig: Rig, size: int) -> None:
     """An object that was written after the listing stays, and no upload stays open."""
-    if not rig.server.conditions:
-        pytest.skip(f"{rig.server.name} ignores conditions, which no client can see")
     rig.client.put_object(Bucket=rig.bucket, Key="data/x", Body=b"theirs")
 
     with pytest.raises(SourceChanged):
@@ -212,8 +268,6 @@ def test_a_new_object_of_another_writer_is_not_overwritten(rig: Rig, size: int) 
 @pytest.mark.parametrize("size", [5, 9 * MIB])
 def test_a_changed_object_of_another_writer_is_not_overwritten(rig: Rig, size: int) -> None:
     """An object that is no longer the listed version, or was deleted, is not replaced."""
-    if not (rig.server.conditions if size < MIB else rig.server.conditional_completion):
-        pytest.skip(f"{rig.server.name} ignores this condition, which no client can see")
     rig.client.put_object(Bucket=rig.bucket, Key="data/x", Body=b"theirs")
     listed = entry_of("x", b"an older version")
 
@@ -257,9 +311,12 @@ def test_the_listed_version_is_replaced(rig: Rig, size: int) -> None:
 def test_an_object_that_the_agent_wrote_itself_is_recognised(rig: Rig, size: int) -> None:
     """When the answer to a write got lost and the repeated request is refused, the object is recognised."""
     first = rig.put("x", LARGE[:size])
-    again = rig.put("x", LARGE[:size])
-
-    assert again.etag == first.etag
+    if rig.server.name == "rclone" and size > MIB:
+        # Its ETag is the MD5 of all bytes, which nobody has computed: the next run finds out that they are equal.
+        with pytest.raises(SourceChanged):
+            rig.put("x", LARGE[:size])
+    else:
+        assert rig.put("x", LARGE[:size]).etag == first.etag
     assert rig.get("x") == LARGE[:size]
 
 

@@ -98,11 +98,12 @@ def test_a_file_that_left_the_source_leaves_the_bucket_last(
 ) -> None:
     """A deletion is mirrored, after everything else, with one conditionless request each."""
     master.write(FILES)
-    master.once()
-    (master.source / "a.txt").unlink()
-    master.write({"b.txt": b"beta"})
     with CountingProxy(master.agent.server.endpoint_url) as proxy:
         master.configure(s3={"endpoint_url": proxy.endpoint_url})
+        master.once()
+        proxy.answered.clear()
+        (master.source / "a.txt").unlink()
+        master.write({"b.txt": b"beta"})
         run = master.once()
 
         writes = [each.kind for each in proxy.answered if each.kind in {"PUT", "DELETE"}]

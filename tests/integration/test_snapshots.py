@@ -217,6 +217,107 @@ def test_a_damaged_pin_lets_no_bad_release_in(
     assert command(master, "--follow").returncode == 78
 
 
+def test_a_pin_outlives_its_snapshot_in_the_bucket(
+    pair: tuple[Master, Slave], scripted: ScriptedS3
+) -> None:
+    """The server keeps the list itself; without that, it says what is wrong, and changes nothing."""
+    master, slave = pair
+    master.once()
+    first = str(channel_in(scripted)["snapshot"])
+    assert slave.agent.run("--rollback", first).exit_code == 0
+    for key in (*below(scripted, "snapshots"), *below(scripted, "chunks")):
+        del scripted.objects[key]
+
+    assert slave.once().exit_code == 0
+    (chunk,) = Path(slave.agent.state_dir, "snapshots").glob("*.gz")
+    chunk.unlink()
+    lost = slave.once()
+
+    assert (lost.exit_code, files_of(slave)) == (REFUSED, FILES)
+    failed = lost.named("mapping.failed")[0]
+    assert f"pinned to snapshot {first}" in failed["error"]
+    assert "--follow" in failed["remedy"]
+
+
+def test_a_dry_rollback_shows_what_would_come_back_and_pins_nothing(
+    master: Master, bucket: Bucket
+) -> None:
+    """Nor does a dry `--follow` release a pin, or a dry `--promote` move a channel."""
+    bucket.client.put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+    slave = with_snapshots(master)
+    master.write(FILES)
+    master.once()
+    slave.once()
+    released = {**FILES, "a.txt": b"bad release"}
+    master.write(released)
+    master.once()
+    slave.once()
+
+    back = slave.agent.run("--rollback", "--dry-run")
+
+    assert (back.exit_code, files_of(slave)) == (0, released)
+    assert "would be pinned to" in back.stdout
+    assert "a.txt" in back.stdout
+    assert slave.once().named("snapshot.followed")[0]["pinned"] is False
+    assert slave.agent.run("--rollback").exit_code == 0
+    forth = slave.agent.run("--follow", "--dry-run")
+    assert "would be released" in forth.stdout
+    assert "a.txt" in forth.stdout
+    assert slave.once().named("snapshot.followed")[0]["pinned"] is True
+    moves = (("--promote", "current", "stable"), ("--rollback", "--channel", "current"))
+    before = bucket.get(CHANNEL)
+    for words in moves:
+        assert "would point to" in command(master, *words, "--dry-run").stdout
+    assert bucket.get(CHANNEL) == before
+    assert CHANNEL.replace("current", "stable") not in bucket.keys()  # noqa: SIM118 (a list)
+    shown = command(slave, "--snapshots", "--json")
+    bad, good = json.loads(shown.stdout)[0]["snapshots"]
+    assert bad["changes"] == {"added": 0, "changed": 1, "deleted": 0, "bytes": 11}
+    assert (good["changes"], good["installed"], good["pinned"]) == (None, True, True)
+    text = command(slave, "--snapshots").stdout
+    assert "(+0 ~1 -0, 11 B)" in text
+    assert "[installed here, pinned]" in text
+
+
+def test_a_snapshot_that_lacks_a_chunk_is_not_promoted(
+    pair: tuple[Master, Slave], scripted: ScriptedS3
+) -> None:
+    master, _ = pair
+    master.once()
+    first = str(channel_in(scripted)["snapshot"])
+    for key in below(scripted, "chunks"):
+        del scripted.objects[key]
+
+    promoted = command(master, "--promote", "current", "stable")
+    back = command(master, "--rollback", first, "--channel", "current")
+
+    for refused in (promoted, back):
+        assert refused.returncode == REFUSED
+        assert "1 of its 1 chunks" in refused.stderr
+    assert CHANNEL.replace("current", "stable") not in scripted.objects
+    assert channel_in(scripted)["sequence"] == 1
+
+
+def test_the_snapshot_of_a_publisher_at_work_is_not_removed(
+    master: Master, bucket: Bucket
+) -> None:
+    """Its clock is slow, so that its snapshot sorts before the newest, and no channel points to it yet."""
+    with_snapshots(master)
+    now = datetime(2090, 1, 1, tzinfo=UTC)
+    for number in range(25):
+        snapshot_id = f"20900101T{number:06}Z-000000"
+        young = Snapshot(snapshot_id, "site", "bucket/data", now, "web", 0, 0)
+        bucket.put(f"{PLACE}/snapshots/{snapshot_id}.json", encode_snapshot(young))
+    master.write(FILES)
+
+    assert master.once().named("snapshot.published")
+
+    keys = bucket.keys()
+    assert len([key for key in keys if key.startswith(f"{PLACE}/snapshots/")]) == 26
+
+
 # --- requests ---
 
 

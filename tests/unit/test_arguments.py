@@ -16,7 +16,7 @@ from s32s_agent.monitoring.health import Limits
     [
         (
             "--once --json",
-            "--json goes with --status, --fleet, --publish, --snapshots or --promote",
+            "--json goes with --check, --status, --fleet, --publish, --snapshots or --promote",
         ),
         ("--once --nagios", "--nagios goes with --status, and not with --json"),
         ("--status --nagios --json", "--nagios goes with --status, and not with --json"),

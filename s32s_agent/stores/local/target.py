@@ -144,6 +144,7 @@ class LocalTarget:
     """
 
     publishes_on_put = False
+    deletes_at_once = 1
 
     def __init__(
         self,
@@ -338,6 +339,10 @@ class LocalTarget:
         except OSError as error:
             raise translate(error, entry.key) from error
         return True
+
+    def delete_many(self, _entries: Sequence[Entry]) -> set[str]:
+        """Remove nothing: entries are removed one at a time."""
+        return set()
 
     def remove_leftovers(
         self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()

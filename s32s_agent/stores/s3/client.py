@@ -51,6 +51,7 @@ R = TypeVar("R")
 MAX_ANSWER = 32 << 20
 """Bytes of an answer that is read whole. A page of 1000 keys of 1024 bytes, every byte written as %XX, is 4 MB."""
 _ERROR_BYTES = 64 << 10
+_DELETED = b"<DeleteResult"
 _NOT_FOUND = 404
 _NOT_IMPLEMENTED = 501
 _LONGEST_PAUSE = 20.0
@@ -133,6 +134,8 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | bytearray | memoryview = b""
     limit: int = MAX_ANSWER
+    is_trial: bool = False
+    """Whether a refusal is what the caller wants to know, so that the request is not made again."""
 
     @property
     def may_be_repeated(self) -> bool:
@@ -249,7 +252,8 @@ class S3Client:
                 if not corrected and self._correct(call, refused):
                     corrected = True
                     continue
-                if number == timeouts.attempts or not may_pass(refused.error):
+                is_final = call.is_trial or not may_pass(refused.error)
+                if number == timeouts.attempts or is_final:
                     raise self._meaning(call, refused) from refused
             except TransferError as error:
                 final = isinstance(error, (AnswerTooLong, TlsFailed)) or (
@@ -329,7 +333,9 @@ def _demand_success(call: Call, answer: HttpAnswer) -> None:
     # CompleteMultipartUpload sends its head first, and may fail later: then the error is in a body of status 200. Of a
     # bucket an error is never the answer either; an object may hold one.
     may_fail_late = call.method == "POST" or not call.key
-    failed_late = may_fail_late and b"<Error" in answer.body[:1024]
+    beginning = answer.body[:1024]
+    # The answer to a delete of many objects names those that it did not delete.
+    failed_late = may_fail_late and b"<Error" in beginning and _DELETED not in beginning
     if not _is_success(answer.status) or failed_late:
         raise _Refused(answer, error_in(answer, bodiless=call.method == "HEAD"))
 
@@ -348,6 +354,14 @@ def is_not_implemented(error: AgentError) -> bool:
     """Return whether a store does not know a condition: 501, as B2 answers."""
     refused = error.__cause__
     return isinstance(refused, _Refused) and refused.error.status == _NOT_IMPLEMENTED
+
+
+def is_refusal(error: AgentError) -> bool:
+    """Return whether a store does not take a request, as 400 and 501 say; not that it cannot take any now."""
+    refused = error.__cause__
+    if not isinstance(refused, _Refused) or not refused.error.is_from_s3:
+        return False
+    return refused.error.status in (400, 405, 411, 501)
 
 
 def is_page_of_status_404(error: AgentError) -> bool:

@@ -252,11 +252,7 @@ class Listing:
             and "\n" not in relative
         ):
             return Entry(relative, size, listed.etag[1:-1])
-        etag = normal(listed.etag)
-        raw = "" if listed.etag == f'"{etag}"' else listed.etag
-        if not etag:
-            # Without an ETag only the time can tell versions apart.
-            etag, raw = f"modified {listed.modified}", ""
+        etag, raw = version_in(listed)
         if relative.endswith("/") or not relative:
             if size:
                 return Problem(
@@ -268,6 +264,15 @@ class Listing:
             # XML turns a carriage return into a newline, so this may be another key.
             return Problem(relative, "the store does not encode line ends in keys", scope="")
         return Entry(relative, size, etag, raw_etag=raw)
+
+
+def version_in(listed: Listed) -> tuple[str, str]:
+    """Return the version of an element as entries name it, and its ETag as the store wrote it where that differs."""
+    etag = normal(listed.etag)
+    if not etag:
+        # Without an ETag only the time can tell versions apart.
+        return f"modified {listed.modified}", ""
+    return etag, "" if listed.etag == f'"{etag}"' else listed.etag
 
 
 def decoded_keys(page: Page) -> list[str]:

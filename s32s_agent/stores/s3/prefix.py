@@ -12,7 +12,7 @@ from s32s_agent.plan.etags import candidate_part_sizes, normal, part_count
 from s32s_agent.stores.base import NO_HINTS, Learned, Scan, ScanHints
 from s32s_agent.stores.s3 import quirks
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.listing import Listing, Page
+from s32s_agent.stores.s3.listing import Listing, Page, decoded_keys, version_in
 from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.parallel_listing import Pages
 from s32s_agent.stores.s3.similar_prefix import similar_prefix
@@ -31,8 +31,10 @@ class S3Prefix:
         self._connection = connection
         self._bucket = location.bucket
         self._prefix = f"{location.prefix}/" if location.prefix else ""
-        self._server = ""
+        self.server = ""
         """What the store called itself in the last listing."""
+        self.lists_etags = True
+        """Whether every object had an ETag in the last listing."""
 
     @property
     def may_be_unordered(self) -> bool:
@@ -52,13 +54,15 @@ class S3Prefix:
         pages = Pages(fetch, listing, hints.boundaries, self._connection.answered)
         entries = pages.entries()
         yield from sorted_by_key(entries) if hints.unordered else entries
-        if not quirks.may_start_after(self._server, unordered=hints.unordered):
+        if not quirks.may_start_after(self.server, unordered=hints.unordered):
             return Learned(boundaries=())
         return Learned(boundaries=pages.new_boundaries())
 
     def _page(self, hints: ScanHints, where: dict[str, str]) -> Page:
         listed = self._connection.page(self._bucket, Prefix=self._prefix, **where)
-        self._server = listed.server
+        self.server = listed.server
+        if any(not each.etag and each.size != "0" for each in listed.page.contents):
+            self.lists_etags = False
         may_start_after = quirks.may_start_after(listed.server, unordered=hints.unordered)
         if "StartAfter" in where and not may_start_after:
             raise ListingInconsistent(
@@ -86,9 +90,19 @@ class S3Prefix:
             return None
         etag = normal(head.raw_etag)
         if not etag:
-            return None
+            return self.listed_version(entry)
         raw_etag = "" if head.raw_etag == f'"{etag}"' else head.raw_etag
         return entry._replace(size=head.size, etag=etag, raw_etag=raw_etag)
+
+    def listed_version(self, entry: Entry) -> Entry | None:
+        """Return the version that a listing names now, for a store that names no ETag; None when there is none."""
+        whole = self._prefix + entry.key
+        page = self._connection.page(self._bucket, Prefix=whole, MaxKeys=1).page
+        for key, listed in zip(decoded_keys(page), page.contents, strict=True):
+            if key == whole:
+                etag, raw_etag = version_in(listed)
+                return entry._replace(size=int(listed.size), etag=etag, raw_etag=raw_etag)
+        return None
 
     def is_encrypted(self, key: str) -> bool:
         """Return whether the object's encryption makes its ETag something else than an MD5."""

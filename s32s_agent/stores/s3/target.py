@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,20 +29,23 @@ from s32s_agent.plan.proofs import Verdict, judge
 from s32s_agent.stores.base import Attributes, Content, Published, Staged
 from s32s_agent.stores.s3 import quirks
 from s32s_agent.stores.s3.buffers import Buffers
-from s32s_agent.stores.s3.client import is_not_implemented
+from s32s_agent.stores.s3.client import is_not_implemented, is_refusal
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.media_types import by_suffix, content_type
 from s32s_agent.stores.s3.metadata import metadata_of
 from s32s_agent.stores.s3.multipart import PART_BYTES, Multipart
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
 from s32s_agent.stores.s3.prefix import S3Prefix, condition_of
+from s32s_agent.stores.s3.traits import AS_AWS, Guard
 from s32s_agent.stores.s3.unfinished_uploads import Uploads
-from s32s_agent.stores.s3.write_requests import WriteRequests
+from s32s_agent.stores.s3.write_requests import MANY, WriteRequests
 
 _LARGE = 1 << 20
 _LARGE_AT_ONCE = 6
 """How many buffers over `_LARGE` exist at once, over all workers: 48 MiB."""
 _DIRECTORY_TYPE = "application/x-directory"
+_NOT_IN_XML = re.compile("[\x00-\x1f\ufffe\uffff]")
+"""What no XML document can hold, or brings to the store as something else."""
 _WAIT_FOR_STORE = "wait: SeaweedFS removes an empty directory within minutes, and a later run sends this entry"
 
 
@@ -78,6 +82,8 @@ class S3Target(S3Prefix):
         self._options = options
         self._buffers = Buffers(_LARGE_AT_ONCE)
         self._multipart = Multipart(connection, options.uploads, self._buffers)
+        self.traits = AS_AWS
+        """What the store was found to do."""
         self._conditions = True
         """Until the store answers that it does not know conditional writes."""
 
@@ -186,9 +192,10 @@ class S3Target(S3Prefix):
         self, copy: Copy, write: Callable[[Precondition | None], str]
     ) -> str:
         """Write on the condition that the store still has what was listed, and nothing else."""
-        if self._conditions:
+        guard = self._guard(copy)
+        if self._conditions and guard.protects:
             try:
-                return write(self._precondition(copy))
+                return write(self._precondition(copy, guard))
             except StoreUnavailable as error:
                 if not is_not_implemented(error):
                     raise
@@ -196,16 +203,30 @@ class S3Target(S3Prefix):
         self._compare(copy)
         return write(None)
 
-    def _precondition(self, copy: Copy) -> Precondition:
+    def _guard(self, copy: Copy) -> Guard:
+        """Return what the store does with the condition on which this copy is written."""
+        traits, is_new = self.traits, copy.replaces is None
+        if copy.entry.size <= PART_BYTES:
+            return traits.create if is_new else traits.replace
+        return traits.complete_new if is_new else traits.complete_over
+
+    def _precondition(self, copy: Copy, guard: Guard) -> Precondition:
         """Return what must hold: that the store has what was listed, or nothing."""
         listed = copy.replaces
-        return Precondition((condition_of(listed) or "") if listed is not None else "")
+        if listed is None:
+            return Precondition()
+        etag = condition_of(listed) or ""
+        return Precondition(etag.strip('"') if guard is Guard.BARE else etag)
 
     def _compare(self, copy: Copy) -> None:
         """Compare the store with what was listed, for a store without conditional writes."""
-        now = self.current_version(copy.entry)
         listed = copy.replaces.etag if copy.replaces is not None else None
-        if (now.etag if now is not None else None) != listed:
+        # HEAD of `rclone serve s3` may be about another Unicode form of the name, a listing is not.
+        for ask in (self.current_version, self.listed_version):
+            now = ask(copy.entry)
+            if (now.etag if now is not None else None) == listed:
+                break
+        else:
             raise SourceChanged(f'"{copy.entry.key}" was modified by another writer')
 
     # --- proof ---
@@ -220,7 +241,7 @@ class S3Target(S3Prefix):
         if now is not None and (now.etag, now.size) == (etag, size):
             return
         refused = isinstance(error, SourceChanged) and copy.replaces is None
-        if refused and now is None and quirks.is_seaweedfs(self._server):
+        if refused and now is None and quirks.is_seaweedfs(self.server):
             message = f'"{copy.entry.key}": SeaweedFS still has a directory of that name'
             raise SourceChanged(message, remedy=_WAIT_FOR_STORE) from error
         raise error
@@ -229,7 +250,7 @@ class S3Target(S3Prefix):
         """Return the object's ETag and what proves it, from the ETag that S3 answered."""
         verdict = judge(etag, expected)
         if verdict in (Verdict.MD5, Verdict.MULTIPART):
-            return etag, verdict.value
+            return self._as_listed(entry, etag), verdict.value
         if verdict is Verdict.OTHER_MD5 and not self.is_encrypted(entry.key):
             raise IntegrityError(f'"{entry.key}": S3 has MD5 {etag}, but {expected} was sent')
         now = self.current_version(entry)
@@ -237,9 +258,16 @@ class S3Target(S3Prefix):
             raise IntegrityError(
                 f'"{entry.key}": S3 does not have the {size} bytes that were sent'
             )
-        if etag and now.etag != etag:
+        if etag and now.etag != etag and self.traits.lists_etags:
             raise SourceChanged(f'"{entry.key}" was modified by another writer')
         return now.etag, "length"
+
+    def _as_listed(self, entry: Entry, etag: str) -> str:
+        """Return how the next listing names the version that was written."""
+        if self.traits.lists_etags:
+            return etag
+        now = self.listed_version(entry)
+        return (now.etag if now is not None else None) or etag
 
     # --- remove ---
 
@@ -251,6 +279,33 @@ class S3Target(S3Prefix):
             )
         self._writes.delete(self.name_of(entry.key))
         return True
+
+    @property
+    def deletes_at_once(self) -> int:
+        """How many entries `delete_many` takes; 1 where the store deletes one at a time."""
+        return MANY if self.traits.deletes_many else 1
+
+    def delete_many(self, entries: Sequence[Entry]) -> set[str]:
+        """Delete objects in one request; return the keys that the store says it has deleted."""
+        named = {
+            self._prefix + each.key: each.key
+            for each in entries
+            if not _may_name_another(each.key) and _NOT_IN_XML.search(each.key) is None
+        }
+        if not named:
+            return set()
+        try:
+            return {
+                named[key]
+                for key in self._writes.delete_many(
+                    [self.name_of(each) for each in named.values()]
+                )
+            }
+        except AgentError as error:
+            if not is_refusal(error):
+                raise
+            self.traits = replace(self.traits, deletes_many=False)
+            return set()
 
     def remove_leftovers(
         self, _leftovers: Sequence[str] = (), _copies: Sequence[Copy] = ()

@@ -40,8 +40,41 @@ from s32s_agent.model import (
     Problem,
     Why,
 )
-from s32s_agent.plan.compare import Difference, OutOfOrder, difference, pair_up
+from s32s_agent.plan.compare import (
+    Difference,
+    OutOfOrder,
+    difference,
+    leave_out_directories,
+    pair_up,
+)
 from s32s_agent.plan.plan import make_plan
+
+# --- what a master tries out ---
+
+
+def scanned(*source: Entry | Problem) -> Difference:
+    """Compare a source with an empty target."""
+    return difference(source, (), MAPPING)
+
+
+def test_a_slave_that_meets_a_probe_and_deletes_its_files_for_it() -> None:
+    """The objects with which a master tries out the store are not mirrored, and make no source of an empty prefix."""
+    probes = [file(".s32s/probe-0a/large"), file(".s32s/probe-0a/order/a")]
+
+    assert plan_of([*probes, file("k")], [file("k")]) == plan_of([file("k")], [file("k")])
+    assert scanned(*probes).is_source_bare
+
+
+def test_a_store_that_keeps_no_directories_is_sent_none() -> None:
+    """Empty directories are left out as something expected, and files are copied as ever."""
+    found = scanned(*tree("a d/ e/f"))
+    leave_out_directories(found)
+
+    assert [each.entry.key for each in found.copies] == ["a", "e/f"]
+    assert [(each.key, each.expected, each.scope) for each in found.problems] == [
+        ("d/", True, None)
+    ]
+
 
 # --- pair_up ---
 

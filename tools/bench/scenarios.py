@@ -53,6 +53,7 @@ class FirstPull:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.expected = stage.workload.data.files()
+        self.kept = 0
 
     def begin(self, tools: list[Tool]) -> None:
         del tools
@@ -62,7 +63,7 @@ class FirstPull:
         """Need nothing."""
 
     def before(self, tool: Tool, job: Job) -> None:
-        wipe(job.directory)
+        self._clear(job)
         self.stage.set_up(tool, job)
         if self.stage.relay is not None:
             self.stage.relay.forget()
@@ -82,6 +83,13 @@ class FirstPull:
 
     def after(self, tool: Tool, job: Job) -> None:
         del tool
+        self._clear(job)
+
+    def _clear(self, job: Job) -> None:
+        """Leave an empty directory."""
+        if self.stage.workload.keeps_trees and job.directory.exists():
+            self.kept += 1
+            job.directory.rename(job.directory.with_name(f"kept-{self.kept}"))
         wipe(job.directory)
 
 

@@ -12,6 +12,8 @@ from .data import DataSet
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 INODE_BYTES = 4096
 """What a file of a few bytes takes on a disk."""
+SMALL_BYTES = 64 * KIB
+"""Files up to this size are kept, since removing them would slow the next run down."""
 
 
 class Scenario(Enum):
@@ -46,11 +48,20 @@ class Workload:
             words.append(f"at most {in_units(self.max_bandwidth)}/s")
         return ", ".join(words)
 
-    def disk_bytes(self, tools: int) -> int:
+    @property
+    def keeps_trees(self) -> bool:
+        """Whether what was pulled stays until the workload ends.
+
+        ext4 takes up to thirty times longer to create a file while it remembers many that were removed, and it
+        remembers them for minutes. So nothing is removed between two runs that create many files.
+        """
+        return self.scenario is Scenario.FIRST_PULL and self.data.size <= SMALL_BYTES
+
+    def disk_bytes(self, tools: int, rounds: int) -> int:
         """Say how much room it takes with so many tools, data that the server has not yet cleaned up included."""
         each = self.data.count * max(self.data.size, INODE_BYTES)
         if self.scenario is Scenario.FIRST_PULL:
-            return 3 * each
+            return (2 + (tools * (rounds + 1) if self.keeps_trees else 1)) * each
         server = 0 if self.listing_only else each
         trees = 1 if self.scenario is Scenario.FIRST_PUSH else tools
         return server * 2 + each * trees

@@ -33,6 +33,10 @@ from s32s_agent.stores.s3.similar_prefix import similar_prefix
 _NOT_VERSIONED = (
     "the bucket keeps no versions, so what a run replaces or deletes there is lost"
 )
+_OVERTAKE = (
+    "so two publishers of one channel can overtake each other, and slaves then refuse a sequence number that falls: let"
+    " one server publish"
+)
 _REFUSED_EMPTY = "a run refuses an empty source (sync.allow_empty_source: true accepts it)"
 _PROTECTS_NOTHING = (
     "so it protects nothing now; a pattern is compared with the whole path below the directory"
@@ -122,6 +126,8 @@ def _try_mapping(
         yield Finding(subject, warning, warning=True)
     if mapping.ignore:
         yield from _try_patterns(mapping, loaded, settings, connection)
+    if role is Role.MASTER and mapping.snapshots:
+        yield _try_conditions(subject, connection, mapping.snapshots)
     for difference in _differences(connection, mapping):
         yield Finding(subject, difference, note=True)
     if role is Role.MASTER and not connection.is_versioned(mapping.location.bucket):
@@ -129,6 +135,25 @@ def _try_mapping(
     if mapping.location.bucket not in tried:
         tried.add(mapping.location.bucket)
         yield from try_store(connection, mapping.location, role, page)
+
+
+def _try_conditions(subject: str, connection: Connection, location: Location) -> Finding:
+    """Write below the place of the snapshots, as a publisher does, and see whether conditions are honoured."""
+    # Imported here, so that in a slave's process nothing exists that could write or delete in S3.
+    from s32s_agent.snapshots.conditions import ignored_conditions  # noqa: PLC0415
+    from s32s_agent.snapshots.place import Place  # noqa: PLC0415
+    from s32s_agent.stores.s3.write_requests import WriteRequests  # noqa: PLC0415
+
+    try:
+        ignored = ignored_conditions(Place(connection, location), WriteRequests(connection))
+    except AgentError as error:
+        return Finding(subject, error=error)
+    if ignored:
+        detail = (
+            f"the store ignores {' and '.join(ignored)} of a write to {location}, {_OVERTAKE}"
+        )
+        return Finding(subject, detail, warning=True)
+    return Finding(subject, f"{location} can be written, on conditions")
 
 
 def _several(count: int, noun: str) -> str:

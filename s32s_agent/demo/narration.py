@@ -16,6 +16,8 @@ SENTENCES = {
     "entry.copied": "{key} ({size:,} bytes): {why}",
     "entry.deleted": "{key}",
     "deletes.withheld": "{count} deletes: {reason}",
+    "snapshot.published": "{snapshot}, channel {channel}, number {sequence}: {objects} objects, {bytes:,} bytes",
+    "snapshot.followed": "{snapshot}, channel {channel}, number {sequence}",
     "run.finished": "{copied} copied, {deleted} deleted, {unchanged} unchanged, {seconds:.2f} s",
 }
 """How log events are shown; of all others only errors are."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 BUCKET, PREFIX = "demo", "website/"
+SNAPSHOTS = "snapshots/website"
+"""Where the snapshots of the website are, in the bucket."""
 
 
 class Computer(NamedTuple):
@@ -59,6 +61,14 @@ def new_computer(stage: Stage, name: str, role: str, maps: str) -> Computer:
     config = home / "config.yaml"
     config.write_text("".join(lines), encoding="utf-8")
     return Computer(name, config, home / "www")
+
+
+def set_channel(computer: Computer, channel: str) -> None:
+    """Change the config of a computer, so that it publishes to a channel or follows it."""
+    lines = computer.config.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("sync:")]
+    text = "".join([*kept, f"sync: {json.dumps({'channel': channel})}\n"])
+    computer.config.write_text(text, encoding="utf-8")
 
 
 def publish_map(stage: Stage, directory: str, mapping: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from s32s_agent.demo.narration import chapter, check, command, quote, say
+from s32s_agent.demo.release import play_release
 from s32s_agent.demo.stage import (
     BUCKET,
     PREFIX,
@@ -53,12 +54,16 @@ def play(stage: Stage) -> Computers:
     change_three_things(stage, computers)
     pull_changes(computers)
     lose_the_disk_of_the_master(stage, computers)
+    play_release(stage, computers, NEW_TREE)
     return computers
 
 
 def create_computers(stage: Stage) -> Computers:
     """Create the website, the bucket, the maps, and three computers."""
     stage.client.create_bucket(Bucket=BUCKET)
+    stage.client.put_bucket_versioning(
+        Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"}
+    )
     master = new_computer(stage, "master", "master", "maps")
     web1 = new_computer(stage, "web1", "slave", "maps")
     web2 = new_computer(stage, "web2", "slave", "maps-web2")

@@ -7,6 +7,7 @@ name there, so nothing in it is trusted, and a report that cannot be read is a l
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
@@ -17,7 +18,8 @@ from s32s_agent.errors import AgentError
 from s32s_agent.model import Entry, Kind, Location, Problem
 from s32s_agent.monitoring.fleet_report import MAX_NAME, MAX_REPORT_BYTES, SUFFIX
 from s32s_agent.monitoring.health import Health, Limits, first_error, judge
-from s32s_agent.monitoring.last_run import SCHEMA_VERSION, LastRun
+from s32s_agent.monitoring.last_run import SCHEMA_VERSION, LastRun, MappingResult
+from s32s_agent.monitoring.rollouts import Follower, Rollout, rollouts
 from s32s_agent.monitoring.untrusted import as_text
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.source import S3Source
@@ -66,6 +68,8 @@ class Server:
     """The mappings with snapshots, by name, and which one each has."""
     pinned: tuple[str, ...] = ()
     """The mappings that are pinned."""
+    followers: tuple[Follower, ...] = ()
+    """The mappings with snapshots, with their channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,22 @@ def _server(name: str, run: LastRun, now: datetime, limits: Limits) -> Server:
         pinned=tuple(
             _short(each.name, MAX_NAME) for each in run.mappings[:_MAX_MAPPINGS] if each.pinned
         ),
+        followers=tuple(
+            _follower(run, each)
+            for each in run.mappings[:_MAX_MAPPINGS]
+            if each.snapshot and each.channel
+        ),
+    )
+
+
+def _follower(run: LastRun, result: MappingResult) -> Follower:
+    return Follower(
+        mapping=_short(result.name, MAX_NAME),
+        channel=_short(result.channel, MAX_NAME),
+        snapshot=_short(result.snapshot, _MAX_ID),
+        asked=run.finished.isoformat() if run.finished else "",
+        is_in_sync=result.exit_code == 0,
+        is_pinned=bool(result.pinned),
     )
 
 
@@ -229,6 +249,12 @@ def rollout_lines(fleet: Fleet) -> list[str]:
     return lines
 
 
+def rollouts_of(fleet: Fleet) -> Sequence[Rollout]:
+    """Return how far each channel is, of at most so many as are shown."""
+    found = (each for server in fleet.servers for each in server.followers)
+    return rollouts(found)[:_MAX_MAPPINGS]
+
+
 def title(fleet: Fleet) -> str:
     """Write how many servers there are, and where."""
     count = len(fleet.servers)
@@ -256,11 +282,14 @@ def note(server: Server) -> str:
 def fleet_document(fleet: Fleet) -> dict[str, object]:
     """Return the fleet as plain values."""
     servers = [{**asdict(each), "health": each.health.name.lower()} for each in fleet.servers]
+    for server in servers:
+        del server["followers"]  # `channels` counts them
     return {
         "schema_version": SCHEMA_VERSION,
         "location": printable(str(fleet.location)),
         "generated": fleet.now.isoformat(),
         "totals": fleet.tally(),
         "rollouts": rollout_lines(fleet),
+        "channels": [{**asdict(each), "percent": each.percent} for each in rollouts_of(fleet)],
         "servers": servers,
     }

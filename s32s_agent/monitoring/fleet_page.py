@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from s32s_agent.monitoring.fleet import Fleet, Server, age_text, note, title
+from s32s_agent.monitoring.fleet import Fleet, Server, age_text, note, rollouts_of, title
 from s32s_agent.state.files import replace_file
 
 _REMEDY = "name a file in a directory that exists and that you may write"
@@ -42,6 +42,7 @@ def fleet_page(fleet: Fleet) -> str:
         title=_text(title(fleet)),
         generated=_text(f"{fleet.now:%Y-%m-%d %H:%M:%S} UTC"),
         tally="".join(tally),
+        rollouts=_rollouts(fleet),
         rows="\n".join(_row(server) for server in fleet.servers),
     )
 
@@ -54,6 +55,21 @@ def _policy(template: str) -> str:
     }
     allowed = "; ".join(f"{kind}-src 'sha256-{digest}'" for kind, digest in digests.items())
     return f"default-src 'none'; base-uri 'none'; form-action 'none'; {allowed}"
+
+
+def _rollouts(fleet: Fleet) -> str:
+    """Return a bar for each channel of each mapping; nothing where no mapping has snapshots."""
+    rows = []
+    for each in rollouts_of(fleet):
+        pinned = f", {each.pinned:,} pinned" if each.pinned else ""
+        label = f"{each.mapping}, {each.channel}"
+        have = f"{each.at:,} of {each.total:,} ({each.percent} %) have {each.snapshot}{pinned}"
+        rows.append(
+            f"<li><b>{_text(label)}</b>"
+            f'<progress aria-label="{_text(label)}" max="{each.total}" value="{each.at}"></progress>'
+            f"<span>{_text(have)}</span></li>"
+        )
+    return f'<ul class="rollouts">{"".join(rows)}</ul>' if rows else ""
 
 
 def _row(server: Server) -> str:

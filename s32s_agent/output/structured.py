@@ -20,9 +20,14 @@ class _Deferred(ModuleType):
         return getattr(importlib.import_module(self.__name__), name)
 
 
-# asyncio is for loggers whose methods are coroutines, the others for structlog's console. None marks a module as not
-# installed.
-_STAND_INS: dict[str, Any] = {"asyncio": _Deferred("asyncio"), "rich": None, "colorama": None}
+# asyncio is for loggers whose methods are coroutines, uuid for contexts that a thread keeps; the others are for
+# structlog's console. None marks a module as not installed.
+_STAND_INS: dict[str, Any] = {
+    "asyncio": _Deferred("asyncio"),
+    "uuid": _Deferred("uuid"),
+    "rich": None,
+    "colorama": None,
+}
 for _name, _stand_in in _STAND_INS.items():
     sys.modules.setdefault(_name, _stand_in)
 try:

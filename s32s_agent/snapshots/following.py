@@ -215,14 +215,27 @@ class SnapshotSource(S3Source):
 
     @contextlib.contextmanager
     def open(self, entry: Entry, heartbeat: Heartbeat = UNWATCHED) -> Iterator[Content]:
-        """Request the version that the snapshot names, and accept no other."""
+        """Request the version that the snapshot names, and accept no other bytes.
+
+        A version that was removed, as a lifecycle rule removes all but the newest, may have been replaced by the same
+        bytes: what has the same ETag now is taken too.
+        """
         with contextlib.ExitStack() as stack:
             try:
                 content = stack.enter_context(super().open(entry, heartbeat))
             except SourceChanged as error:
-                message = f"{error}; snapshot {self._snapshot.id} is overtaken"
-                raise SourceChanged(message, remedy=_OVERTAKEN) from error
+                if not entry.version_id:
+                    raise self._overtaken(error) from error
+                newest = entry._replace(version_id="")
+                try:
+                    content = stack.enter_context(super().open(newest, heartbeat))
+                except SourceChanged:
+                    raise self._overtaken(error) from error
             yield content
+
+    def _overtaken(self, error: SourceChanged) -> SourceChanged:
+        message = f"{error}; snapshot {self._snapshot.id} is overtaken"
+        return SourceChanged(message, remedy=_OVERTAKEN)
 
     def current_version(self, entry: Entry) -> Entry | None:  # noqa: ARG002 (as in every source)
         """Return None: a version that the snapshot does not name belongs to no consistent whole."""

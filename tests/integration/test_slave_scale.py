@@ -26,6 +26,8 @@ pytestmark = pytest.mark.integration
 
 MIB = 2**20
 MANY = 10_000
+MOST_SWITCHES = 100
+"""An object, where 10 to 30 are usual."""
 PART_SIZES = {"rclone": 5 * MIB, "aws": 8 * MIB, "s3cmd": 15 * MIB, "s5cmd": 50 * MIB}
 FILES = {f"d{number % 7}/{number:03}.txt": b"%d" % number for number in range(40)}
 
@@ -100,6 +102,22 @@ def test_a_touch_repairs_nothing_but_is_looked_at(slave: Slave, tmp_path: Path) 
     assert ["000.txt" in line for line in opened] == [True]
     assert (path.stat().st_ino, slave.trash()) == (inode, {})
     assert opened_below(slave.target, slave, tmp_path / "after.log") == []
+
+
+def test_many_small_objects_make_no_crowd(slave: Slave) -> None:
+    """Threads that wake each other at every system call cost more than the objects.
+
+    A thread that waits for another one is a switch that the kernel counts; those for the network are among them. strace
+    would count more: it slows each call down, so that threads are added as for a slow network.
+    """
+    slave.publish({f"d{number % 7}/{number:03}.txt": b"%d" % number for number in range(400)})
+    command = slave.agent.command("--once")
+
+    child = os.posix_spawn(command[0], command, slave.agent.environment())
+    _, status, used = os.wait4(child, 0)
+
+    assert status == 0
+    assert used.ru_nvcsw / 400 < MOST_SWITCHES
 
 
 def test_ten_thousand_keys(slave: Slave, bucket: Bucket) -> None:

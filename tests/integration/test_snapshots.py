@@ -217,6 +217,31 @@ def test_a_damaged_pin_lets_no_bad_release_in(
     assert command(master, "--follow").returncode == 78
 
 
+def test_a_version_that_a_lifecycle_rule_removed_is_no_loss_where_the_same_bytes_came(
+    master: Master, bucket: Bucket
+) -> None:
+    """Another tool uploaded the same files again, and the rule removes all versions but the newest."""
+    bucket.client.put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+    slave = with_snapshots(master)
+    master.write(FILES)
+    master.once()
+    for key, data in (("a.txt", FILES["a.txt"]), ("z", b"else")):
+        name = f"{PREFIX}/{key}"
+        (old,) = bucket.client.list_object_versions(Bucket=bucket.name, Prefix=name)[
+            "Versions"
+        ]
+        bucket.put(name, data)
+        bucket.client.delete_object(Bucket=bucket.name, Key=name, VersionId=old["VersionId"])
+
+    run = slave.once()
+
+    assert [each["key"] for each in run.named("entry.failed")] == ["z"]
+    assert "overtaken" in run.named("entry.failed")[0]["error"]
+    assert files_of(slave) == {key: FILES[key] for key in ("a.txt", "img/x.png")}
+
+
 def test_a_pin_outlives_its_snapshot_in_the_bucket(
     pair: tuple[Master, Slave], scripted: ScriptedS3
 ) -> None:

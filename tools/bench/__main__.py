@@ -135,7 +135,7 @@ def _run(workloads: list[Workload], tools: list[Tool], options: argparse.Namespa
         takers = there
         if workload.listing_only and not options.only:
             takers = [tool for tool in there if isinstance(tool, Agent)]
-        lack = _lack_of_room(workload, len(takers), options.directory)
+        lack = _lack_of_room(workload, len(takers), options)
         if lack:
             _say(f"  LEFT OUT: {lack}")
             fine = False
@@ -148,9 +148,11 @@ def _run(workloads: list[Workload], tools: list[Tool], options: argparse.Namespa
     return 0 if fine else 1
 
 
-def _lack_of_room(workload: Workload, tools: int, directory: Path) -> str:
-    needed, free = workload.disk_bytes(tools), shutil.disk_usage(directory).free
-    disk, files = os.statvfs(directory), workload.data.count * (tools + 1)
+def _lack_of_room(workload: Workload, tools: int, options: argparse.Namespace) -> str:
+    directory, rounds = options.directory, options.rounds
+    needed, free = workload.disk_bytes(tools, rounds), shutil.disk_usage(directory).free
+    trees = tools * (rounds + 1) if workload.keeps_trees else tools
+    disk, files = os.statvfs(directory), workload.data.count * (trees + 1)
     # Where f_files is 0 the file system makes inodes as it needs them.
     if disk.f_files and disk.f_favail < files:
         return f"needs {files:,} inodes in {directory}, {disk.f_favail:,} are free; see --directory"

@@ -12,6 +12,8 @@ from .data import DataSet
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 INODE_BYTES = 4096
 """What a file of a few bytes takes on a disk."""
+SMALL_BYTES = 64 * KIB
+"""Files up to this size are kept, since removing them would slow the next run down."""
 
 
 class Scenario(Enum):
@@ -21,6 +23,7 @@ class Scenario(Enum):
     UNCHANGED = "nothing changed"
     CHANGED = "1 % changed"
     FIRST_PUSH = "push"
+    FEW_CHANGED = "10 changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class Workload:
     listing_only: bool = False
     """A listing server stands in for the store, and only the agent is measured unless tools are named."""
 
+    snapshots: bool = False
+    """Snapshots are published too, and a second agent follows them, beside the one that lists."""
+
     @property
     def title(self) -> str:
         """Say in a line what it is."""
@@ -46,11 +52,20 @@ class Workload:
             words.append(f"at most {in_units(self.max_bandwidth)}/s")
         return ", ".join(words)
 
-    def disk_bytes(self, tools: int) -> int:
+    @property
+    def keeps_trees(self) -> bool:
+        """Whether what was pulled stays until the workload ends.
+
+        ext4 takes up to thirty times longer to create a file while it remembers many that were removed, and it
+        remembers them for minutes. So nothing is removed between two runs that create many files.
+        """
+        return self.scenario is Scenario.FIRST_PULL and self.data.size <= SMALL_BYTES
+
+    def disk_bytes(self, tools: int, rounds: int) -> int:
         """Say how much room it takes with so many tools, data that the server has not yet cleaned up included."""
         each = self.data.count * max(self.data.size, INODE_BYTES)
         if self.scenario is Scenario.FIRST_PULL:
-            return 3 * each
+            return (2 + (tools * (rounds + 1) if self.keeps_trees else 1)) * each
         server = 0 if self.listing_only else each
         trees = 1 if self.scenario is Scenario.FIRST_PUSH else tools
         return server * 2 + each * trees
@@ -71,6 +86,13 @@ WORKLOADS = (
     Workload("j-100k", Scenario.UNCHANGED, DataSet(100_000, 1), listing_only=True),
     Workload("j-1m", Scenario.UNCHANGED, DataSet(1_000_000, 1), listing_only=True),
     Workload("n", Scenario.UNCHANGED, DataSet(100, 4 * KIB)),
+    Workload("p", Scenario.UNCHANGED, DataSet(100_000, 4 * KIB), delay_ms=20, snapshots=True),
+    Workload(
+        "p-1m", Scenario.UNCHANGED, DataSet(1_000_000, 1), listing_only=True, snapshots=True
+    ),
+    Workload(
+        "q", Scenario.FEW_CHANGED, DataSet(1_000_000, 1), listing_only=True, snapshots=True
+    ),
     Workload(
         "bandwidth",
         Scenario.FIRST_PULL,

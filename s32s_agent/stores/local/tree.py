@@ -60,14 +60,17 @@ class Tree:
                 way, EXDEV when a mount is.
         """
         reject_dots(key)
-        fd = os.dup(self.fd)
+        names = [name for name in key.split("/") if name]
+        fd = self._open(names[0], self.fd, create) if names else os.dup(self.fd)
         try:
-            for name in key.split("/"):
-                if name:
-                    fd = _replaced(fd, _open_or_create(name, fd, create, self.open_inner))
+            for name in names[1:]:
+                fd = _replaced(fd, self._open(name, fd, create))
             yield fd
         finally:
             os.close(fd)
+
+    def _open(self, name: str, parent: int, create: NewDirectories | None) -> int:
+        return _open_or_create(name, parent, create, self.open_inner)
 
     def open_inner(self, name: str, parent: int) -> int:
         """Open a directory in another one; EXDEV when something is mounted on it that may not be entered."""

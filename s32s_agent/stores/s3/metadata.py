@@ -120,7 +120,7 @@ def _by_name(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _modes(given: Mapping[str, str]) -> Iterator[int]:
     """Yield every mode that can be read, with the type of the file where it has one."""
-    for form in _FORMS:
+    for form in _FORMS if given else ():
         text = given.get(form.mode, "")
         if _OCTAL_MODE.fullmatch(text):
             yield int(text, 8)
@@ -129,7 +129,7 @@ def _modes(given: Mapping[str, str]) -> Iterator[int]:
 
 
 def _mtime(given: Mapping[str, str], modified: datetime) -> int:
-    for form in _FORMS:
+    for form in _FORMS if given else ():
         mtime_ns = form.time(given.get(form.mtime, ""))
         if mtime_ns is not None and abs(mtime_ns) <= _LATEST_NS:
             return mtime_ns

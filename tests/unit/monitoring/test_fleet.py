@@ -132,8 +132,14 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 def test_a_rollout_can_be_watched() -> None:
     """The newest snapshot first, and the servers that a pin holds back."""
     old, new = "20261201T094500Z-81c02e", "20261201T101500Z-3fd2a1"
-    at_old = {"name": "site", "snapshot": old, "channel": "current", "pinned": old}
-    at_new = {"name": "site", "snapshot": new, "channel": "current"}
+    at_old = {
+        "name": "site",
+        "exit_code": 0,
+        "snapshot": old,
+        "channel": "current",
+        "pinned": old,
+    }
+    at_new = {"name": "site", "exit_code": 0, "snapshot": new, "channel": "current"}
     servers = tuple(read_changed(mappings=[each]) for each in (at_new, at_old, at_new))
 
     fleet = Fleet(PLACE, NOW, servers)
@@ -141,6 +147,11 @@ def test_a_rollout_can_be_watched() -> None:
     line = f"site: 2 of 3 have {new}, 1 of 3 have {old}, 1 pinned"
     assert line in fleet_text(fleet).splitlines()
     assert fleet_document(fleet)["rollouts"] == [line]
+    (of_channel,) = json.loads(json.dumps(fleet_document(fleet)))["channels"]
+    assert (of_channel["at"], of_channel["total"], of_channel["percent"]) == (2, 3, 66)
+    page = fleet_page(fleet)
+    assert f"2 of 3 (66 %) have {new}, 1 pinned" in page
+    assert 'max="3" value="2"' in page
 
 
 def test_the_fleet_as_json() -> None:

@@ -12,6 +12,11 @@ from typing import NoReturn
 
 from s32s_agent.errors import Cancelled, Interrupted, RunTimedOut
 
+_RAISING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM") if hasattr(signal, name)
+]
+"""Those whose handlers raise."""
+
 
 class Signals:
     """Raise `Interrupted` in the main thread for the first SIGINT or SIGTERM; a second one ends the process.
@@ -55,6 +60,28 @@ def _unraisable(found: sys.UnraisableHookArgs) -> None:
     """Hide a cancellation that Python had to drop, as in a callback of `weakref`: `on_first` has it already."""
     if not isinstance(found.exc_value, Cancelled):
         sys.__unraisablehook__(found)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[Callable[[], None]]:
+    """Hold signals back while a thread is started; yield what allows them again in the new thread.
+
+    What is raised while `threading` starts a thread leaves its table of threads half written, and the new thread ends
+    with a traceback of its own (KeyError, seen with Python 3.11.2). The new thread, and what it executes, would inherit
+    the signals that are held back.
+    """
+    if sys.platform == "win32":
+        yield lambda: None
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _RAISING)
+
+    def allow() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield allow
+    finally:
+        allow()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar, cast
 
+from s32s_agent import signals
 from s32s_agent.cancellation import CancelToken, Heartbeat
 from s32s_agent.errors import Cancelled, StoreUnavailable
 
@@ -73,12 +74,18 @@ class BackgroundCall(Generic[R]):
 
 def _started(function: Callable[[], None]) -> threading.Thread | None:
     """Start a thread; None where the system starts no more."""
-    thread = threading.Thread(target=function, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        return None
-    return thread
+    with signals.held_back() as allow:
+
+        def run() -> None:
+            allow()
+            function()
+
+        thread = threading.Thread(target=run, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return None
+        return thread
 
 
 def call_with_timeout(

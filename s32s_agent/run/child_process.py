@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from s32s_agent import signals
 from s32s_agent.config.hook_commands import Command
 from s32s_agent.errors import ConfigError, HookError
 
@@ -75,6 +76,7 @@ class ChildProcess:
         self._has_group = threading.Event()
         self._messages: queue.SimpleQueue[str | Ended | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._allow_signals: Callable[[], None] = lambda: None
 
     def wait(self, take_line: Callable[[str], None], heartbeat: Callable[[], None]) -> Ended:
         """Run the command to its end; call `take_line` in this thread with every line that it prints.
@@ -107,7 +109,8 @@ class ChildProcess:
 
     def _start(self) -> None:
         try:
-            self._thread.start()
+            with signals.held_back() as self._allow_signals:
+                self._thread.start()
         except RuntimeError as error:
             message = "the command was not started: the system starts no more threads"
             raise HookError(message, remedy=_FEW_THREADS) from error
@@ -126,6 +129,7 @@ class ChildProcess:
                 os.killpg(self._group, signal.SIGKILL if kill else signal.SIGTERM)
 
     def _serve(self) -> None:
+        self._allow_signals()
         try:
             self._messages.put(Ended("was stopped") if self._stop.is_set() else self._run())
         except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)

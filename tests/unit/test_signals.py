@@ -83,3 +83,48 @@ def test_a_handler_of_failures_that_swallows_a_sigterm_and_leaves_a_run_that_nob
         process.send_signal(number)
 
         assert process.wait(60) == status
+
+
+# --- a signal while a thread starts ---
+
+STOPPED = """\
+stopped by signal 15 with 0 threads that have not started
+set() set()
+"""
+STARTED = """
+import os, signal, sys, threading, _thread
+from s32s_agent import errors, workers
+from s32s_agent.signals import Signals
+
+start = threading._start_new_thread
+
+def start_and_stop(*arguments):
+    found = start(*arguments)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return found
+
+Signals(lambda reason: None, lambda: None).install()
+threading._start_new_thread = start_and_stop
+ended = threading.Event()
+masks = []
+
+def work():
+    masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    ended.set()
+
+try:
+    workers.BackgroundCall(work)
+except errors.Interrupted as reason:
+    print(reason, "with", len(threading._limbo), "threads that have not started")
+ended.wait(10)
+print(masks[0], signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+
+
+def test_a_signal_while_a_thread_starts_waits_until_it_has_started() -> None:
+    """The thread does its work, signals reach it and what it executes, and the run is cancelled then."""
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED], capture_output=True, text=True, check=False
+    )
+
+    assert (done.stdout, done.stderr) == (STOPPED, "")

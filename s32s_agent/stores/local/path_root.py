@@ -14,6 +14,8 @@ import sys
 
 from s32s_agent.stores.local.root import Level, Root
 
+_LONG = "\\\\?\\"
+
 
 def open_root(path: str) -> Root:
     """Open a source's directory in the safest way that the system has; what is mounted below it is part of it.
@@ -40,21 +42,21 @@ class PathRoot:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path = path if sys.platform != "win32" else long_form(path)
         if not stat.S_ISDIR(os.stat(path).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
     def level(self, key: str) -> Level:
         """Open the directory of a key for a walk; the caller closes it."""
-        return _PathLevel(f"{self.path}/{key}")
+        return _PathLevel(self._below(key))
 
     def status(self, key: str) -> os.stat_result:
         """Stat a key, without following a link."""
-        return os.lstat(f"{self.path}/{key}")
+        return os.lstat(self._below(key))
 
     def read(self, key: str) -> int:
         """Open a regular file for reading; the caller closes the descriptor."""
-        path = f"{self.path}/{key}"
+        path = self._below(key)
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise OSError(errno.ELOOP, "no longer a regular file", path)
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -63,8 +65,34 @@ class PathRoot:
             raise OSError(errno.ELOOP, "no longer a regular file", path)
         return fd
 
+    def _below(self, key: str) -> str:
+        # The long form knows no other separator.
+        return (
+            f"{self.path}\\{key}".replace("/", "\\")
+            if _is_long(self.path)
+            else f"{self.path}/{key}"
+        )
+
     def close(self) -> None:
         """Do nothing: nothing is held open."""
+
+
+def long_form(path: str) -> str:
+    """Return the form of an absolute Windows path that may have more than 260 characters.
+
+    Without it, a longer path is not found, which looks as if the file were absent. See "Maximum Path Length Limitation"
+    in the documentation of Windows.
+    """
+    plain = path.replace("/", "\\")
+    if _is_long(plain):
+        return plain
+    if plain.startswith("\\\\"):
+        return _LONG + "UNC" + plain[1:]
+    return _LONG + plain
+
+
+def _is_long(path: str) -> bool:
+    return path.startswith(_LONG)
 
 
 class _PathLevel:
@@ -88,7 +116,8 @@ class _PathLevel:
         return os.lstat(self._path + name)
 
     def enter(self, name: str) -> Level:
-        return _PathLevel(f"{self._path}{name}/")
+        separator = "\\" if _is_long(self._path) else "/"
+        return _PathLevel(f"{self._path}{name.removesuffix('/')}{separator}")
 
     def close(self) -> None:
         pass

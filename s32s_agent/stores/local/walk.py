@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from s32s_agent.errors import DirectoryError
 from s32s_agent.model import Entry, Kind, Problem, Stamp
@@ -20,6 +20,9 @@ from s32s_agent.stores.local.stamps import stamp_of
 _UNMOUNTED = (
     "a disk was mounted here, and now the directory is empty (--allow-deletes accepts that)"
 )
+_LOOKS = 3
+"""How often a name is looked for that is listed: another program may replace the file at that moment."""
+T = TypeVar("T")
 
 Found: TypeAlias = "tuple[str, Stamp | None, Entry | Problem | None]"
 """A key, and the stamp of a regular file, or else the entry or problem that is there."""
@@ -125,7 +128,7 @@ class Walk:
         """Return what a name that is no directory stands for; None when it has vanished."""
         key = visit.prefix + name
         try:
-            status = visit.level.status(name)
+            status = _found(visit.level, name, visit.level.status)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -147,7 +150,7 @@ class Walk:
         """Enter a directory; return what to report of it, and its visit."""
         key = visits[-1].prefix + name
         try:
-            level = self._enter(visits, name)
+            level = _found(visits[-1].level, name, lambda each: self._enter(visits, each))
             visit = self._begin(level, key)
         except FileNotFoundError:
             return None, None
@@ -191,3 +194,24 @@ class _Visit(NamedTuple):
     prefix: str
     names: Iterator[str]
     is_empty: bool
+
+
+def _found(level: Level, name: str, look: Callable[[str], T]) -> T:
+    """Return what looking at a name gives that its directory lists.
+
+    A name that vanishes during a walk is no longer listed either. One that stays listed and cannot be found is a hole:
+    a file system that is damaged or translates names, or a path that is too long for Windows. To take it for absent
+    would delete its counterpart.
+
+    Raises:
+        FileNotFoundError: it has vanished.
+        OSError: it cannot be looked at, or is such a hole.
+    """
+    for _ in range(_LOOKS):
+        try:
+            return look(name)
+        except FileNotFoundError:
+            listed = {each.removesuffix("/") for each in level.names(follow=False)}
+            if name.removesuffix("/") not in listed:
+                raise
+    raise OSError(errno.EIO, "its directory lists it, but it cannot be found")

@@ -39,7 +39,7 @@ settings.load_profile("suite")
 
 pytest_plugins = ["support.local_targets", "support.mapping_rig"]
 
-TIERS = ("integration", "hostile", "machine")
+TIERS = ("integration", "hostile", "machine", "stores")
 """The marks of what is not run unless a tier or a path is named; what has none of them is fast, and runs anywhere."""
 
 

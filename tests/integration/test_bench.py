@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tools.bench.tools import PAGE_BY_PAGE, SIDE_BY_SIDE, all_tools
+from tools.bench.tools import FOLLOWING, PAGE_BY_PAGE, SIDE_BY_SIDE, all_tools
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +48,7 @@ def test_every_tool_that_is_there_gets_its_figures(tmp_path: Path) -> None:
     """All bring the right tree and are in JSON and table; those that are not there are said to be left out."""
     tools = all_tools(AGENT)
     missing = [tool.name for tool in tools if tool.missing()]
-    elsewhere = {"rclone --size-only", PAGE_BY_PAGE, SIDE_BY_SIDE}
+    elsewhere = {"rclone --size-only", PAGE_BY_PAGE, SIDE_BY_SIDE, FOLLOWING}
     expected = {tool.name for tool in tools} - {*missing} - elsewhere
 
     done = bench(tmp_path, "--workload", "a")
@@ -93,6 +93,18 @@ def test_every_kind_of_work_is_prepared_and_checked(tmp_path: Path) -> None:
     ), done.stderr
     assert [len(each["runs"]) for each in found.values()] == [1, 1, 1]
     assert done.returncode == 0, done.stderr
+
+
+def test_an_agent_that_follows_snapshots_is_measured_beside_one_that_lists(
+    tmp_path: Path,
+) -> None:
+    """Ten objects change before each round; both have them afterwards, and the one that lists nothing is as right."""
+    done = bench(tmp_path, "--workload", "q", "--only", OURS)
+
+    (found,) = results(tmp_path).values()
+    problems = {each["tool"]: each["problem"] for each in found["tools"]}
+    assert problems == {OURS: "", FOLLOWING: ""}, done.stderr
+    assert [len(each["runs"]) for each in found["tools"]] == [1, 1]
 
 
 def test_the_same_results_give_the_same_chart(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ ALLOWED = {
     "integration": {"", "integration", "machine"},
     "hostile": {"hostile", "machine"},
     "trust": {"hostile"},
+    "stores": {"stores"},
     "systemd": {"machine"},
 }
 """The tiers that a file of each directory may have; "" is the fast one."""

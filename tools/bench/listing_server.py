@@ -65,6 +65,8 @@ class ListingServer(HttpServer):
         self.bucket = bucket
         self.prefix = prefix
         self.others: dict[str, bytes] = {}
+        self.versions: dict[int, int] = {}
+        """Of the objects that are not in their first version, by number."""
         self._keys = _Numbers(data, prefix)
 
     def put(self, key: str, body: bytes) -> None:
@@ -77,7 +79,11 @@ class ListingServer(HttpServer):
         if not digits.isdecimal() or int(digits) >= self.data.count:
             return self.others.get(key)
         number = int(digits)
-        return self.data.content(number) if key == self._keys[number] else None
+        return (
+            self.data.content(number, self.versions.get(number, 0))
+            if key == self._keys[number]
+            else None
+        )
 
     def page(self, prefix: str, after: str, limit: int) -> Page:
         """List what is below a prefix and behind a key."""
@@ -105,7 +111,7 @@ class ListingServer(HttpServer):
         for number in range(start, len(keys)):
             if not keys[number].startswith(prefix):
                 return
-            file = self.data.file(number)
+            file = self.data.file(number, self.versions.get(number, 0))
             yield keys[number], file.size, file.md5
 
 

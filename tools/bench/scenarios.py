@@ -8,6 +8,7 @@ from typing import Protocol
 
 from .data import File
 from .listing_server import TIME as LISTED_TIME
+from .snapshots import publish
 from .stage import BUCKET, Stage
 from .tools import PREFIX, Job, Tool
 from .trees import Inspector, difference, make, set_times, wipe
@@ -15,6 +16,8 @@ from .workloads import Scenario
 
 BANDWIDTH_TOLERANCE = 0.1
 SECOND = 1.1
+FEW = 10
+"""Objects that change in `Scenario.FEW_CHANGED`."""
 
 
 class Play(Protocol):
@@ -38,10 +41,11 @@ class Play(Protocol):
 
 def play_of(stage: Stage) -> Play:
     """Return the scenario of a workload."""
-    plays: dict[Scenario, type[FirstPull | Unchanged | Changed | FirstPush]] = {
+    plays: dict[Scenario, type[FirstPull | Unchanged | Changed | FewChanged | FirstPush]] = {
         Scenario.FIRST_PULL: FirstPull,
         Scenario.UNCHANGED: Unchanged,
         Scenario.CHANGED: Changed,
+        Scenario.FEW_CHANGED: FewChanged,
         Scenario.FIRST_PUSH: FirstPush,
     }
     return plays[stage.workload.scenario](stage)
@@ -112,6 +116,8 @@ class Unchanged:
             set_times(job.directory, self._times())
             self.stage.set_up(tool, job)
             self.inspectors[tool.name] = Inspector(job.directory)
+        if self.stage.workload.snapshots:
+            publish(self.stage, 1, {})
 
     def _times(self) -> Iterator[tuple[str, float]]:
         """Return every key with the time of its object, which files have that were pulled before."""
@@ -157,6 +163,30 @@ class Changed(Unchanged):
         if wrong or not self.warm or written == changed:
             return wrong
         return f"{written:,} files were written, though {changed:,} had changed"
+
+
+class FewChanged(Unchanged):
+    """Every round begins with another version of ten objects, evenly spread, of the same size."""
+
+    def before_round(self, number: int) -> None:
+        listing, data, version = self.stage.listing, self.stage.workload.data, number + 1
+        assert listing is not None, "only a listing server stands in for so many objects"
+        self.changed = min(FEW, data.count)
+        step = data.count // self.changed
+        listing.versions = dict.fromkeys(range(0, step * self.changed, step), version)
+        publish(self.stage, number + 2, listing.versions)
+        self.expected |= {
+            data.key(each): data.file(each, version) for each in listing.versions
+        }
+        super().before_round(number)
+
+    def problem(self, tool: Tool, job: Job) -> str:
+        del job
+        found, written = self.inspectors[tool.name].look()
+        wrong = difference(found, self.expected)
+        if wrong or not self.warm or written == self.changed:
+            return wrong
+        return f"{written:,} files were written, though {self.changed:,} had changed"
 
 
 class FirstPush:

@@ -33,6 +33,8 @@ class Stage:
     """None where a listing server stands in."""
     put: Callable[[str, str, bytes], None]
     """Puts an object: bucket, key, bytes."""
+    listing: ListingServer | None
+    """What stands in for the store, where there is none."""
     server: int | None
     """The process id of the server, when it is one of its own."""
     relay: Relay | None
@@ -52,6 +54,7 @@ class Stage:
             only_key=workload.data.key(0) if workload.data.count == 1 else None,
             max_bandwidth=workload.max_bandwidth,
             delayed=workload.delay_ms > 0,
+            snapshots=workload.snapshots,
         )
 
     @property
@@ -93,6 +96,7 @@ def open_stage(workload: Workload, directory: Path) -> Iterator[Stage]:
                 address,
                 None,
                 lambda _, *put: listing.put(*put),
+                listing,
                 None,
                 None,
             )
@@ -106,4 +110,4 @@ def open_stage(workload: Workload, directory: Path) -> Iterator[Stage]:
             assert port is not None
             relay = stack.enter_context(Relay(port, workload.delay_ms / 1000))
             address = replace(address, endpoint_url=f"http://127.0.0.1:{relay.port}")
-        yield Stage(workload, directory, address, store, store.put, server.pid, relay)
+        yield Stage(workload, directory, address, store, store.put, None, server.pid, relay)

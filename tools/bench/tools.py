@@ -22,8 +22,11 @@ from .store import Address
 
 PREFIX = "data"
 MAPS = "maps"
+SNAPSHOTS = "snapshots"
+MAPPING = "bench"
 EXTRA = "bench"
 OTHER_BUILD = "s32s-agent, the other build"
+FOLLOWING = "s32s-agent, snapshots"
 FLOOR = "fetch, hash, write"
 LISTING = "listing alone"
 PAGE_BY_PAGE = f"{LISTING}, one page after the other"
@@ -54,6 +57,8 @@ class Job:
     max_bandwidth: int | None = None
     delayed: bool = False
     """Every request takes longer than the server needs."""
+    snapshots: bool = False
+    """Snapshots of the prefix are published below `SNAPSHOTS`."""
 
     @property
     def url(self) -> str:
@@ -116,9 +121,13 @@ class Agent:
     sync: Mapping[str, object] | None = None
     """Keys of the section `sync` that differ from the default."""
     only_first: bool = False
+    follows: bool = False
+    """Follow snapshots instead of listing."""
 
     def takes(self, job: Job) -> bool:
         """With other settings, only where they matter."""
+        if self.follows and not job.snapshots:
+            return False
         pull = job.direction is Direction.PULL
         return not self.only_first or (job.first and pull and job.max_bandwidth is None)
 
@@ -126,7 +135,9 @@ class Agent:
         """Write a config, and publish a map for it."""
         role = "slave" if job.direction is Direction.PULL else "master"
         key = f"{MAPS}-{job.directory.name}"
-        mapping = {"name": "bench", "s3": f"{job.bucket}/{PREFIX}", role: str(job.directory)}
+        mapping = {"name": MAPPING, "s3": f"{job.bucket}/{PREFIX}", role: str(job.directory)}
+        if self.follows:
+            mapping["snapshots"] = f"{job.bucket}/{SNAPSHOTS}"
         publish(f"{key}/bench.json", json.dumps([mapping]).encode())
         settings = {
             "role": role,
@@ -318,6 +329,7 @@ def all_tools(agent: Path, beside: Path | None = None) -> list[Tool]:
     return [
         Agent(agent),
         *other,
+        Agent(agent, FOLLOWING, follows=True),
         Agent(agent, "s32s-agent, durable: false", lax, only_first=True),
         Rclone("rclone --checksum", "--checksum"),
         Rclone("rclone --size-only", "--size-only", only_unchanged=True),

@@ -23,6 +23,7 @@ class Scenario(Enum):
     UNCHANGED = "nothing changed"
     CHANGED = "1 % changed"
     FIRST_PUSH = "push"
+    FEW_CHANGED = "10 changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,9 @@ class Workload:
     """Bytes a second; only the agent is measured then, and how well it holds to that."""
     listing_only: bool = False
     """A listing server stands in for the store, and only the agent is measured unless tools are named."""
+
+    snapshots: bool = False
+    """Snapshots are published too, and a second agent follows them, beside the one that lists."""
 
     @property
     def title(self) -> str:
@@ -82,6 +86,13 @@ WORKLOADS = (
     Workload("j-100k", Scenario.UNCHANGED, DataSet(100_000, 1), listing_only=True),
     Workload("j-1m", Scenario.UNCHANGED, DataSet(1_000_000, 1), listing_only=True),
     Workload("n", Scenario.UNCHANGED, DataSet(100, 4 * KIB)),
+    Workload("p", Scenario.UNCHANGED, DataSet(100_000, 4 * KIB), delay_ms=20, snapshots=True),
+    Workload(
+        "p-1m", Scenario.UNCHANGED, DataSet(1_000_000, 1), listing_only=True, snapshots=True
+    ),
+    Workload(
+        "q", Scenario.FEW_CHANGED, DataSet(1_000_000, 1), listing_only=True, snapshots=True
+    ),
     Workload(
         "bandwidth",
         Scenario.FIRST_PULL,

@@ -13,7 +13,7 @@ from support.buckets import Bucket
 from support.masters import Master
 from support.moto_server import find_tool
 
-pytestmark = pytest.mark.machine
+pytestmark = [pytest.mark.machine, pytest.mark.usefixtures("pushed")]
 
 MODES = {"private": 0o600, "shared": 0o664, "tool": 0o755, "plain": 0o644}
 MTIME_NS = 1_600_000_000_050_000_000
@@ -64,9 +64,7 @@ def attributes(directory: Path) -> dict[str, tuple[int, int]]:
     return {name: (stat.S_IMODE(it.st_mode), it.st_mtime_ns) for name, it in found.items()}
 
 
-def test_rclone_restores_modes_and_times(
-    pushed: Master, bucket: Bucket, tmp_path: Path
-) -> None:
+def test_rclone_restores_modes_and_times(bucket: Bucket, tmp_path: Path) -> None:
     """With --metadata a private file stays private."""
     copy = tmp_path / "copy"
     remote = f":s3:{bucket.name}/data"
@@ -76,7 +74,7 @@ def test_rclone_restores_modes_and_times(
     assert attributes(copy) == {name: (mode, MTIME_NS) for name, mode in MODES.items()}
 
 
-def test_s3cmd_restores_bytes_only(pushed: Master, bucket: Bucket, tmp_path: Path) -> None:
+def test_s3cmd_restores_bytes_only(bucket: Bucket, tmp_path: Path) -> None:
     """It knows modes and times only in a form of its own."""
     copy, address = tmp_path / "copy", bucket.server.endpoint_url.removeprefix("http://")
     copy.mkdir()
@@ -96,7 +94,7 @@ def test_s3cmd_restores_bytes_only(pushed: Master, bucket: Bucket, tmp_path: Pat
     assert MTIME_NS not in {mtime_ns for _, mtime_ns in attributes(copy).values()}
 
 
-def test_s3fs_shows_modes_and_times(pushed: Master, bucket: Bucket, tmp_path: Path) -> None:
+def test_s3fs_shows_modes_and_times(bucket: Bucket, tmp_path: Path) -> None:
     """The leading zero of a mode and the nine digits of a fraction make it read both right."""
     if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
         pytest.skip("needs root and /dev/fuse")

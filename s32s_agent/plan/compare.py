@@ -30,6 +30,7 @@ _NEVER_TOUCHED = {
     Kind.SPECIAL: "a FIFO, socket or device is never touched",
     Kind.MOUNT: "another file system is mounted here, which is never touched",
 }
+_NO_DIRECTORY = "an empty object whose key has an empty part stands for no directory"
 
 
 class OutOfOrder(ListingInconsistent):
@@ -185,6 +186,8 @@ def _objection(entry: Entry) -> Problem | None:
         return Problem(key, "symbolic links are skipped (sync.symlinks)", key, expected=True)
     if entry.kind in _NEVER_TOUCHED:
         return Problem(key, _NEVER_TOUCHED[entry.kind], key)
+    if entry.kind is Kind.DIRECTORY and keys.names_no_directory(key):
+        return Problem(key, _NO_DIRECTORY, expected=True)
     if reason := keys.unmappable(key):
         # A mangled name may stand for any beside it, a name that is no text for any at all.
         readable, mangled, _ = key.partition("\ufffd")
@@ -307,7 +310,8 @@ class _Comparison:
             self._note_obstacle(target)
             self._stays()
         elif target.kind is Kind.DIRECTORY:
-            self.lonely_directories.append(target)
+            if not keys.names_no_directory(target.key):
+                self.lonely_directories.append(target)
         else:
             found.target_entries += 1
             found.removals[target.key] = target

@@ -69,6 +69,14 @@ def _part_objections(parts: list[str], encoded: bytes) -> Iterator[str]:
         yield f"a part of {longest} bytes is more than the {_NAME_BYTES} of a file name"
 
 
+def names_no_directory(key: str) -> bool:
+    """Return whether a directory's key has an empty part, as `/` and `a//` have: no directory can have that name.
+
+    s3fs 1.95 writes an object `/` when a directory is copied into a mounted bucket.
+    """
+    return key.endswith("/") and "" in key[:-1].split("/")
+
+
 def is_left_alone(name: str, *, at_the_top: bool) -> bool:
     """Return whether something in a local tree is neither mirrored nor removed.
 

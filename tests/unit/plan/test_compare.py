@@ -76,6 +76,20 @@ def test_a_store_that_keeps_no_directories_is_sent_none() -> None:
     ]
 
 
+@pytest.mark.parametrize("key", ["/", "a//", "a//b/"])
+def test_an_empty_object_of_s3fs_that_no_run_gets_over(key: str) -> None:
+    """A marker with an empty part holds no data: a slave leaves it out as expected, a master does not remove it."""
+    marker = thing(key, Kind.DIRECTORY)
+
+    pulled, pushed = (
+        plan_of([marker, file("k")], [file("k")]),
+        plan_of([file("k")], [marker, file("k")]),
+    )
+
+    assert [(each.key, each.expected) for each in pulled.skipped] == [(key, True)]
+    assert pushed == Plan(unchanged=1)
+
+
 # --- pair_up ---
 
 

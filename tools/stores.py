@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,15 +102,9 @@ def _row(result: Mapping[str, Any]) -> Iterator[str]:
     roles = [step for step in result["steps"] if "filled" not in step]
     yield f"{result['store']} {result['version']}"
     yield result["date"]
-    for steps in (roles, fillers):
-        wrong = [
-            f"{step}: {result['problems'][step]}"
-            for step in steps
-            if step in result["problems"]
-        ]
-        yield "<br>".join(wrong) or (
-            "work" if steps is roles else "work" if steps else "not tried"
-        )
+    problems = result["problems"]
+    yield _told(roles, problems, ())
+    yield _told(fillers, problems, result["skipped"].values())
     counts = {role: _counted(requests) for role, requests in result["quiet_requests"].items()}
     same = len(set(counts.values())) == 1
     yield (
@@ -125,6 +119,13 @@ def _row(result: Mapping[str, Any]) -> Iterator[str]:
         )
         or "nothing"
     )
+
+
+def _told(steps: Sequence[str], problems: Mapping[str, str], skipped: Iterable[str]) -> str:
+    """Return what came of some steps; what was not tried is not called good."""
+    wrong = [f"{step}: {problems[step]}" for step in steps if step in problems]
+    good = ["work"] if steps and not wrong else []
+    return "<br>".join((*good, *wrong, *skipped)) or "not tried"
 
 
 def _counted(requests: Mapping[str, int]) -> str:

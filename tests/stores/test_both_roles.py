@@ -29,3 +29,5 @@ def test_a_store_is_mirrored_both_ways(tmp_path: Path, store: Store) -> None:
     expected = KNOWN.get(store.name, {})
     assert set(result.problems) == set(expected), result.problems
     assert all(each in result.problems[step] for step, each in expected.items())
+    if result.skipped:
+        pytest.skip(f"works; not tried: {'; '.join(result.skipped.values())}")

@@ -10,24 +10,18 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
-import os
-import socket
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from s32s_agent.demo.seaweedfs import ADMIN, Identity, S3Server, seaweedfs
+from s32s_agent.demo.seaweedfs import S3Server, seaweedfs
 from support.moto_server import find_tool
+from support.store_processes import HOST, KEYS, free_port, process_of, run, server_at
 
-HOST = "127.0.0.1"
-MINISTACK = "1.5.33"
-"""Its program does not say its version."""
-_KEYS = ("storeskey0123456789", "stores-secret-key-0123456789")
-_START_SECONDS = 90.0
+_ITS_VERSION = "import importlib.metadata as m; print(m.version('ministack'))"
 _MISSING_NODE = "npm install s3rver, and put node_modules/.bin on the PATH"
 
 
@@ -60,11 +54,13 @@ def _package(name: str) -> Callable[[], str]:
     return version
 
 
-def _printed(*command: str) -> Callable[[], str]:
+def _printed(*command: str, beside: str = "") -> Callable[[], str]:
     def version() -> str:
         program = find_tool(command[0])
         if program is None:
             return ""
+        if beside:
+            program = str(Path(program).with_name(beside))
         done = subprocess.run(
             [program, *command[1:]], capture_output=True, check=False, text=True
         )
@@ -74,116 +70,43 @@ def _printed(*command: str) -> Callable[[], str]:
     return version
 
 
-# --- processes ---
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def _process(
-    command: Sequence[str | Path],
-    log: Path,
-    port: int = 0,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program that writes to a log; wait until it listens on a port, where it has one."""
-    program, *arguments = map(str, command)
-    found = find_tool(program) or program
-    with (
-        log.open("ab") as output,
-        subprocess.Popen(
-            [found, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-        ) as process,
-    ):
-        try:
-            if port:
-                _wait_for(port, process, log)
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while True:
-        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-        assert time.monotonic() < end, f"{process.args!r} does not listen on port {port}"
-        with socket.socket() as tried:
-            if tried.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(0.05)
-
-
-def _server(directory: Path, port: int, keys: tuple[str, str] = _KEYS) -> S3Server:
-    admin = Identity(*keys, ("Admin", "Read", "Write", "List"))
-    return S3Server(f"http://{HOST}:{port}", *keys, os.getpid(), directory, {ADMIN: admin})
-
-
-def _run(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
-    program, *arguments = map(str, command)
-    done = subprocess.run(
-        [find_tool(program) or program, *arguments],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=120,
-        env={**os.environ, **(env or {})},
-    )
-    assert done.returncode == 0, f"{program} {arguments}: {done.stderr[-2000:]}"
-    return done.stdout
-
-
 # --- PyPI ---
 
 
 @contextmanager
 def _moto(directory: Path) -> Iterator[S3Server]:
-    port = _free_port()
+    port = free_port()
     command = ["moto_server", "-H", HOST, "-p", str(port)]
-    with _process(command, directory / "log", port):
-        yield _server(directory, port)
+    with process_of(command, directory / "log", port):
+        yield server_at(directory, port)
 
 
 @contextmanager
 def _rclone(directory: Path) -> Iterator[S3Server]:
-    port, served = _free_port(), directory / "served"
+    port, served = free_port(), directory / "served"
     served.mkdir()
     command = ["rclone", "serve", "s3", "--addr", f"{HOST}:{port}", str(served), "--quiet"]
-    command += ["--auth-key", ",".join(_KEYS), "--config", "/dev/null"]
-    with _process(command, directory / "log", port):
-        yield _server(directory, port)
+    command += ["--auth-key", ",".join(KEYS), "--config", "/dev/null"]
+    with process_of(command, directory / "log", port):
+        yield server_at(directory, port)
 
 
 @contextmanager
 def _ministack(directory: Path) -> Iterator[S3Server]:
-    port = _free_port()
+    port = free_port()
     env = {"BIND_HOST": HOST, "GATEWAY_PORT": str(port), "SERVICES": "s3"}
-    with _process(["ministack"], directory / "log", port, env, directory):
-        yield _server(directory, port)
+    with process_of(["ministack"], directory / "log", port, env, directory):
+        yield server_at(directory, port)
 
 
 def _juicefs(*options: str) -> Callable[[Path], AbstractContextManager[S3Server]]:
     @contextmanager
     def start(directory: Path) -> Iterator[S3Server]:
-        port, meta = _free_port(), f"sqlite3://{directory}/meta.db"
-        access_key, secret_key = _KEYS
+        port, meta = free_port(), f"sqlite3://{directory}/meta.db"
+        access_key, secret_key = KEYS
         env = {"MINIO_ROOT_USER": access_key, "MINIO_ROOT_PASSWORD": secret_key}
         data = f"{directory}/data/"
-        _run("juicefs", "format", meta, "--storage", "file", "--bucket", data, "volume")
+        run("juicefs", "format", meta, "--storage", "file", "--bucket", data, "volume")
         command = ["juicefs", "gateway", meta, f"{HOST}:{port}", "--multi-buckets"]
         command += [
             "--no-banner",
@@ -191,8 +114,8 @@ def _juicefs(*options: str) -> Callable[[Path], AbstractContextManager[S3Server]
             "--log",
             str(directory / "gateway.log"),
         ]
-        with _process([*command, *options], directory / "log", port, env):
-            yield _server(directory, port)
+        with process_of([*command, *options], directory / "log", port, env):
+            yield server_at(directory, port)
 
     return start
 
@@ -228,16 +151,16 @@ def _swift(directory: Path) -> Iterator[S3Server]:
     hashing = "[swift-hash]\nswift_hash_path_suffix = s\nswift_hash_path_prefix = p\n"
     policy = "[storage-policy:0]\nname = Policy-0\ndefault = yes\n"
     (directory / "swift.conf").write_text(hashing + policy)
-    env, user = {"SWIFT_DIR": str(directory)}, _run("id", "-un").strip()
+    env, user = {"SWIFT_DIR": str(directory)}, run("id", "-un").strip()
     with ExitStack() as servers:
         for kind in _SWIFT_KINDS:
-            port, builder = _free_port(), directory / f"{kind}.builder"
+            port, builder = free_port(), directory / f"{kind}.builder"
             for words in (
                 ("create", "4", "1", "0"),
                 ("add", f"r1z1-{HOST}:{port}/d1", "1"),
                 ("rebalance",),
             ):
-                _run("swift-ring-builder", builder, *words, env=env)
+                run("swift-ring-builder", builder, *words, env=env)
             config = directory / f"{kind}.conf"
             config.write_text(
                 _SWIFT_SERVER.format(
@@ -245,12 +168,12 @@ def _swift(directory: Path) -> Iterator[S3Server]:
                 )
             )
             log = directory / f"{kind}.log"
-            servers.enter_context(_process([f"swift-{kind}-server", config], log, port, env))
-        port, config = _free_port(), directory / "proxy.conf"
+            servers.enter_context(process_of([f"swift-{kind}-server", config], log, port, env))
+        port, config = free_port(), directory / "proxy.conf"
         config.write_text(_swift_proxy(directory, port, user))
         log = directory / "proxy.log"
-        servers.enter_context(_process(["swift-proxy-server", config], log, port, env))
-        yield _server(directory, port, ("test:tester", "testing"))
+        servers.enter_context(process_of(["swift-proxy-server", config], log, port, env))
+        yield server_at(directory, port, ("test:tester", "testing"))
 
 
 def _swift_proxy(directory: Path, port: int, user: str) -> str:
@@ -272,11 +195,11 @@ def _swift_proxy(directory: Path, port: int, user: str) -> str:
 
 @contextmanager
 def _s3rver(directory: Path) -> Iterator[S3Server]:
-    port, data = _free_port(), directory / "data"
+    port, data = free_port(), directory / "data"
     data.mkdir()
     command = ["s3rver", "--address", HOST, "--port", str(port), "--directory", str(data)]
-    with _process(command, directory / "log", port):
-        yield _server(directory, port, ("S3RVER", "S3RVER"))
+    with process_of(command, directory / "log", port):
+        yield server_at(directory, port, ("S3RVER", "S3RVER"))
 
 
 _CEPH = """\
@@ -315,10 +238,10 @@ def _ceph(directory: Path) -> Iterator[S3Server]:
     for each in ("mon", "osd", "rgw", "run"):
         (directory / each).mkdir()
     config, keyring, monmap = (directory / each for each in ("conf", "keyring", "monmap"))
-    fsid, osd_id, mon_port, port = uuid.uuid4(), uuid.uuid4(), _free_port(), _free_port()
+    fsid, osd_id, mon_port, port = uuid.uuid4(), uuid.uuid4(), free_port(), free_port()
     config.write_text(_CEPH.format(fsid=fsid, host=HOST, port=mon_port, directory=directory))
     everything = ("--cap", "mon", "allow *", "--cap", "osd", "allow *")
-    _run(
+    run(
         "ceph-authtool",
         "--create-keyring",
         keyring,
@@ -327,9 +250,9 @@ def _ceph(directory: Path) -> Iterator[S3Server]:
         "mon.",
         *everything[:3],
     )
-    _run("ceph-authtool", keyring, "--gen-key", "-n", "client.admin", *everything)
+    run("ceph-authtool", keyring, "--gen-key", "-n", "client.admin", *everything)
     address = f"[v2:{HOST}:{mon_port}/0]"
-    _run(
+    run(
         "monmaptool",
         "--create",
         "--addv",
@@ -341,17 +264,17 @@ def _ceph(directory: Path) -> Iterator[S3Server]:
         "--enable-all-features",
     )
     conf = ("-c", config)
-    _run("ceph-mon", *conf, "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", keyring)
+    run("ceph-mon", *conf, "-i", "a", "--mkfs", "--monmap", monmap, "--keyring", keyring)
     with ExitStack() as daemons:
         log = directory / "log"
-        daemons.enter_context(_process(["ceph-mon", *conf, "-i", "a", "-f"], log, mon_port))
-        _run("ceph", *conf, "osd", "new", str(osd_id))
+        daemons.enter_context(process_of(["ceph-mon", *conf, "-i", "a", "-f"], log, mon_port))
+        run("ceph", *conf, "osd", "new", str(osd_id))
         caps = ("mon", "allow profile osd", "osd", "allow *")
-        granted = _run("ceph", *conf, "auth", "get-or-create", "osd.0", *caps)
+        granted = run("ceph", *conf, "auth", "get-or-create", "osd.0", *caps)
         with keyring.open("a") as added:
             added.write(granted)
-        _run("ceph-osd", *conf, "-i", "0", "--mkfs", "--osd-uuid", str(osd_id))
-        daemons.enter_context(_process(["ceph-osd", *conf, "-i", "0", "-f"], log))
+        run("ceph-osd", *conf, "-i", "0", "--mkfs", "--osd-uuid", str(osd_id))
+        daemons.enter_context(process_of(["ceph-osd", *conf, "-i", "0", "-f"], log))
         frontend = f"beast endpoint={HOST}:{port}"
         gateway: list[str | Path] = [
             "radosgw",
@@ -362,19 +285,19 @@ def _ceph(directory: Path) -> Iterator[S3Server]:
             "--rgw-frontends",
             frontend,
         ]
-        daemons.enter_context(_process(gateway, log, port))
+        daemons.enter_context(process_of(gateway, log, port))
         user = (
             "--uid",
             "u",
             "--display-name",
             "u",
             "--access-key",
-            _KEYS[0],
+            KEYS[0],
             "--secret-key",
-            _KEYS[1],
+            KEYS[1],
         )
-        _run("radosgw-admin", *conf, "user", "create", *user)
-        yield _server(directory, port)
+        run("radosgw-admin", *conf, "user", "create", *user)
+        yield server_at(directory, port)
 
 
 STORES = (
@@ -396,7 +319,7 @@ STORES = (
     Store(
         "ministack",
         _ministack,
-        lambda: MINISTACK,
+        _printed("ministack", "-c", _ITS_VERSION, beside="python"),
         _programs("ministack", hint="pip install ministack elsewhere, and put it on the PATH"),
     ),
     Store(

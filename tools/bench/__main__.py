@@ -39,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.readme:
         update(ROOT, results.read(RESULTS / results.FILE))
         return 0
+    for program in filter(None, (options.agent, options.beside)):
+        if not os.access(program, os.X_OK) or program.is_dir():
+            parser.error(
+                f"{program} is not a program; name s32s-agent itself, as .venv/bin/s32s-agent"
+            )
+    if not options.directory.is_dir():
+        parser.error(f"--directory {options.directory}: no such directory")
     try:
         workloads = select(name for text in options.workload for name in text.split(","))
         tools = _chosen(all_tools(options.agent, options.beside), options.only)

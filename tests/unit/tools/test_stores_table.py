@@ -58,3 +58,12 @@ def test_what_went_wrong_is_not_left_out() -> None:
     assert (roles, fillers) == ("pull: exit 3", "not tried")
     assert requests == "master: 1 LIST; slave: 2 LIST"
     assert lacks == "two writers, small objects: If-None-Match held and If-Match ignored"
+
+
+def test_a_tool_that_was_not_there_is_not_called_good() -> None:
+    """Beside those that were tried, and alone."""
+    missing = {"pull what s5cmd filled": "s5cmd is not installed"}
+
+    assert row(replace(GOOD, skipped=missing))[3] == "work<br>s5cmd is not installed"
+    alone = replace(GOOD, steps=["push"], skipped=missing)
+    assert row(alone)[3] == "s5cmd is not installed"

@@ -52,6 +52,7 @@ OWN_STATE = {
     "index.db-journal",
     "last_run.json",
     "last_skipped.json",
+    "stores.json",
     "batches",
     "maps",
     "pending",

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
+from s32s_agent.plan.keys import PROBES
 from support.http_servers import HttpServer
 from support.s3_handler import S3Handler
 from support.s3_messages import (
@@ -120,9 +121,13 @@ class ScriptedS3(HttpServer):
         return [request.key for request in self.requests if request.method == method]
 
     def answer(self, request: Request) -> Reply:
-        """Record a request and answer it by the first rule that matches, or correctly."""
+        """Record a request and answer it by the first rule that matches, or correctly.
+
+        What a master tries out the server with is not recorded: it has tests of its own.
+        """
         with self._lock:
-            self.requests.append(request)
+            if PROBES not in request.path:
+                self.requests.append(request)
             rules = tuple(self._rules)
         try:
             return self._by_rules(rules, request)

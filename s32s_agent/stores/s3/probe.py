@@ -40,12 +40,13 @@ _NAMES = (
     "parts",
     "digest",
     *_ORDERED,
+    "order/",
     "directory/",
     "directory",
     _ODD,
     "back/slash",
 )
-"""All objects that may be there, whatever a store made of their names."""
+"""All objects that may be there, whatever a store made of their names; JuiceFS keeps `order/` for `order/a`."""
 _SMALLEST_PART = 5 << 20
 
 _Write = Callable[[Precondition | None], str]

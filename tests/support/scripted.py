@@ -68,6 +68,7 @@ class ScriptedS3(HttpServer):
         uploads: the parts of each unfinished multipart upload: (key, number -> bytes) by upload id.
         requests: every request, in order of arrival.
         page_size: the maximum of keys on a page, whatever the client requests.
+        in_trials: rules are also for the requests with which a master tries out the server.
     """
 
     def __init__(self, bucket: str = "bucket", tls: ssl.SSLContext | None = None) -> None:
@@ -79,6 +80,7 @@ class ScriptedS3(HttpServer):
         self.page_size = MAX_KEYS
         self._upload_headers: dict[str, Mapping[str, str]] = {}
         self._rules: list[_Rule] = []
+        self.in_trials = False
         self._lock = threading.RLock()
         self._counter = itertools.count(1)
         self._faults: list[BaseException] = []
@@ -123,12 +125,13 @@ class ScriptedS3(HttpServer):
     def answer(self, request: Request) -> Reply:
         """Record a request and answer it by the first rule that matches, or correctly.
 
-        What a master tries out the server with is not recorded: it has tests of its own.
+        What a master tries out the server with is not recorded, and no rule is for it unless `in_trials` says so.
         """
+        is_trial = PROBES in request.path
         with self._lock:
-            if PROBES not in request.path:
+            if not is_trial:
                 self.requests.append(request)
-            rules = tuple(self._rules)
+            rules = () if is_trial and not self.in_trials else tuple(self._rules)
         try:
             return self._by_rules(rules, request)
         except BadTokenError:
@@ -234,7 +237,8 @@ class ScriptedS3(HttpServer):
             return Reply(204)
         return error(501, "NotImplemented")
 
-    def _put(self, request: Request) -> Reply:
+    def _refusal(self, request: Request) -> Reply | None:
+        """Return the answer to a write whose condition does not hold."""
         present = self.objects.get(request.key)
         if request.headers.get("if-none-match") == "*" and present is not None:
             return error(412, "PreconditionFailed")
@@ -243,6 +247,11 @@ class ScriptedS3(HttpServer):
             return error(404, "NoSuchKey")
         if wanted is not None and present is not None and not _names(wanted, present.etag):
             return error(412, "PreconditionFailed")
+        return None
+
+    def _put(self, request: Request) -> Reply:
+        if refusal := self._refusal(request):
+            return refusal
         etag = etag_of(request.body)
         self.objects[request.key] = StoredObject(request.body, etag, _kept(request.headers))
         return Reply(headers={"etag": etag})
@@ -285,6 +294,8 @@ class ScriptedS3(HttpServer):
         return result_reply("InitiateMultipartUploadResult", *fields)
 
     def _complete_upload(self, request: Request, upload_id: str) -> Reply:
+        if refusal := self._refusal(request):
+            return refusal
         key, parts = self.uploads[upload_id]
         named = [
             (int(part.findtext("{*}PartNumber", "0")), part.findtext("{*}ETag", ""))

@@ -29,6 +29,7 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def connected(scripted: ScriptedS3) -> Connection:
     """Fill the bucket with objects of other people, and connect to it."""
+    scripted.in_trials = True
     for key, data in THEIRS.items():
         scripted.put(key, data)
     timeouts = Timeouts(attempts=2, pause_seconds=0.01)

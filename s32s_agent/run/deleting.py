@@ -64,10 +64,10 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
                 context.cancel_token,
             )
             with contextlib.closing(results):
-                for some_deletes, result in results:
+                for group, result in results:
                     if isinstance(result, Exception):
                         raise result
-                    for delete, outcome in zip(some_deletes, result, strict=True):
+                    for delete, outcome in zip(group, result, strict=True):
                         yield from _outcome(delete.entry.key, outcome, removed)
                         context.meter.count_entry()
     finally:
@@ -76,8 +76,12 @@ def delete_entries(deletes: Sequence[Delete], context: MappingContext) -> Iterat
 
 def _delete(deletes: Sequence[Delete], target: Target) -> list[bool | AgentError]:
     """Delete some entries; return what became of each, in their order."""
-    together = len(deletes) > 1
-    done = target.delete_many([each.entry for each in deletes]) if together else set()
+    done: set[str] = set()
+    if len(deletes) > 1:
+        try:
+            done = target.delete_many([each.entry for each in deletes])
+        except AgentError as error:
+            return [error] * len(deletes)
     return [each.entry.key in done or _delete_one(each.entry, target) for each in deletes]
 
 
@@ -89,11 +93,9 @@ def _delete_one(entry: Entry, target: Target) -> bool | AgentError:
 
 
 def _outcome(key: str, result: object, removed: list[str]) -> Iterator[Outcome]:
-    """Yield what became of one deletion; nothing for a directory that is not empty."""
+    """Yield what became of one deletion, an error or whether it is gone; nothing for a directory that is not empty."""
     if isinstance(result, AgentError):
         yield Outcome.of_error(key, result)
-    elif isinstance(result, Exception):
-        raise result
     elif result:
         removed.append(key)
         yield Outcome(Status.DELETED, key)

@@ -255,7 +255,11 @@ class Target(Protocol):
         """Remove an entry; one that is absent counts as removed. False: a directory that is not empty stays."""
 
     def delete_many(self, entries: Sequence[Entry]) -> set[str]:
-        """Remove files together; return the keys that are certainly gone. `delete` finds out about the others."""
+        """Remove files together; return the keys that are certainly gone. `delete` finds out about the others.
+
+        Raises:
+            AgentError: none of them may be gone, and asking for each would not help.
+        """
 
     def remove_leftovers(
         self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()

@@ -89,6 +89,8 @@ class Target(MemoryStore):
         self.stuck: dict[str, AgentError] = {}
         """What cannot be swept."""
         self.room = 0
+        self.together: list[set[str] | AgentError] = []
+        """What became of each request that deletes many: the keys that are gone, or an error."""
         self.when_put: Callable[[str], None] = lambda _key: None
 
     def put(self, copy: Copy, content: Content, _heartbeat: Heartbeat = UNWATCHED) -> Staged:
@@ -118,6 +120,15 @@ class Target(MemoryStore):
         if failures := self.failures.get(entry.key):
             raise failures.pop(0)
         return super().delete(entry)
+
+    def delete_many(self, entries: Sequence[Entry]) -> set[str]:
+        self.log.append(f"delete together {' '.join(each.key for each in entries)}")
+        result = self.together.pop(0)
+        if isinstance(result, AgentError):
+            raise result
+        for key in result:
+            del self.entries[key]
+        return result
 
     def remove_leftovers(
         self, leftovers: Sequence[str] = (), copies: Sequence[Copy] = ()

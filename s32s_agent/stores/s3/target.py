@@ -16,6 +16,7 @@ from urllib.parse import unquote_plus
 
 from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import (
+    AccessDenied,
     AgentError,
     EntryError,
     IntegrityError,
@@ -287,25 +288,21 @@ class S3Target(S3Prefix):
 
     def delete_many(self, entries: Sequence[Entry]) -> set[str]:
         """Delete objects in one request; return the keys that the store says it has deleted."""
-        named = {
-            self._prefix + each.key: each.key
+        names = [
+            self.name_of(each.key)
             for each in entries
             if not _may_name_another(each.key) and _NOT_IN_XML.search(each.key) is None
-        }
-        if not named:
+        ]
+        if not names:
             return set()
         try:
-            return {
-                named[key]
-                for key in self._writes.delete_many(
-                    [self.name_of(each) for each in named.values()]
-                )
-            }
+            deleted = self._writes.delete_many(names)
         except AgentError as error:
-            if not is_refusal(error):
+            if not isinstance(error, AccessDenied) and not is_refusal(error):
                 raise
             self.traits = replace(self.traits, deletes_many=False)
             return set()
+        return {key.removeprefix(self._prefix) for key in deleted}
 
     def remove_leftovers(
         self, _leftovers: Sequence[str] = (), _copies: Sequence[Copy] = ()

@@ -206,6 +206,34 @@ def test_a_source_that_does_not_answer_confirms_nothing(rig: MappingRig, kind: s
     assert {"old", "x"} <= set(rig.target.entries)
 
 
+def test_a_delete_of_many_that_left_some_out_is_not_believed_for_them(
+    rig: MappingRig,
+) -> None:
+    """What the store does not name as gone is deleted on its own; directories are never deleted together."""
+    rig.target.entries["e/in/"] = b""
+    rig.target.deletes_at_once = 2
+    rig.target.together = [{"old"}]
+
+    found = rig.run(Plan(deletes=deletes("old", "x", "e/in/", "e/")))
+
+    assert brief(found) == dict.fromkeys(("old", "x", "e/in/", "e/"), "deleted")
+    alone = ["delete x", "delete e/in/", "delete e/"]
+    assert rig.target.log[1:] == ["delete together old x", *alone]
+    assert rig.target.entries == {}
+
+
+def test_a_delete_of_many_that_fails_is_no_end_of_the_mapping(rig: MappingRig) -> None:
+    """Each of its entries fails with the cause, and stays in the index; a later request is made all the same."""
+    rig.target.entries["y"] = b""
+    rig.target.deletes_at_once = 2
+    rig.target.together = [StoreUnavailable("no answer")]
+
+    found = rig.run(Plan(deletes=deletes("old", "x", "y")))
+
+    assert brief(found) == {"old": "failed", "x": "failed", "y": "deleted"}
+    assert rig.known() == ["old", "x"]
+
+
 def test_a_delete_that_fails_stops_no_other(rig: MappingRig) -> None:
     """Each delete is for itself; the index keeps what is still there."""
     rig.target.failures["old"] = [EntryError("immutable")]

@@ -114,7 +114,7 @@ def test_a_master_that_sends_everything_in_every_run(
     target.traits = replace(AS_AWS, lists_etags=False)
     scripted.on(
         lambda request: request.method == "GET" and not request.key,
-        lambda request: _without_etags(scripted.answer_correctly(request)),
+        lambda request: without_etags(scripted.answer_correctly(request)),
     )
 
     version = put(target, b"data")
@@ -125,7 +125,7 @@ def test_a_master_that_sends_everything_in_every_run(
     assert not target.lists_etags
 
 
-def _without_etags(reply: Reply) -> Reply:
+def without_etags(reply: Reply) -> Reply:
     before, _, after = reply.body.partition(b"<ETag>")
     return replace(reply, body=before + after.partition(b"</ETag>")[2])
 
@@ -172,11 +172,19 @@ def test_an_answer_that_names_no_key_proves_no_delete(
     assert deleted(target, scripted, "a", "b") == set()
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        error(400, "InvalidRequest", "no"),
+        error(501, "NotImplemented"),
+        error(403, "AccessDenied", "no"),
+    ],
+    ids=["400", "501", "403"],
+)
 def test_a_store_that_does_not_delete_together_is_asked_once(
-    target: S3Target, scripted: ScriptedS3
+    target: S3Target, scripted: ScriptedS3, refusal: Reply
 ) -> None:
-    """A refusal is remembered, and every entry goes on its own."""
-    refusal = error(400, "InvalidRequest", "no")
+    """A refusal is remembered, and every entry goes on its own, also where a policy allows only that."""
     scripted.on(lambda request: "delete" in request.query, refusal)
 
     assert deleted(target, scripted, "a", "b") == set()

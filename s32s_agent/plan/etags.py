@@ -16,6 +16,7 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _MULTIPART = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,4})")
 _HEX = re.compile(r"[0-9A-Fa-f]{32}(?:-[0-9]+)?")
 
+_BY_TIME = "modified "
 _MIB = 1 << 20
 _USUAL_PART_SIZES = (
     *(size * _MIB for size in (8, 5, 15, 16, 50, 64, 100, 128, 10, 20, 25, 32, 40, 48, 80)),
@@ -33,6 +34,16 @@ def normal(raw: str) -> str:
     etag = raw.strip()
     etag = etag.removeprefix("W/").strip('"')
     return etag.lower() if _HEX.fullmatch(etag) else etag
+
+
+def by_time(modified: str) -> str:
+    """Return what names a version that has no ETag: only the time of its writing can tell it from others."""
+    return f"{_BY_TIME}{modified}"
+
+
+def is_by_time(version: str) -> bool:
+    """Return whether a version is named by its time, since it has no ETag."""
+    return version.startswith(_BY_TIME)
 
 
 def is_md5(etag: str) -> bool:

@@ -34,14 +34,12 @@ from s32s_agent.run.scanning import compare_sides
 from s32s_agent.run.sides import Sides, open_sides
 from s32s_agent.state.index import MappingIndex
 from s32s_agent.state.pending import local_path
+from s32s_agent.stores.s3.traits import NO_ETAGS
 
 if TYPE_CHECKING:
     from s32s_agent.run.snapshots import AfterRun
 
-_NO_ETAGS = (
-    "the store's listings have no ETags, so that a change is seen by size and time of writing only, and copies are"
-    " proven by their length; a JuiceFS gateway lists them with --keep-etag"
-)
+_NO_ETAGS = f"the store's listings have no ETags: {NO_ETAGS}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from s32s_agent.config.documents import Record
 from s32s_agent.model import Entry, Kind
-from s32s_agent.plan.etags import normal
+from s32s_agent.plan.etags import is_by_time, normal
 from s32s_agent.snapshots.fields import KEY_BYTES, MAX_NUMBER, MAX_TEXT, NotASnapshot, is_key
 
 MAX_ENTRIES = 65_536
@@ -222,7 +222,7 @@ def _problem_of(entry: Entry) -> str:
         return "" if plain else "a directory has neither size nor ETag"
     if entry.kind is not Kind.FILE or entry.key.endswith("/"):
         return "is neither a file nor a directory"
-    if not etag or etag.startswith("modified "):
+    if not etag or is_by_time(etag):
         return "has no ETag, so that no request can ask for this version of it"
     if not _HEADER.fullmatch(entry.version_id):
         return "its version id cannot stand in a request"

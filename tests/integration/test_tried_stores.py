@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from support.agents import Agent
@@ -10,6 +11,9 @@ from support.buckets import Bucket
 from support.counting_proxy import CountingProxy
 from support.masters import Master, new_master
 from support.moto_server import rclone_server
+from support.s3_messages import Reply, Request, is_list
+from support.scripted import ScriptedS3
+from support.slaves import Slave
 from support.trees import write
 
 from s32s_agent.demo.seaweedfs import S3Server
@@ -116,3 +120,26 @@ def test_check_of_a_slave_writes_nothing(master: Master, seaweedfs_server: S3Ser
         assert set(proxy.counts()) <= {"LIST", "GET", "HEAD", "GET map"}
     assert run.exit_code == 0
     assert "store of" not in run.stdout
+
+
+def test_a_store_whose_listings_have_no_etags_is_told(
+    scripted_slave: Slave, scripted: ScriptedS3
+) -> None:
+    """A run that copies says what that means, and what helps; one that copies nothing is quiet, and `--check` warns."""
+    slave = scripted_slave
+    slave.publish(FILES)
+
+    def without_etags(request: Request) -> Reply:
+        page = scripted.page(request)
+        return replace(page, rows=tuple(replace(row, etag="") for row in page.rows)).reply()
+
+    scripted.on(is_list, without_etags)
+    first, second = slave.once(), slave.once()
+
+    assert [run.exit_code for run in (first, second)] == [0, 0]
+    (told,) = first.named("store.limited")
+    assert (told["mapping"], told["level"]) == ("site", "warning")
+    assert "--keep-etag" in told["reason"]
+    assert (second.named("store.limited"), second.finished["copied"]) == ([], 0)
+    checked = slave.agent.run("--check")
+    assert "ETags in listings              no; a change is seen by size" in checked.stdout

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from s32s_agent.cancellation import UNWATCHED, Heartbeat
 from s32s_agent.errors import EntryUnreadable, IntegrityError, SourceChanged
 from s32s_agent.model import Entry, Stamp
-from s32s_agent.plan.etags import Digest, best_digest, multipart_etag, normal
+from s32s_agent.plan.etags import Digest, best_digest, is_by_time, multipart_etag, normal
 from s32s_agent.plan.proofs import Verdict, judge
 from s32s_agent.stores.base import File, RangedContent
 from s32s_agent.stores.s3.connection import Connection
@@ -125,7 +125,7 @@ class Downloads:
 def _check(entry: Entry, body: Body) -> None:
     """Make sure that an answer is one of the version that was listed."""
     etag = normal(body.raw_etag)
-    if etag and etag != entry.etag and not (entry.etag or "").startswith("modified "):
+    if etag and etag != entry.etag and not is_by_time(entry.etag or ""):
         raise SourceChanged(f'"{entry.key}": got version {etag}, expected {entry.etag}')
     if body.size != entry.size:
         raise IntegrityError(f'"{entry.key}": got {body.size} bytes, expected {entry.size}')

@@ -15,7 +15,7 @@ from xml.parsers import expat
 
 from s32s_agent.errors import ListingInconsistent, StoreUnavailable
 from s32s_agent.model import Entry, Kind, Problem
-from s32s_agent.plan.etags import normal
+from s32s_agent.plan.etags import by_time, is_by_time, normal
 from s32s_agent.stores.s3 import quirks
 
 _MAX_DEPTH = 8
@@ -167,6 +167,8 @@ class Listing:
         self._tokens: set[str] = set()
         self._last = ""
         self._empty_pages = 0
+        self.has_etags = True
+        """Whether every file so far had an ETag."""
 
     def take(self, page: Page, names: Sequence[str]) -> Iterator[Entry | Problem]:
         """Check a page and yield its entries, their keys relative to the prefix.
@@ -260,6 +262,7 @@ class Listing:
                     "a key that ends in a slash is a directory, but this object has content",
                 )
             return Entry(relative, kind=Kind.DIRECTORY) if relative else None
+        self.has_etags = self.has_etags and not is_by_time(etag)
         if "\n" in relative and "EncodingType" not in page.fields:
             # XML turns a carriage return into a newline, so this may be another key.
             return Problem(relative, "the store does not encode line ends in keys", scope="")
@@ -270,8 +273,7 @@ def version_in(listed: Listed) -> tuple[str, str]:
     """Return the version of an element as entries name it, and its ETag as the store wrote it where that differs."""
     etag = normal(listed.etag)
     if not etag:
-        # Without an ETag only the time can tell versions apart.
-        return f"modified {listed.modified}", ""
+        return by_time(listed.modified), ""
     return etag, "" if listed.etag == f'"{etag}"' else listed.etag
 
 

@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 from s32s_agent.errors import AgentError, ListingInconsistent, SourceChanged
 from s32s_agent.model import Entry, Location, Problem
-from s32s_agent.plan.etags import candidate_part_sizes, normal, part_count
+from s32s_agent.plan.etags import candidate_part_sizes, is_by_time, normal, part_count
 from s32s_agent.stores.base import NO_HINTS, Learned, Scan, ScanHints
 from s32s_agent.stores.s3 import quirks
 from s32s_agent.stores.s3.connection import Connection
@@ -34,7 +34,7 @@ class S3Prefix:
         self.server = ""
         """What the store called itself in the last listing."""
         self.lists_etags = True
-        """Whether every object had an ETag in the last listing."""
+        """Whether every file had an ETag in the last listing that ended."""
 
     @property
     def may_be_unordered(self) -> bool:
@@ -54,6 +54,7 @@ class S3Prefix:
         pages = Pages(fetch, listing, hints.boundaries, self._connection.answered)
         entries = pages.entries()
         yield from sorted_by_key(entries) if hints.unordered else entries
+        self.lists_etags = listing.has_etags
         if not quirks.may_start_after(self.server, unordered=hints.unordered):
             return Learned(boundaries=())
         return Learned(boundaries=pages.new_boundaries())
@@ -61,8 +62,6 @@ class S3Prefix:
     def _page(self, hints: ScanHints, where: dict[str, str]) -> Page:
         listed = self._connection.page(self._bucket, Prefix=self._prefix, **where)
         self.server = listed.server
-        if any(not each.etag and each.size != "0" for each in listed.page.contents):
-            self.lists_etags = False
         may_start_after = quirks.may_start_after(listed.server, unordered=hints.unordered)
         if "StartAfter" in where and not may_start_after:
             raise ListingInconsistent(
@@ -124,6 +123,6 @@ class S3Prefix:
 def condition_of(entry: Entry) -> str | None:
     """Return the ETag that pins an entry's version, as the store wrote it; None where it has none."""
     etag = entry.etag or ""
-    if etag.startswith("modified "):
+    if is_by_time(etag):
         return None
     return entry.raw_etag or f'"{etag}"'

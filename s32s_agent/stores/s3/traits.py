@@ -122,91 +122,92 @@ class Promise(NamedTuple):
 
 
 _TWO_WRITERS = "the agent compares before each write; two writers at the same moment can still overwrite each other"
+NO_ETAGS = (
+    "a change is seen by size and time of writing only, and a copy is proven by its length; have the store list ETags"
+    " (JuiceFS gateway: --keep-etag)"
+)
+"""What follows where a store's listings have no ETags."""
+
+
+class _Row(NamedTuple):
+    """What is told of a trait; `{}` stands for its value where that is a word."""
+
+    trait: str
+    subject: str
+    good: str
+    bad: str
+    consequence: str = ""
+    is_risk: bool = False
+
+
+_ROWS = (
+    _Row("lists_etags", "ETags in listings", "yes", "no", NO_ETAGS, is_risk=True),
+    _Row(
+        "read",
+        *("one version is read", "If-Match {}", "If-Match {}"),
+        "the ETag of the answer is compared instead",
+    ),
+    _Row(
+        "answers_not_modified",
+        *("unchanged maps", "304", "sent again", "every run fetches the map files whole"),
+    ),
+    _Row("versioned", "old versions", "kept", "not kept"),
+    _Row("in_key_order", "order of listings", "by key", "another", "the agent sorts them"),
+    _Row(
+        "continues",
+        *("pages of listings", "every key once", "not every key once"),
+        "a prefix of more than 1,000 objects cannot be mirrored from this store",
+        is_risk=True,
+    ),
+    _Row(
+        "starts_after",
+        *("listing from a key on", "yes", "no", "pages are fetched one after the other"),
+    ),
+    _Row(
+        "checks_md5",
+        *("damage on the way to the store", "refused", "not noticed by the store"),
+        "the ETag that it answers is compared instead",
+    ),
+    _Row("crc64nvme", "CRC64NVME", "{}", "{}"),
+    _Row(
+        "names_part_sizes",
+        *("sizes of parts", "by HEAD", "not named"),
+        "usual part sizes are tried to prove a large object",
+    ),
+    _Row(
+        "keeps_directories",
+        *("empty directories", "kept", "not kept", "a master sends none of them"),
+    ),
+    _Row(
+        "keeps_names",
+        *(
+            "backslashes in names",
+            "kept",
+            "changed",
+            "a file with one in its name is not sent",
+        ),
+    ),
+    _Row(
+        "deletes_many",
+        *("deletes of many objects", "one request", "one request each", "deletes take longer"),
+    ),
+)
 
 
 def promises(traits: StoreTraits) -> Iterator[Promise]:
     """Yield what a store can promise, and what follows where it cannot."""
-    yield from _of_writers(traits)
-    yield from _of_versions(traits)
-    yield from _of_listings(traits)
-    yield from _of_objects(traits)
+    yield _of_writers("two writers, small objects", traits.create, traits.replace)
+    yield _of_writers("two writers, large objects", traits.complete_new, traits.complete_over)
+    for row in _ROWS:
+        value = getattr(traits, row.trait)
+        word = value.value if isinstance(value, Enum) else ""
+        if value.protects if isinstance(value, Guard) else value:
+            yield Promise(row.subject, row.good.format(word))
+        else:
+            yield Promise(row.subject, row.bad.format(word), row.consequence, row.is_risk)
 
 
-def _of_writers(traits: StoreTraits) -> Iterator[Promise]:
-    for subject, guards in (
-        ("two writers, small objects", (traits.create, traits.replace)),
-        ("two writers, large objects", (traits.complete_new, traits.complete_over)),
-    ):
-        found = " and ".join(
-            f"{what} {guard.value}"
-            for what, guard in zip(("If-None-Match", "If-Match"), guards, strict=True)
-        )
-        safe = all(guard.protects for guard in guards)
-        yield Promise(subject, found, "" if safe else _TWO_WRITERS, not safe)
-
-
-def _of_versions(traits: StoreTraits) -> Iterator[Promise]:
-    yield _promise(
-        "ETags in listings", "yes", traits.lists_etags, "no",
-        "a change is seen by size and time of writing only, and a copy is proven by its length; have the store list"
-        " ETags (JuiceFS gateway: --keep-etag)", is_risk=True,
-    )  # fmt: skip
-    yield _promise(
-        "one version is read", f"If-Match {traits.read.value}", traits.read.protects, f"If-Match {traits.read.value}",
-        "the ETag of the answer is compared instead",
-    )  # fmt: skip
-    yield _promise(
-        "unchanged maps", "304", traits.answers_not_modified, "sent again",
-        "every run fetches the map files whole",
-    )  # fmt: skip
-    yield Promise("old versions", "kept" if traits.versioned else "not kept")
-
-
-def _of_listings(traits: StoreTraits) -> Iterator[Promise]:
-    yield _promise(
-        "order of listings", "by key", traits.in_key_order, "another", "the agent sorts them"
-    )
-    yield _promise(
-        "pages of listings", "every key once", traits.continues, "not every key once",
-        "a prefix of more than 1,000 objects cannot be mirrored from this store", is_risk=True,
-    )  # fmt: skip
-    yield _promise(
-        "listing from a key on", "yes", traits.starts_after, "no",
-        "pages are fetched one after the other",
-    )  # fmt: skip
-
-
-def _of_objects(traits: StoreTraits) -> Iterator[Promise]:
-    yield _promise(
-        "damage on the way to the store", "refused", traits.checks_md5, "not noticed by the store",
-        "the ETag that it answers is compared instead",
-    )  # fmt: skip
-    yield Promise("CRC64NVME", traits.crc64nvme.value)
-    yield _promise(
-        "sizes of parts", "by HEAD", traits.names_part_sizes, "not named",
-        "usual part sizes are tried to prove a large object",
-    )  # fmt: skip
-    yield _promise(
-        "empty directories", "kept", traits.keeps_directories, "not kept",
-        "a master sends none of them",
-    )  # fmt: skip
-    yield _promise(
-        "backslashes in names", "kept", traits.keeps_names, "changed",
-        "a file with one in its name is not sent",
-    )  # fmt: skip
-    yield _promise(
-        "deletes of many objects", "one request", traits.deletes_many, "one request each",
-        "deletes take longer",
-    )  # fmt: skip
-
-
-def _promise(
-    subject: str,
-    good: str,
-    holds: bool,  # noqa: FBT001 (the calls read as a table)
-    bad: str,
-    consequence: str,
-    *,
-    is_risk: bool = False,
-) -> Promise:
-    return Promise(subject, good) if holds else Promise(subject, bad, consequence, is_risk)
+def _of_writers(subject: str, new: Guard, over: Guard) -> Promise:
+    found = f"If-None-Match {new.value} and If-Match {over.value}"
+    is_safe = new.protects and over.protects
+    return Promise(subject, found, "" if is_safe else _TWO_WRITERS, not is_safe)

@@ -11,27 +11,17 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from s32s_agent.cancellation import CancelToken
 from s32s_agent.model import Entry, Location, Mapping
-from s32s_agent.snapshots.chunks import Chunk, pack
+from s32s_agent.snapshots.chunks import Chunk
 from s32s_agent.snapshots.following import follow
-from s32s_agent.snapshots.manifest import (
-    Channel,
-    Snapshot,
-    channel_key,
-    chunk_key,
-    encode_channel,
-    encode_snapshot,
-    sha256_of,
-    snapshot_key,
-)
 from s32s_agent.snapshots.memory import Memory, Remembered
 from s32s_agent.snapshots.place import Place
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.text import size_text
+from tools.publications import CHANNEL, publication
 
 PLACE = Location("bucket", "snapshots")
 SITE = Mapping("site", Location("bucket", "site"), "/srv/site", snapshots=PLACE)
@@ -141,33 +131,7 @@ def entries(count: int, changed: Iterable[int] = ()) -> Iterator[Entry]:
 
 def publish(store: CountingStore, found: Iterator[Entry], sequence: int) -> None:
     """Put a release into the store."""
-    now, chunks, objects, size = datetime(2026, 12, 1, tzinfo=UTC), list[Chunk](), 0, 0
-
-    def counted() -> Iterator[Entry]:
-        nonlocal objects, size
-        for entry in found:
-            objects, size = objects + 1, size + entry.size
-            yield entry
-
-    for chunk, data in pack(counted()):
-        chunks.append(chunk)
-        store.objects[chunk_key(chunk.sha256)] = data
-    snapshot_id = f"20261201T000000Z-{sequence:06x}"
-    data = encode_snapshot(
-        Snapshot(
-            snapshot_id,
-            SITE.name,
-            str(SITE.location),
-            now,
-            "master",
-            objects,
-            size,
-            tuple(chunks),
-        )
-    )
-    store.objects[snapshot_key(snapshot_id)] = data
-    channel = Channel(sequence, snapshot_id, sha256_of(data), objects, size, now, "master")
-    store.objects[channel_key("current")] = encode_channel(channel)
+    store.objects |= publication(found, SITE.name, str(SITE.location), sequence)
 
 
 def simulate(slaves: int, objects: int, changed: int, sample: int = 100) -> Result:
@@ -184,7 +148,7 @@ def simulate(slaves: int, objects: int, changed: int, sample: int = 100) -> Resu
     publish(store, entries(objects), 1)
     chunks: dict[str, bytes] = {}
     first = SharedMemory(chunks)
-    follow(place, first, SITE, "current", 1)
+    follow(place, first, SITE, CHANNEL, 1)
     known = first.read()
     named = [Chunk(sha256, "", 0, 0) for sha256 in chunks]
     fleet = [SharedMemory(chunks) for _ in range(slaves)]
@@ -216,7 +180,7 @@ def _minute(
     store.requests.clear()
     store.size = 0
     for memory in fleet:
-        follow(place, memory, SITE, "current", 1)
+        follow(place, memory, SITE, CHANNEL, 1)
     return store.requests.total(), store.size
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s32s_agent.commands.findings import Finding, print_each, print_json
-from s32s_agent.commands.store_check import try_store
+from s32s_agent.commands.store_check import first_filled, try_store
 from s32s_agent.config.hook_commands import OnChange
 from s32s_agent.config.settings import HookSettings, Settings
 from s32s_agent.errors import AccessDenied, AgentError, ConfigError, DirectoryError
@@ -26,7 +26,6 @@ from s32s_agent.run.snapshots import try_snapshot
 from s32s_agent.run.state_directory import require_trusted_state
 from s32s_agent.stores.s3.connection import Connection
 from s32s_agent.stores.s3.listing import Page, decoded_keys
-from s32s_agent.stores.s3.objects import ObjectName
 from s32s_agent.stores.s3.ranges import Range
 from s32s_agent.stores.s3.similar_prefix import similar_prefix
 
@@ -269,11 +268,10 @@ def _try_listing(connection: Connection, mapping: Mapping, role: Role, page: Pag
     """Return what the beginning of a listing shows; a slave also reads the first byte of an object there."""
     if not page.contents:
         return "can be listed, and is empty"
-    bucket, sizes = mapping.location.bucket, (each.size for each in page.contents)
-    filled = [key for key, size in zip(decoded_keys(page), sizes, strict=True) if size != "0"]
-    if role is Role.MASTER or not filled:
+    filled = first_filled(mapping.location.bucket, page)
+    if role is Role.MASTER or filled is None:
         return "can be listed"
-    name = ObjectName(bucket, filled[0], f'"{bucket}/{filled[0]}"')
+    name, _ = filled
     with contextlib.closing(connection.get_range(name, None, Range(0, 1))) as body:
         for _ in body.chunks():
             pass

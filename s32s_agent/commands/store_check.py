@@ -8,8 +8,9 @@ from s32s_agent.commands.findings import Finding
 from s32s_agent.errors import AgentError
 from s32s_agent.model import Location, Role
 from s32s_agent.stores.s3.connection import Connection
-from s32s_agent.stores.s3.listing import Page, decoded_keys
+from s32s_agent.stores.s3.listing import Listed, Page, decoded_keys
 from s32s_agent.stores.s3.objects import ObjectName
+from s32s_agent.stores.s3.observation import observe
 from s32s_agent.stores.s3.traits import StoreTraits, promises
 
 _SUBJECT_WIDTH = 30
@@ -51,20 +52,21 @@ def try_store(
 def _traits(
     connection: Connection, location: Location, role: Role, page: Page
 ) -> StoreTraits | None:
-    from s32s_agent.stores.s3.observation import observe  # noqa: PLC0415
-
     if role is Role.MASTER:
         # Imported here, so that in a slave's process nothing exists that could write or delete in S3.
         from s32s_agent.stores.s3.probe import probe  # noqa: PLC0415
 
         return probe(connection, location, with_parts=True)
-    filled = [
-        (key, listed)
-        for key, listed in zip(decoded_keys(page), page.contents, strict=True)
-        if listed.size != "0"
-    ]
-    if not filled:
+    found = first_filled(location.bucket, page)
+    if found is None:
         return None
-    key, listed = filled[0]
-    name = ObjectName(location.bucket, key, f'"{location.bucket}/{key}"')
+    name, listed = found
     return observe(connection, name, lists_etags=bool(listed.etag))
+
+
+def first_filled(bucket: str, page: Page) -> tuple[ObjectName, Listed] | None:
+    """Return the first object of a page that is not empty; None where there is none."""
+    for key, listed in zip(decoded_keys(page), page.contents, strict=True):
+        if listed.size != "0":
+            return ObjectName(bucket, key, f'"{bucket}/{key}"'), listed
+    return None

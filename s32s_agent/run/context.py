@@ -19,9 +19,8 @@ from s32s_agent.state.pending import Pending
 from s32s_agent.stores.base import Source, Target
 from s32s_agent.stores.s3.connection import Connection
 
-if (
-    TYPE_CHECKING
-):  # most mappings have no snapshots, and a run loads what they need only for those that do
+# Most mappings have no snapshots, and a run loads what they need only for those that do.
+if TYPE_CHECKING:
     from s32s_agent.snapshots.manifest import Channel
 
 Pins: TypeAlias = "collections.abc.Mapping[str, Channel | None]"

@@ -8,13 +8,13 @@ import secrets
 from s32s_agent.errors import SourceChanged
 from s32s_agent.snapshots.place import Place
 from s32s_agent.stores.s3.objects import ObjectHeaders, Precondition
+from s32s_agent.stores.s3.observation import WRONG_ETAG
 from s32s_agent.stores.s3.write_requests import WriteRequests
 
 TRIALS = "trials/"
 """Below the place of the snapshots, where a publisher may write; no reader looks there."""
 _TEXT = ObjectHeaders("text/plain")
 _DATA = b"s32s-agent --check wrote this, and removes it"
-_OTHER_ETAG = f'"{"0" * 32}"'
 
 
 def ignored_conditions(place: Place, writes: WriteRequests) -> list[str]:
@@ -31,7 +31,7 @@ def ignored_conditions(place: Place, writes: WriteRequests) -> list[str]:
     try:
         for header, forbidden in (
             ("If-None-Match", Precondition()),
-            ("If-Match", Precondition(_OTHER_ETAG)),
+            ("If-Match", Precondition(WRONG_ETAG)),
         ):
             with contextlib.suppress(SourceChanged):
                 writes.put(name, _DATA, _TEXT, forbidden)

@@ -404,9 +404,7 @@ def test_check_warns_of_a_bucket_without_versions(master: Master, bucket: Bucket
     assert run.exit_code == 0
     warning = 'warning mapping "site": the bucket keeps no versions'
     assert any(line.startswith(warning) for line in run.stdout.splitlines())
-    bucket.client.put_bucket_versioning(
-        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
-    )
+    bucket.keep_versions()
     assert "keeps no versions" not in master.agent.run("--check").stdout
 
 

@@ -26,9 +26,7 @@ KILLED = -signal.SIGKILL
 @pytest.fixture
 def versioned(master: Master, bucket: Bucket) -> Slave:
     """A slave of a bucket that keeps versions, so that no snapshot is overtaken."""
-    bucket.client.put_bucket_versioning(
-        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
-    )
+    bucket.keep_versions()
     master.publish_map(master.mapping(snapshots=f"{master.bucket}/{PLACE}"))
     return master.slave()
 

@@ -228,9 +228,7 @@ def fleet(server: S3Server, client: S3Client) -> Iterator[Fleet]:
     """Yield a fleet in a bucket of its own."""
     bucket = Bucket(f"fleet-{uuid.uuid4().hex[:12]}", client, server)
     client.create_bucket(Bucket=bucket.name)
-    client.put_bucket_versioning(
-        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
-    )
+    bucket.keep_versions()
     with (
         tempfile.TemporaryDirectory() as directory,
         KillingProxy(server.endpoint_url) as proxy,

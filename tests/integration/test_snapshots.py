@@ -136,9 +136,7 @@ def test_hand_over_between_listing_and_snapshots_fetches_nothing_again(
 
 def test_a_bad_release_is_taken_back_on_every_server(master: Master, bucket: Bucket) -> None:
     """Canary, then promoted, then rolled back: in a versioned bucket the old bytes are still there."""
-    bucket.client.put_bucket_versioning(
-        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
-    )
+    bucket.keep_versions()
     slave = with_snapshots(master)
     master.configure(sync={"channel": "canary"})
     master.write(FILES)
@@ -168,9 +166,7 @@ def test_a_bad_release_is_taken_back_on_every_server(master: Master, bucket: Buc
 def test_a_pinned_server_stays_where_it_is_until_it_is_released(
     master: Master, bucket: Bucket
 ) -> None:
-    bucket.client.put_bucket_versioning(
-        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
-    )
+    bucket.keep_versions()
     slave = with_snapshots(master)
     master.write(FILES)
     master.once()
@@ -221,9 +217,7 @@ def test_a_version_that_a_lifecycle_rule_removed_is_no_loss_where_the_same_bytes
     master: Master, bucket: Bucket
 ) -> None:
     """Another tool uploaded the same files again, and the rule removes all versions but the newest."""
-    bucket.client.put_bucket_versioning(
-        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
-    )
+    bucket.keep_versions()
     slave = with_snapshots(master)
     master.write(FILES)
     master.once()
@@ -268,9 +262,7 @@ def test_a_dry_rollback_shows_what_would_come_back_and_pins_nothing(
     master: Master, bucket: Bucket
 ) -> None:
     """Nor does a dry `--follow` release a pin, or a dry `--promote` move a channel."""
-    bucket.client.put_bucket_versioning(
-        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
-    )
+    bucket.keep_versions()
     slave = with_snapshots(master)
     master.write(FILES)
     master.once()

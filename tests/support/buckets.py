@@ -116,6 +116,12 @@ class Bucket:
         """Write an object in one request; returns its ETag as received, in quotes."""
         return self.client.put_object(Bucket=self.name, Key=key, Body=data, **settings)["ETag"]
 
+    def keep_versions(self) -> None:
+        """Turn versioning on."""
+        self.client.put_bucket_versioning(
+            Bucket=self.name, VersioningConfiguration={"Status": "Enabled"}
+        )
+
     def put_multipart(self, key: str, data: bytes, part_size: int) -> str:
         """Write an object in parts of that many bytes; returns its ETag as received."""
         address: Any = {"Bucket": self.name, "Key": key}

@@ -48,15 +48,15 @@ class PathRoot:
 
     def level(self, key: str) -> Level:
         """Open the directory of a key for a walk; the caller closes it."""
-        return _PathLevel(self._below(key))
+        return _PathLevel(_joined(self.path, key))
 
     def status(self, key: str) -> os.stat_result:
         """Stat a key, without following a link."""
-        return os.lstat(self._below(key))
+        return os.lstat(_joined(self.path, key))
 
     def read(self, key: str) -> int:
         """Open a regular file for reading; the caller closes the descriptor."""
-        path = self._below(key)
+        path = _joined(self.path, key)
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise OSError(errno.ELOOP, "no longer a regular file", path)
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -64,14 +64,6 @@ class PathRoot:
             os.close(fd)
             raise OSError(errno.ELOOP, "no longer a regular file", path)
         return fd
-
-    def _below(self, key: str) -> str:
-        # The long form knows no other separator.
-        return (
-            f"{self.path}\\{key}".replace("/", "\\")
-            if _is_long(self.path)
-            else f"{self.path}/{key}"
-        )
 
     def close(self) -> None:
         """Do nothing: nothing is held open."""
@@ -84,15 +76,17 @@ def long_form(path: str) -> str:
     in the documentation of Windows.
     """
     plain = path.replace("/", "\\")
-    if _is_long(plain):
+    if plain.startswith(_LONG):
         return plain
     if plain.startswith("\\\\"):
         return _LONG + "UNC" + plain[1:]
     return _LONG + plain
 
 
-def _is_long(path: str) -> bool:
-    return path.startswith(_LONG)
+def _joined(path: str, key: str) -> str:
+    """Return a path below another one; the long form knows no slash."""
+    joined = f"{path}/{key}"
+    return joined.replace("/", "\\") if path.startswith(_LONG) else joined
 
 
 class _PathLevel:
@@ -116,8 +110,7 @@ class _PathLevel:
         return os.lstat(self._path + name)
 
     def enter(self, name: str) -> Level:
-        separator = "\\" if _is_long(self._path) else "/"
-        return _PathLevel(f"{self._path}{name.removesuffix('/')}{separator}")
+        return _PathLevel(_joined(self._path + name, ""))
 
     def close(self) -> None:
         pass

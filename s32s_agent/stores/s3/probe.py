@@ -200,14 +200,9 @@ class _Trial:
         if self._refuses({_CHECKSUM: _BODY_CRC64NVME}):
             return Checksum.DROPPED
         asked = self._request("HEAD", "digest", {"x-amz-checksum-mode": "ENABLED"})
-        kept = self._call(asked).headers.get(_CHECKSUM) == _BODY_CRC64NVME
-        return (
-            Checksum.CHECKED
-            if kept and checks
-            else Checksum.KEPT
-            if kept
-            else Checksum.DROPPED
-        )
+        if self._call(asked).headers.get(_CHECKSUM) != _BODY_CRC64NVME:
+            return Checksum.DROPPED
+        return Checksum.CHECKED if checks else Checksum.KEPT
 
     def _keeps_directories(self) -> bool:
         name = self._name("directory/")
